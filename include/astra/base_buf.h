@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * struct buf: a growing byte buffer born with a maximum. struct bufs: the one bounded pool of
+ * transfer buffers that all jobs and reads share.
+ */
+#ifndef ASTRA_BASE_BUF_H
+#define ASTRA_BASE_BUF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "astra/base_err.h"
+
+struct buf {
+	char *p; /* owned; NUL-terminated after every successful call; may be NULL if len 0 */
+	size_t len, cap; /* cap without the NUL */
+	size_t max;
+	errint_t failed; /* sticky: -ENOBUFS over max, -ENOMEM */
+};
+
+#define BUF_INIT(max_bytes)                                                                        \
+	{                                                                                          \
+		.max = (max_bytes)                                                                 \
+	}
+
+errint_t buf_add(struct buf *b, const void *p, size_t len);
+errint_t buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+errint_t buf_adds(struct buf *b, const char *s);
+void buf_reset(struct buf *b); /* len 0, failure forgotten, memory kept */
+void buf_done(struct buf *b);
+#define cleanup_buf __attribute__((cleanup(buf_done)))
+
+/* ---- transfer buffers ---- */
+
+struct bufs; /* opaque */
+
+/* count buffers of size bytes each, mapped when first used; count >= 2. Lanes: buffers kept back
+ * for foreground work so that background transfers never take the last one. */
+struct bufs *bufs_new(unsigned count, size_t size);
+void bufs_destroy(struct bufs *b); /* all buffers must be back, nobody waiting; NULL is fine */
+size_t bufs_size(const struct bufs *b);
+unsigned bufs_count(const struct bufs *b);
+unsigned bufs_free(const struct bufs *b);
+
+/* Takes a buffer or returns NULL at once. background callers leave at least one for the others. */
+void *bufs_try_take(struct bufs *b, bool background);
+/* Gives it back (its memory may be returned to the kernel) and calls the oldest waiter. */
+void bufs_give(struct bufs *b, void *p);
+/* Calls fn(arg) once, from the thread of some bufs_give, when a take may succeed. At once if one
+ * is free now. Waiters are called in order, foreground first; fn must only post to a pool. */
+void bufs_wait(struct bufs *b, bool background, void (*fn)(void *arg), void *arg);
+/* Forgets the oldest wait of fn and arg. True when it will not be called any more. */
+bool bufs_wait_cancel(struct bufs *b, void (*fn)(void *arg), void *arg);
+/* Returns the memory of free buffers unused for idle_ns to the kernel. Each bufs_give does so for
+ * one that rested for a second; a timer that calls this lets memory fall when all work ended. */
+void bufs_trim(struct bufs *b, int64_t idle_ns);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* Time and randomness come through here, so that tests can steer them. Thread-safe. */
+#ifndef ASTRA_BASE_CLOCK_H
+#define ASTRA_BASE_CLOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define NS_PER_S  INT64_C(1000000000)
+#define NS_PER_MS INT64_C(1000000)
+
+int64_t clock_now_ns(void);  /* wall clock, ns since 1970 */
+int64_t clock_mono_ns(void); /* monotonic: durations and deadlines only */
+
+/* Tests: adds delta to every later clock_now_ns(); the monotonic clock stays true. */
+void clock_skew_add(int64_t delta_ns);
+
+void random_bytes(void *p, size_t len); /* from the kernel; aborts if it cannot */
+uint64_t random_u64(void);
+
+#endif

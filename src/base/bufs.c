@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pool of transfer buffers: one mapping, cut into equal pieces whose pages come into being
+ * when they are first touched.
+ *
+ * Free buffers form a stack, so that the warmest is taken first and those at the bottom rest.
+ * A buffer that rested gives its pages back to the kernel: on some later bufs_give, or by
+ * bufs_trim. While that happens it is out of the stack, and comes back the way a taken one does.
+ *
+ * Background callers never take the last free buffer. Waiters stand in two queues. Whenever a
+ * buffer comes back, as many waiters are called as there are free buffers, not just one: a waiter
+ * that was called but came too late waits again, and one that was called and vanished costs the
+ * next one nothing but time until the next give.
+ *
+ * Any thread. Callbacks run without the lock.
+ */
+#include "astra/base_buf.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
+#include "astra/base_lock.h"
+
+#define REST_NS NS_PER_S
+
+struct waiter {
+	STAILQ_ENTRY(waiter) link;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+STAILQ_HEAD(waiter_list, waiter);
+
+struct slot {
+	int64_t given_mono_ns;
+	bool taken;
+	bool cold; /* has no pages, as far as we know */
+};
+
+struct bufs {
+	struct lock lock; /* RANK_BUFS */
+	struct {
+		struct waiter_list waiting[2]; /* [background] */
+		struct slot *slots;	       /* owned */
+		unsigned *stack;	       /* owned; indices of free slots, warmest last */
+		unsigned free;
+	} shared;  /* lock */
+	char *map; /* constant, as all below */
+	size_t size, stride;
+	unsigned count;
+};
+
+struct bufs *bufs_new(unsigned count, size_t size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), total;
+	struct bufs *b;
+
+	assert(count >= 2);
+	assert(size > 0);
+	b = calloc(1, sizeof(*b));
+	if (!b)
+		return NULL;
+	b->count = count;
+	b->size = size;
+	b->shared.slots = calloc(count, sizeof(*b->shared.slots));
+	b->shared.stack = calloc(count, sizeof(*b->shared.stack));
+	if (!b->shared.slots || !b->shared.stack || __builtin_add_overflow(size, page - 1, &total))
+		goto fail;
+	b->stride = total / page * page;
+	if (__builtin_mul_overflow(b->stride, (size_t)count, &total))
+		goto fail;
+	b->map = mmap(NULL, total, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (b->map == MAP_FAILED)
+		goto fail;
+	for (unsigned i = 0; i < count; i++) {
+		b->shared.slots[i].cold = true;
+		b->shared.stack[i] = count - 1 - i;
+	}
+	b->shared.free = count;
+	lock_init(&b->lock, RANK_BUFS, "bufs");
+	STAILQ_INIT(&b->shared.waiting[0]);
+	STAILQ_INIT(&b->shared.waiting[1]);
+	return b;
+fail:
+	free(b->shared.stack);
+	free(b->shared.slots);
+	free(b);
+	return NULL;
+}
+
+void bufs_destroy(struct bufs *b)
+{
+	if (!b)
+		return;
+	assert(b->shared.free == b->count);
+	assert(STAILQ_EMPTY(&b->shared.waiting[0]) && STAILQ_EMPTY(&b->shared.waiting[1]));
+	(void)munmap(b->map, b->stride * b->count);
+	lock_done(&b->lock);
+	free(b->shared.stack);
+	free(b->shared.slots);
+	free(b);
+}
+
+size_t bufs_size(const struct bufs *b)
+{
+	return b->size;
+}
+
+unsigned bufs_count(const struct bufs *b)
+{
+	return b->count;
+}
+
+unsigned bufs_free(const struct bufs *b)
+{
+	/* The lock is not part of what const promises. */
+	LOCKED((struct lock *)&b->lock);
+	return b->shared.free;
+}
+
+/* Background work leaves the last one. */
+static bool available_locked(const struct bufs *b, bool background, unsigned free)
+{
+	lock_assert_held(&b->lock);
+	return free >= (background ? 2 : 1);
+}
+
+void *bufs_try_take(struct bufs *b, bool background)
+{
+	unsigned i;
+
+	LOCKED(&b->lock);
+	if (!available_locked(b, background, b->shared.free))
+		return NULL;
+	i = b->shared.stack[--b->shared.free];
+	assert(!b->shared.slots[i].taken);
+	b->shared.slots[i].taken = true;
+	b->shared.slots[i].cold = false;
+	return b->map + b->stride * i;
+}
+
+/* Moves to called the waiters that the free buffers can serve now. */
+static void collect_waiters_locked(struct bufs *b, struct waiter_list *called)
+{
+	unsigned left = b->shared.free;
+
+	for (unsigned background = 0; background < 2; background++) {
+		struct waiter_list *from = &b->shared.waiting[background];
+		struct waiter *w;
+
+		while ((w = STAILQ_FIRST(from)) && available_locked(b, background, left)) {
+			STAILQ_REMOVE_HEAD(from, link);
+			STAILQ_INSERT_TAIL(called, w, link);
+			left--;
+		}
+	}
+}
+
+static void call_waiters(struct waiter_list *called)
+{
+	struct waiter *w;
+
+	while ((w = STAILQ_FIRST(called))) {
+		STAILQ_REMOVE_HEAD(called, link);
+		w->fn(w->arg);
+		free(w);
+	}
+}
+
+/* Puts slot i back: on top of the stack when warm, at the bottom when its pages went. */
+static void put_back(struct bufs *b, unsigned i, bool cold)
+{
+	struct waiter_list called = STAILQ_HEAD_INITIALIZER(called);
+
+	lock_take(&b->lock);
+	assert(b->shared.slots[i].taken && b->shared.free < b->count);
+	b->shared.slots[i].taken = false;
+	b->shared.slots[i].cold = cold;
+	b->shared.slots[i].given_mono_ns = clock_mono_ns();
+	if (cold) {
+		for (unsigned k = b->shared.free; k > 0; k--)
+			b->shared.stack[k] = b->shared.stack[k - 1];
+		b->shared.stack[0] = i;
+	} else {
+		b->shared.stack[b->shared.free] = i;
+	}
+	b->shared.free++;
+	collect_waiters_locked(b, &called);
+	lock_drop(&b->lock);
+	call_waiters(&called);
+}
+
+/* Takes the buffer that rested longest, at least idle_ns, out of the stack; false when none did.
+ * With somebody waiting none is: it would be taken from under his nose. */
+static bool take_rested(struct bufs *b, int64_t idle_ns, unsigned *ret)
+{
+	int64_t now = clock_mono_ns();
+
+	LOCKED(&b->lock);
+	if (!STAILQ_EMPTY(&b->shared.waiting[0]) || !STAILQ_EMPTY(&b->shared.waiting[1]))
+		return false;
+	for (unsigned k = 0; k < b->shared.free; k++) {
+		unsigned i = b->shared.stack[k];
+
+		if (b->shared.slots[i].cold)
+			continue;
+		/* Given earlier means lower in the stack: all above rested less. */
+		if (now - b->shared.slots[i].given_mono_ns < idle_ns)
+			return false;
+		for (; k + 1 < b->shared.free; k++)
+			b->shared.stack[k] = b->shared.stack[k + 1];
+		b->shared.free--;
+		b->shared.slots[i].taken = true;
+		*ret = i;
+		return true;
+	}
+	return false;
+}
+
+/* Takes the pages of one rested buffer away. False when there was none. */
+static bool trim_one(struct bufs *b, int64_t idle_ns)
+{
+	unsigned i;
+	bool cold;
+
+	if (!take_rested(b, idle_ns, &i))
+		return false;
+	cold = madvise(b->map + b->stride * i, b->stride, MADV_DONTNEED) == 0;
+	put_back(b, i, cold);
+	return cold;
+}
+
+void bufs_trim(struct bufs *b, int64_t idle_ns)
+{
+	struct waiter_list called = STAILQ_HEAD_INITIALIZER(called);
+
+	for (unsigned n = 0; n < b->count && trim_one(b, idle_ns); n++)
+		;
+	/* Whoever was left standing by a waiter that never came is called now at the latest. */
+	lock_take(&b->lock);
+	collect_waiters_locked(b, &called);
+	lock_drop(&b->lock);
+	call_waiters(&called);
+}
+
+void bufs_give(struct bufs *b, void *p)
+{
+	size_t off = (size_t)((char *)p - b->map);
+
+	assert(p && (char *)p >= b->map && off % b->stride == 0 && off / b->stride < b->count);
+	put_back(b, (unsigned)(off / b->stride), false);
+	(void)trim_one(b, REST_NS);
+}
+
+void bufs_wait(struct bufs *b, bool background, void (*fn)(void *arg), void *arg)
+{
+	struct waiter *w = malloc(sizeof(*w));
+
+	assert(fn);
+	lock_take(&b->lock);
+	/* Without memory for a place in the queue the caller is sent to try again at once. */
+	if (!w || available_locked(b, background, b->shared.free)) {
+		lock_drop(&b->lock);
+		free(w);
+		fn(arg);
+		return;
+	}
+	*w = (struct waiter){.fn = fn, .arg = arg};
+	STAILQ_INSERT_TAIL(&b->shared.waiting[background], w, link);
+	lock_drop(&b->lock);
+}
+
+bool bufs_wait_cancel(struct bufs *b, void (*fn)(void *arg), void *arg)
+{
+	struct waiter *w = NULL;
+
+	LOCKED(&b->lock);
+	for (unsigned i = 0; i < 2; i++) {
+		STAILQ_FOREACH (w, &b->shared.waiting[i], link) {
+			if (w->fn != fn || w->arg != arg)
+				continue;
+			STAILQ_REMOVE(&b->shared.waiting[i], w, waiter, link);
+			free(w);
+			return true;
+		}
+	}
+	return false;
+}

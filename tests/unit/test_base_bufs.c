@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/* Transfer buffers: lanes, waiters, memory that goes back, many threads on two buffers. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "astra/base_buf.h"
+#include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
+#include "astra/base_pool.h"
+
+static void lanes(void **state)
+{
+	struct bufs *b = bufs_new(3, 5000);
+	void *p[3];
+
+	assert_non_null(b);
+	assert_int_equal(bufs_size(b), 5000);
+	assert_int_equal(bufs_count(b), 3);
+	p[0] = bufs_try_take(b, true);
+	p[1] = bufs_try_take(b, true);
+	assert_non_null(p[0]);
+	assert_non_null(p[1]);
+	assert_ptr_not_equal(p[0], p[1]);
+	assert_int_equal(bufs_free(b), 1);
+	assert_null(bufs_try_take(b, true)); /* the last one is for the others */
+	p[2] = bufs_try_take(b, false);
+	assert_non_null(p[2]);
+	assert_null(bufs_try_take(b, false));
+	for (int i = 0; i < 3; i++) {
+		memset(p[i], i + 1, 5000);
+		assert_int_equal((uintptr_t)p[i] % 4096, 0);
+	}
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(((char *)p[i])[4999], i + 1);
+		bufs_give(b, p[i]);
+	}
+	assert_int_equal(bufs_free(b), 3);
+	bufs_destroy(b);
+	bufs_destroy(NULL);
+}
+
+static char calls[20];
+
+static void call(void *arg)
+{
+	strncat(calls, arg, sizeof(calls) - strlen(calls) - 1);
+}
+
+static void waiters_are_called_in_order(void **state)
+{
+	struct bufs *b = bufs_new(2, 4096);
+	void *p, *q;
+
+	calls[0] = '\0';
+	bufs_wait(b, true, call, "0"); /* at once */
+	assert_string_equal(calls, "0");
+	calls[0] = '\0';
+	p = bufs_try_take(b, false);
+	bufs_wait(b, false, call, "1"); /* one is free for the foreground */
+	bufs_wait(b, true, call, "d");	/* but not for the background */
+	assert_string_equal(calls, "1");
+	q = bufs_try_take(b, false);
+	bufs_wait(b, true, call, "e");
+	bufs_wait(b, false, call, "a");
+	bufs_wait(b, false, call, "x");
+	bufs_wait(b, false, call, "b");
+	assert_true(bufs_wait_cancel(b, call, "x"));
+	assert_false(bufs_wait_cancel(b, call, "x"));
+	calls[0] = '\0';
+	bufs_give(b, p);
+	assert_string_equal(calls, "a");
+	p = bufs_try_take(b, false);
+	bufs_give(b, p);
+	assert_string_equal(calls, "ab");
+	/* Nobody took it: the next give serves one of the background. */
+	bufs_give(b, q);
+	assert_string_equal(calls, "abd");
+	p = bufs_try_take(b, true);
+	bufs_give(b, p);
+	assert_string_equal(calls, "abde");
+	bufs_destroy(b);
+}
+
+static void a_vanished_waiter_costs_nobody_his_turn(void **state)
+{
+	struct bufs *b = bufs_new(2, 4096);
+	void *p = bufs_try_take(b, false), *q = bufs_try_take(b, false);
+
+	calls[0] = '\0';
+	bufs_wait(b, false, call, "a");
+	bufs_wait(b, false, call, "b");
+	bufs_wait(b, false, call, "c");
+	bufs_give(b, p); /* a is called and does nothing */
+	assert_string_equal(calls, "a");
+	bufs_trim(b, 3600 * NS_PER_S);
+	assert_string_equal(calls, "ab");
+	bufs_give(b, q);
+	assert_string_equal(calls, "abc");
+	bufs_destroy(b);
+}
+
+static size_t resident(const void *p, size_t len)
+{
+	unsigned char v[256];
+	size_t pages = len / 4096, n = 0;
+
+	assert_true(pages <= sizeof(v));
+	assert_int_equal(mincore((void *)(uintptr_t)p, len, v), 0);
+	for (size_t i = 0; i < pages; i++)
+		n += v[i] & 1;
+	return n;
+}
+
+static void memory_goes_back(void **state)
+{
+	enum { SIZE = 256 * 4096 };
+	struct bufs *b = bufs_new(4, SIZE);
+	void *p[4];
+
+	for (int i = 0; i < 4; i++) {
+		p[i] = bufs_try_take(b, false);
+		assert_int_equal(resident(p[i], SIZE), 0); /* not before it is used */
+		memset(p[i], 1, SIZE);
+		assert_int_equal(resident(p[i], SIZE), 256);
+	}
+	for (int i = 0; i < 4; i++)
+		bufs_give(b, p[i]);
+	/* Just used: stays. */
+	assert_int_equal(resident(p[0], SIZE), 256);
+	bufs_trim(b, 3600 * NS_PER_S);
+	assert_int_equal(resident(p[0], SIZE), 256);
+	/* The warmest is taken first. */
+	assert_ptr_equal(bufs_try_take(b, false), p[3]);
+	bufs_trim(b, 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(resident(p[i], SIZE), 0);
+	assert_int_equal(resident(p[3], SIZE), 256);
+	assert_int_equal(bufs_free(b), 3);
+	bufs_give(b, p[3]);
+	assert_ptr_equal(bufs_try_take(b, false), p[3]);
+	/* On its own, after a second's rest. */
+	p[0] = bufs_try_take(b, false);
+	memset(p[0], 1, SIZE);
+	bufs_give(b, p[0]);
+	usleep(1100000);
+	bufs_give(b, p[3]);
+	assert_int_equal(resident(p[0], SIZE), 0);
+	assert_int_equal(resident(p[3], SIZE), 256);
+	bufs_destroy(b);
+}
+
+/* ---- many jobs, two buffers, two workers ---- */
+
+struct job {
+	struct pool_task task;
+	struct pool *pool;
+	struct bufs *bufs;
+	bool background;
+	int left;
+	_Atomic int *done;
+};
+
+static _Atomic int held_now, held_background;
+
+static void job_wake(void *arg)
+{
+	struct job *j = arg;
+
+	(void)pool_post(j->pool, &j->task);
+}
+
+static void job_run(struct pool_task *t)
+{
+	struct job *j = container_of(t, struct job, task);
+	char *p = bufs_try_take(j->bufs, j->background);
+
+	if (!p) {
+		bufs_wait(j->bufs, j->background, job_wake, j);
+		return;
+	}
+	if (atomic_fetch_add(&held_now, 1) >= 2)
+		abort();
+	if (j->background && atomic_fetch_add(&held_background, 1) >= 1)
+		abort();
+	memset(p, j->left, 4096);
+	if (j->left % 8 == 0)
+		usleep(50);
+	for (int i = 0; i < 4096; i++) {
+		if (p[i] != (char)j->left)
+			abort();
+	}
+	if (j->background)
+		atomic_fetch_sub(&held_background, 1);
+	atomic_fetch_sub(&held_now, 1);
+	bufs_give(j->bufs, p);
+	if (--j->left > 0)
+		(void)pool_post(j->pool, t);
+	else
+		atomic_fetch_add(j->done, 1);
+}
+
+static void no_wakeup_is_lost(void **state)
+{
+	enum { N = 40 };
+	static struct job jobs[N];
+	struct pool *p = pool_new(3, "test");
+	struct bufs *b = bufs_new(2, 4096);
+	int64_t end = clock_mono_ns() + 60 * NS_PER_S;
+	_Atomic int done = 0;
+
+	for (int i = 0; i < N; i++) {
+		jobs[i] = (struct job){
+			.pool = p, .bufs = b, .background = i % 2, .left = 100, .done = &done};
+		pool_task_init(&jobs[i].task, i % 2 ? LANE_BACKGROUND : LANE_FOREGROUND, job_run);
+		pool_post(p, &jobs[i].task);
+	}
+	while (atomic_load(&done) < N) {
+		if (clock_mono_ns() > end)
+			fail_msg("%d of %d jobs ended", atomic_load(&done), N);
+		bufs_trim(b, 0); /* in their way, as a timer would be */
+		usleep(300);
+	}
+	pool_destroy(p);
+	assert_int_equal(bufs_free(b), 2);
+	bufs_destroy(b);
+}
+
+/* The same without trimming, which wakes the forgotten. */
+static void no_wakeup_is_lost_without_help(void **state)
+{
+	enum { N = 20 };
+	static struct job jobs[N];
+	struct pool *p = pool_new(2, "test");
+	struct bufs *b = bufs_new(2, 4096);
+	int64_t end = clock_mono_ns() + 60 * NS_PER_S;
+	_Atomic int done = 0;
+
+	for (int i = 0; i < N; i++) {
+		jobs[i] = (struct job){
+			.pool = p, .bufs = b, .background = i % 4 != 0, .left = 100, .done = &done};
+		pool_task_init(&jobs[i].task, LANE_SYNC, job_run);
+		pool_post(p, &jobs[i].task);
+	}
+	while (atomic_load(&done) < N) {
+		if (clock_mono_ns() > end)
+			fail_msg("%d of %d jobs ended", atomic_load(&done), N);
+		usleep(300);
+	}
+	pool_destroy(p);
+	bufs_destroy(b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lanes),
+		cmocka_unit_test(waiters_are_called_in_order),
+		cmocka_unit_test(a_vanished_waiter_costs_nobody_his_turn),
+		cmocka_unit_test(memory_goes_back),
+		cmocka_unit_test(no_wakeup_is_lost),
+		cmocka_unit_test(no_wakeup_is_lost_without_help),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
