@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Checks everything that the tables say twice, in one snapshot: dentry, dirorder and inode rows;
+ * nchild; totals; the sets of dirty inodes and orphans; rows about inodes that are gone; counters;
+ * and that each page of the file is either used or free, exactly once in number.
+ *
+ * It reads rows by itself rather than through meta_inode_get: a damaged row is to be reported, not
+ * to end the transaction.
+ */
+#include "db.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "row.h"
+
+struct check {
+	struct meta *m;
+	struct meta_txn *t;
+	void (*report)(void *arg, const char *line);
+	void *arg;
+	int found;
+	uint64_t dir; /* of the children being summed up */
+	uint64_t max_ino, max_job;
+	uint32_t nchild;
+	struct meta_totals sum;
+	struct meta_inode in, other; /* scratch, one use at a time */
+};
+
+__attribute__((format(printf, 2, 3))) static void bad(struct check *c, const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (c->found < INT32_MAX)
+		c->found++;
+	if (c->report != NULL)
+		c->report(c->arg, line);
+}
+
+#define LLU(x) ((unsigned long long)(x))
+
+/* 0, -ENOENT, -EBADMSG (damaged row), or the transaction's failure. */
+static errint_t row_get(struct check *c, uint64_t ino, struct meta_inode *ret)
+{
+	uint8_t key[8];
+	MDB_val v;
+	errint_t r;
+
+	db_u64(key, ino);
+	r = db_get(c->t, T_INODE, key, sizeof(key), &v);
+	return r == 0 ? row_inode_decode(ino, v.mv_data, v.mv_size, ret) : r;
+}
+
+static bool has_row(struct check *c, enum db_table tab, uint64_t ino)
+{
+	uint8_t key[8];
+	MDB_val v;
+
+	db_u64(key, ino);
+	return db_get(c->t, tab, key, sizeof(key), &v) == 0;
+}
+
+/* ---- inodes ---- */
+
+static void check_name(struct check *c, const struct meta_inode *in)
+{
+	uint8_t key[16], entry[1 + META_NAME_MAX];
+	size_t len = strlen(in->name);
+	uint64_t ino = 0;
+	errint_t r;
+	MDB_val v;
+
+	r = row_get(c, in->parent, &c->other);
+	if (r != 0 || c->other.kind != META_DIR)
+		bad(c, "inode %llu: its parent %llu is no directory", LLU(in->ino),
+			LLU(in->parent));
+	if (meta_lookup(c->t, in->parent, in->name, &ino) != 0 || ino != in->ino)
+		bad(c, "inode %llu: name '%s' in %llu leads to %llu", LLU(in->ino), in->name,
+			LLU(in->parent), LLU(ino));
+	db_u64(key, in->parent);
+	db_u64(key + 8, in->ino);
+	entry[0] = (uint8_t)in->kind;
+	memcpy(entry + 1, in->name, len);
+	r = db_get(c->t, T_ORDER, key, sizeof(key), &v);
+	if (r != 0 || v.mv_size != len + 1 || memcmp(v.mv_data, entry, len + 1) != 0)
+		bad(c, "inode %llu: not in the order of directory %llu as '%s'", LLU(in->ino),
+			LLU(in->parent), in->name);
+}
+
+/* Up to the root or an orphan. */
+static void check_loop(struct check *c, const struct meta_inode *in)
+{
+	uint64_t ino = in->parent;
+
+	for (unsigned i = 0; ino != 0; i++) {
+		if (i > META_DEPTH_MAX || row_get(c, ino, &c->other) != 0) {
+			bad(c, "directory %llu does not hang below the root", LLU(in->ino));
+			return;
+		}
+		ino = c->other.parent;
+	}
+}
+
+static int sum_child(void *arg, const uint8_t *key, size_t key_len, const void *val, size_t len)
+{
+	struct check *c = arg;
+	struct meta_totals d;
+
+	c->nchild++;
+	if (key_len != 16 || row_get(c, db_u64_of(key + 8), &c->other) != 0)
+		return 0; /* reported where the order is walked */
+	totals_of(&c->other, &d);
+	totals_sum(&c->sum, &d, 1);
+	return 0;
+}
+
+static errint_t check_dir(struct check *c, const struct meta_inode *in)
+{
+	struct meta_totals delta, have = in->totals;
+	uint8_t key[8];
+	errint_t r;
+
+	c->nchild = 0;
+	memset(&c->sum, 0, sizeof(c->sum));
+	db_u64(key, in->ino);
+	r = db_walk(c->t, T_ORDER, key, sizeof(key), sizeof(key), sum_child, c);
+	if (r == 0)
+		r = totals_delta_get(c->t, in->ino, &delta);
+	if (r != 0)
+		return r;
+	if (c->nchild != in->nchild)
+		bad(c, "directory %llu: nchild is %u, it has %u", LLU(in->ino), in->nchild,
+			c->nchild);
+	totals_sum(&have, &delta, 1);
+	totals_sum(&have, &c->sum, -1);
+	if (!totals_zero(&have))
+		bad(c, "directory %llu: totals are off by %lld files, %lld bytes", LLU(in->ino),
+			(long long)have.files, (long long)have.bytes);
+	check_loop(c, in);
+	return 0;
+}
+
+static int check_inode(void *arg, const uint8_t *key, size_t key_len, const void *val, size_t len)
+{
+	struct check *c = arg;
+	struct meta_inode *in = &c->in;
+	uint64_t ino = key_len == 8 ? db_u64_of(key) : 0;
+	bool orphan;
+
+	if (ino == 0 || row_inode_decode(ino, val, len, in) != 0) {
+		bad(c, "inode %llu: the row is damaged", LLU(ino));
+		return 0;
+	}
+	c->max_ino = ino > c->max_ino ? ino : c->max_ino;
+	orphan = in->parent == 0 && ino != META_ROOT_INO;
+	if (in->parent != 0)
+		check_name(c, in);
+	else if (in->name[0] != '\0')
+		bad(c, "inode %llu: has a name but no parent", LLU(ino));
+	if (orphan != !!(in->flags & META_F_ORPHAN) || orphan != has_row(c, T_ORPHAN, ino))
+		bad(c, "inode %llu: orphan: %d by its name, %d by its flag, %d in the list",
+			LLU(ino), orphan, !!(in->flags & META_F_ORPHAN), has_row(c, T_ORPHAN, ino));
+	if (!!(in->flags & META_F_DIRTY) != has_row(c, T_DIRTY, ino))
+		bad(c, "inode %llu: dirty: %d by its flag, %d in the list", LLU(ino),
+			!!(in->flags & META_F_DIRTY), has_row(c, T_DIRTY, ino));
+	if (in->kind == META_DIR)
+		return check_dir(c, in);
+	if (in->nchild != 0 || !totals_zero(&in->totals))
+		bad(c, "inode %llu: is no directory but has children or totals", LLU(ino));
+	return 0;
+}
+
+/* ---- the other tables ---- */
+
+static int check_dentry(void *arg, const uint8_t *key, size_t key_len, const void *val, size_t len)
+{
+	struct check *c = arg;
+	uint64_t ino = len == 9 ? db_u64_of(val) : 0;
+	uint64_t dir = key_len > 8 ? db_u64_of(key) : 0;
+
+	if (dir == 0 || row_get(c, ino, &c->in) != 0)
+		bad(c, "name in directory %llu: no inode %llu", LLU(dir), LLU(ino));
+	else if (c->in.parent != dir || strlen(c->in.name) != key_len - 8 ||
+		 memcmp(c->in.name, key + 8, key_len - 8) != 0 ||
+		 ((const uint8_t *)val)[8] != c->in.kind)
+		bad(c, "name '%.*s' in directory %llu: inode %llu is '%s' in %llu",
+			(int)(key_len - 8), (const char *)key + 8, LLU(dir), LLU(ino), c->in.name,
+			LLU(c->in.parent));
+	return 0;
+}
+
+static int check_order(void *arg, const uint8_t *key, size_t key_len, const void *val, size_t len)
+{
+	struct check *c = arg;
+	uint64_t dir, ino;
+
+	if (key_len != 16) {
+		bad(c, "order: a key of %zu bytes", key_len);
+		return 0;
+	}
+	dir = db_u64_of(key);
+	ino = db_u64_of(key + 8);
+	if (row_get(c, ino, &c->in) != 0)
+		bad(c, "order of directory %llu: no inode %llu", LLU(dir), LLU(ino));
+	else if (c->in.parent != dir)
+		bad(c, "order of directory %llu: inode %llu is in %llu", LLU(dir), LLU(ino),
+			LLU(c->in.parent));
+	return 0;
+}
+
+/* dirty, orphan, delta, access, xattr: keyed by an inode that must exist. */
+static int check_about(void *arg, const uint8_t *key, size_t key_len, const void *val, size_t len)
+{
+	struct check *c = arg;
+	uint64_t ino = key_len >= 8 ? db_u64_of(key) : 0;
+
+	if (!has_row(c, T_INODE, ino))
+		bad(c, "a row about inode %llu, which does not exist", LLU(ino));
+	return 0;
+}
+
+static int check_access(void *arg, const uint8_t *key, size_t key_len, const void *val, size_t len)
+{
+	struct check *c = arg;
+	struct meta_access a;
+
+	if (row_access_decode(val, len, &a) != 0)
+		bad(c, "access history of inode %llu is damaged",
+			LLU(key_len == 8 ? db_u64_of(key) : 0));
+	return check_about(arg, key, key_len, val, len);
+}
+
+static int check_job(void *arg, const uint8_t *key, size_t key_len, const void *val, size_t len)
+{
+	struct check *c = arg;
+
+	if (key_len != 8 || len == 0)
+		bad(c, "a job record has a key of %zu and a body of %zu bytes", key_len, len);
+	else
+		c->max_job = db_u64_of(key);
+	return 0;
+}
+
+static errint_t check_counters(struct check *c)
+{
+	uint64_t ino = META_INO_LOW, job = 1;
+
+	(void)db_sys_get(c->t, "next_ino", &ino);
+	(void)db_sys_get(c->t, "next_job", &job);
+	if (c->max_ino >= ino)
+		bad(c, "inode %llu exists, but %llu is the next to be given", LLU(c->max_ino),
+			LLU(ino));
+	if (c->max_job >= job)
+		bad(c, "job %llu exists, but %llu is the next to be given", LLU(c->max_job),
+			LLU(job));
+	if (row_get(c, META_ROOT_INO, &c->in) != 0 || c->in.kind != META_DIR)
+		bad(c, "there is no root directory");
+	return meta_txn_failed(c->t);
+}
+
+/* Every page of the file belongs to a table or to the free list. */
+static errint_t check_pages(struct check *c)
+{
+	uint64_t used = 2, spare; /* the meta pages */
+	MDB_envinfo info;
+	MDB_stat st;
+	int rc = 0;
+
+	/* 0 and 1 are LMDB's free list and the table of tables. */
+	for (unsigned i = 0; rc == 0 && i < 2 + T_N; i++) {
+		rc = mdb_stat(c->t->txn, i < 2 ? i : c->m->dbi[i - 2], &st);
+		used += st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages;
+	}
+	if (rc != 0)
+		return db_err(rc);
+	if (db_free_pages(c->t, UINT64_MAX, &spare) != 0)
+		return meta_txn_failed(c->t);
+	(void)mdb_env_info(c->m->env, &info);
+	if (info.me_last_txnid == c->t->id && used + spare != info.me_last_pgno + 1)
+		bad(c, "%llu pages used and %llu free, but the file has %zu", LLU(used), LLU(spare),
+			info.me_last_pgno + 1);
+	return 0;
+}
+
+int meta_check(struct meta *m, void (*report)(void *arg, const char *line), void *arg)
+{
+	static const struct {
+		enum db_table tab;
+		db_row_fn fn;
+	} tables[] = {{T_INODE, check_inode}, {T_DENTRY, check_dentry}, {T_ORDER, check_order},
+		{T_DIRTY, check_about}, {T_ORPHAN, check_about}, {T_DELTA, check_about},
+		{T_XATTR, check_about}, {T_ACCESS, check_access}, {T_JOB, check_job}};
+	struct check c = {.m = m, .report = report, .arg = arg};
+	errint_t r;
+
+	c.t = meta_begin_read(m);
+	r = meta_txn_failed(c.t);
+	for (size_t i = 0; r == 0 && i < sizeof(tables) / sizeof(tables[0]); i++)
+		r = db_walk(c.t, tables[i].tab, "", 0, 0, tables[i].fn, &c);
+	if (r == 0)
+		r = check_counters(&c);
+	if (r == 0)
+		r = check_pages(&c);
+	if (r != 0)
+		bad(&c, "the check ended early: %s", strerror(-r));
+	meta_abort(c.t);
+	return r != 0 ? r : c.found;
+}
