@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening, making and removing the two files of an inode, and what a first opening in a run has to
+ * put right: a killed process may have left bits beyond the size, bytes beyond the size, and clean
+ * grains that it had begun to overwrite; a power cut any clean grain without its bytes.
+ *
+ * Runs on a busy entry, without any lock: nobody else has the file.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "astra/base_cleanup.h"
+#include "astra/base_hash.h"
+#include "stage_priv.h"
+
+static_assert(sizeof(struct map_head) <= MAP_HEAD_SIZE, "header page");
+static_assert(offsetof(struct map, chunk) == MAP_HEAD_SIZE, "entries follow the header page");
+
+void file_name(uint64_t ino, struct file_name *ret)
+{
+	(void)snprintf(ret->data, sizeof(ret->data), "%02x/%" PRIu64, (unsigned)(ino & 0xff), ino);
+	(void)snprintf(ret->map, sizeof(ret->map), "%s.map", ret->data);
+}
+
+enum head_state head_check(const struct map_head *h, uint64_t ino)
+{
+	const struct map_base *b;
+	enum head_state bad = h->dirty ? HEAD_BAD : HEAD_NOTHING;
+
+	/* The magic is stored last, so without it nothing was ever answered. */
+	if (!h->magic)
+		return HEAD_NOTHING;
+	if (h->magic != MAP_MAGIC || h->version != MAP_VERSION)
+		return HEAD_BAD;
+	if (h->ino != ino || h->which > 1 || h->size > STAGE_SIZE_MAX)
+		return bad;
+	b = &h->base[h->which];
+	if (b->etag[sizeof(b->etag) - 1] || b->size > STAGE_SIZE_MAX || b->end > b->size ||
+		b->crc != crc32c(crc32c(0, b->etag, sizeof(b->etag)), &b->size, sizeof(b->size)))
+		return bad;
+	return HEAD_GOOD;
+}
+
+static struct stage_file *file_alloc(struct stage *s, struct entry *e)
+{
+	struct stage_file *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->s = s;
+	f->e = e;
+	f->ino = e->ino;
+	f->data_fd = f->map_fd = -1;
+	f->map_page = UINT64_MAX;
+	f->cut_pending = false;
+	lock_init(&f->rw.lock, RANK_STAGE_F, "stage file");
+	cond_init(&f->rw.idle);
+	return f;
+}
+
+static void file_free(struct stage_file *f)
+{
+	if (f->map)
+		(void)munmap(f->map, MAP_HEAD_SIZE + f->map_chunks * 8);
+	if (f->data_fd >= 0)
+		(void)close(f->data_fd);
+	if (f->map_fd >= 0)
+		(void)close(f->map_fd);
+	(void)pthread_cond_destroy(&f->rw.idle);
+	lock_done(&f->rw.lock);
+	free(f->verified);
+	free(f);
+}
+
+static errint_t map_it(struct stage_file *f, uint64_t chunks)
+{
+	void *p;
+
+	if (chunks) {
+		f->verified = calloc(1, chunks / 8);
+		if (!f->verified)
+			return -ENOMEM;
+	}
+	p = mmap(
+		NULL, MAP_HEAD_SIZE + chunks * 8, PROT_READ | PROT_WRITE, MAP_SHARED, f->map_fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	f->map = p;
+	f->map_chunks = chunks;
+	return 0;
+}
+
+/* O_CREAT in a bucket directory that may not be there yet. */
+static int open_make(struct stage *s, const char *name)
+{
+	const int flags = O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
+	int fd = openat(s->dirfd, name, flags, 0600);
+
+	if (fd < 0 && errno == ENOENT) {
+		char dir[3] = {name[0], name[1], 0};
+
+		if (mkdirat(s->dirfd, dir, 0700) < 0 && errno != EEXIST)
+			return -errno;
+		fd = openat(s->dirfd, name, flags, 0600);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+/* The header page and the first page of entries, with disk blocks. */
+static errint_t map_size_first(struct stage_file *f)
+{
+	const off_t size = MAP_HEAD_SIZE + MAP_CHUNKS_MIN * 8;
+
+	if (!fallocate(f->map_fd, 0, 0, size)) {
+		f->map_page = 0;
+		return 0;
+	}
+	if (errno != EOPNOTSUPP || ftruncate(f->map_fd, size) < 0)
+		return -errno;
+	return 0;
+}
+
+errint_t file_make(struct stage *s, struct entry *e, struct stage_file **ret)
+{
+	struct stage_file *f = file_alloc(s, e);
+	struct file_name n;
+	errint_t r;
+
+	if (!f)
+		return -ENOMEM;
+	file_name(e->ino, &n);
+	/* The data file first: alone it is removed when the stage is opened. */
+	r = f->data_fd = open_make(s, n.data);
+	if (r >= 0)
+		r = f->map_fd = open_make(s, n.map);
+	if (r >= 0)
+		r = map_size_first(f);
+	if (!r)
+		r = map_it(f, MAP_CHUNKS_MIN);
+	if (r) {
+		file_free(f);
+		file_remove(s, e->ino);
+		return r;
+	}
+	f->map->h.version = MAP_VERSION;
+	f->map->h.ino = e->ino;
+	f->map->h.epoch = s->epoch;
+	f->map->h.seq = 1;
+	file_base_set(f, "", 0, 0);
+	__atomic_store_n(&f->map->h.magic, MAP_MAGIC, __ATOMIC_RELEASE);
+	atomic_fetch_add(&s->made[e->ino & 0xff], 1);
+	*ret = f;
+	return 0;
+}
+
+/* ---- the first opening in a run ---- */
+
+enum trust {
+	TRUST_ALL,   /* nothing happened since it was closed */
+	TRUST_CRC,   /* killed: clean grains without a checksum may be half overwritten */
+	TRUST_DIRTY, /* power cut: clean grains may lack their bytes */
+};
+
+static enum trust file_trust(const struct stage_file *f)
+{
+	uint64_t epoch = f->map->h.epoch;
+
+	if (epoch == f->s->epoch)
+		return TRUST_ALL;
+	return epoch < f->s->epoch && epoch >= f->s->cut ? TRUST_CRC : TRUST_DIRTY;
+}
+
+/* What an entry may keep; data_size: of the data file. */
+static uint64_t entry_fix(
+	const struct stage_file *f, uint64_t c, uint64_t e, enum trust trust, uint64_t data_size)
+{
+	const struct map_head *h = &f->map->h;
+	uint16_t p = ent_present(e), d = ent_dirty(e), keep = mask_touch(c, 0, h->size);
+	uint32_t crc = ent_crc(e);
+
+	if (!h->dirty) {
+		/* Uploaded: dirty marks are left over; holes have no clean form. */
+		crc = d ? 0 : crc;
+		d = 0;
+	}
+	if ((p | d) & (uint16_t)~keep)
+		crc = 0;
+	p &= keep;
+	d &= keep;
+	if (d)
+		crc = 0;
+	if (trust == TRUST_DIRTY || (trust == TRUST_CRC && !crc)) {
+		p &= d;
+		crc = 0;
+	}
+	/* The page of bits reached the disk, the bytes did not: nobody had synced them. */
+	if (trust == TRUST_DIRTY)
+		p &= mask_touch(c, 0, data_size);
+	return ent_make(p, d, crc);
+}
+
+static errint_t file_first(struct stage_file *f, uint64_t data_size)
+{
+	struct map_head *h = &f->map->h;
+	struct map_base *b = &h->base[h->which];
+	enum trust trust = file_trust(f);
+
+	if (h->dirty) {
+		if (b->end > h->size)
+			__atomic_store_n(&b->end, h->size, __ATOMIC_RELEASE);
+	} else {
+		__atomic_store_n(&h->size, b->size, __ATOMIC_RELEASE);
+		__atomic_store_n(&b->end, b->size, __ATOMIC_RELEASE);
+	}
+	f->present = f->ndirty = 0;
+	for (uint64_t c = file_entry_next(f, 0); c < f->map_chunks; c = file_entry_next(f, c + 1)) {
+		uint64_t e = file_entry(f, c), now;
+
+		if (!e)
+			continue;
+		now = entry_fix(f, c, e, trust, data_size);
+		if (now != e)
+			__atomic_store_n(&f->map->chunk[c], now, __ATOMIC_RELEASE);
+		file_punch(f, c, ent_present(e) & (uint16_t)~ent_present(now));
+		f->present += (uint64_t)__builtin_popcount(ent_present(now));
+		f->ndirty += (uint64_t)__builtin_popcount(ent_present(now) & ent_dirty(now));
+	}
+	/* Bytes of a killed write beyond the size would show when it grows. */
+	if (data_size > h->size && ftruncate(f->data_fd, (off_t)h->size) < 0)
+		return -errno;
+	__atomic_store_n(&h->epoch, f->s->epoch, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static bool has_dirty_bytes(const struct stage_file *f)
+{
+	for (uint64_t c = file_entry_next(f, 0); c < f->map_chunks; c = file_entry_next(f, c + 1)) {
+		if (ent_present(file_entry(f, c)) & ent_dirty(file_entry(f, c)))
+			return true;
+	}
+	return false;
+}
+
+static errint_t data_open(struct stage_file *f, const char *name, uint64_t *ret_size)
+{
+	const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+	struct stat st;
+
+	f->data_fd = openat(f->s->dirfd, name, flags);
+	if (f->data_fd < 0 && errno == ENOENT) {
+		/* Only somebody else, or a power cut before it was ever synced, removes it. */
+		if (!f->map->h.dirty)
+			return -ENODATA;
+		if (file_trust(f) != TRUST_DIRTY && has_dirty_bytes(f))
+			return -EBADMSG;
+		f->data_fd = openat(f->s->dirfd, name, flags | O_CREAT, 0600);
+	}
+	if (f->data_fd < 0 || fstat(f->data_fd, &st) < 0)
+		return -errno;
+	*ret_size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static errint_t load_map(struct stage_file *f, const char *name)
+{
+	struct stat st;
+	uint64_t chunks;
+	errint_t r;
+
+	f->map_fd = openat(f->s->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (f->map_fd < 0)
+		return errno == ENOENT ? -ENODATA : -errno;
+	if (fstat(f->map_fd, &st) < 0)
+		return -errno;
+	if (st.st_size < (off_t)MAP_HEAD_SIZE)
+		return -ENODATA;
+	chunks = ((uint64_t)st.st_size - MAP_HEAD_SIZE) / 8;
+	chunks = MIN_OF(round_down(chunks, MAP_CHUNKS_MIN), STAGE_SIZE_MAX / STAGE_CHUNK);
+	r = map_it(f, chunks);
+	if (r)
+		return r;
+	switch (head_check(&f->map->h, f->ino)) {
+	case HEAD_GOOD:
+		return 0;
+	case HEAD_NOTHING:
+		return -ENODATA;
+	case HEAD_BAD:
+		break;
+	}
+	return -EBADMSG;
+}
+
+errint_t file_load(struct stage *s, struct entry *e, struct stage_file **ret)
+{
+	struct stage_file *f = file_alloc(s, e);
+	struct file_name n;
+	uint64_t data_size = 0;
+	errint_t r;
+
+	if (!f)
+		return -ENOMEM;
+	file_name(e->ino, &n);
+	r = load_map(f, n.map);
+	if (!r)
+		r = data_open(f, n.data, &data_size);
+	/* What the entry said so far is charged. */
+	f->present = e->present;
+	f->ndirty = e->ndirty;
+	f->charged = e->present * STAGE_GRAIN;
+	f->charged_dirty = e->dirty ? e->ndirty * STAGE_GRAIN : 0;
+	if (!r && !e->seen)
+		r = file_first(f, data_size);
+	if (r) {
+		file_free(f);
+		return r;
+	}
+	/* A shrink whose ftruncate failed is not remembered elsewhere. */
+	f->cut_pending = data_size > f->map->h.size;
+	file_account(f, 0);
+	*ret = f;
+	return 0;
+}
+
+void file_unload(struct stage_file *f)
+{
+	f->e->present = f->present;
+	f->e->ndirty = f->ndirty;
+	f->e->dirty = f->map->h.dirty != 0;
+	file_free(f);
+}
+
+void file_remove(struct stage *s, uint64_t ino)
+{
+	struct file_name n;
+
+	file_name(ino, &n);
+	/* The sidecar first: data alone is nothing, and goes when the stage is opened. */
+	(void)unlinkat(s->dirfd, n.map, 0);
+	(void)unlinkat(s->dirfd, n.data, 0);
+}

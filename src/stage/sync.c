@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Making staging durable. Data goes before the sidecar that speaks for it; a new file's directory
+ * after both. The mapped sidecar is written by fdatasync of its descriptor, which takes pages
+ * changed through the mapping along.
+ *
+ * No lock is held while the disk works, except around the list of changed files.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "astra/base_cleanup.h"
+#include "stage_priv.h"
+
+/* More changed files than this are synced by one syncfs. */
+#define SYNC_FILES_MAX 16
+
+static errint_t dir_sync(struct stage *s, const char *name)
+{
+	cleanup_fd int fd = openat(s->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+/* Counters instead of flags: a thread that finds the work begun by another would answer early. */
+static errint_t bucket_sync(struct stage *s, unsigned bucket)
+{
+	static const char hex[] = "0123456789abcdef";
+	const char name[3] = {hex[bucket >> 4], hex[bucket & 15], 0};
+	uint_fast64_t made = atomic_load(&s->made[bucket]);
+	uint_fast64_t done = atomic_load(&s->made_synced[bucket]);
+	errint_t r;
+
+	if (done >= made)
+		return 0;
+	r = dir_sync(s, name);
+	if (!r)
+		r = dir_sync(s, ".");
+	while (!r && done < made &&
+		!atomic_compare_exchange_weak(&s->made_synced[bucket], &done, made))
+		;
+	return r;
+}
+
+static errint_t sync_failed(struct err *err, errint_t r, uint64_t ino)
+{
+	return err_set(err, r, ERR_RETRY, "staging of inode %" PRIu64 " cannot be synced: %s", ino,
+		strerrordesc_np(-r));
+}
+
+errint_t stage_sync(struct stage_file *f, struct err *err)
+{
+	errint_t r = 0;
+
+	assert(f);
+	if (fdatasync(f->data_fd) < 0 || fdatasync(f->map_fd) < 0)
+		r = -errno;
+	if (!r)
+		r = bucket_sync(f->s, f->ino & 0xff);
+	return r ? sync_failed(err, r, f->ino) : 0;
+}
+
+/* By name: it need not be open. Gone is fine. */
+static errint_t ino_sync(struct stage *s, uint64_t ino)
+{
+	struct file_name n;
+	cleanup_fd int data = -1, map = -1;
+
+	file_name(ino, &n);
+	data = openat(s->dirfd, n.data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (data < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (fdatasync(data) < 0)
+		return -errno;
+	map = openat(s->dirfd, n.map, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (map < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (fdatasync(map) < 0)
+		return -errno;
+	return bucket_sync(s, ino & 0xff);
+}
+
+errint_t stage_sync_fs(struct stage *s)
+{
+	uint_fast64_t made[256];
+
+	for (unsigned i = 0; i < 256; i++)
+		made[i] = atomic_load(&s->made[i]);
+	if (syncfs(s->dirfd) < 0)
+		return -errno;
+	for (unsigned i = 0; i < 256; i++) {
+		uint_fast64_t done = atomic_load(&s->made_synced[i]);
+
+		while (done < made[i] &&
+			!atomic_compare_exchange_weak(&s->made_synced[i], &done, made[i]))
+			;
+	}
+	return 0;
+}
+
+/* Takes the marks off before syncing: what changes from now on is marked again. */
+static uint64_t unsynced_take(struct stage *s, uint64_t **ret_inos)
+{
+	LOCKED(&s->shared.lock);
+	uint64_t n = 0, count = s->shared.nunsynced;
+	struct entry *e;
+
+	if (!count)
+		return 0;
+	*ret_inos = malloc(count * sizeof(**ret_inos));
+	if (!*ret_inos)
+		return UINT64_MAX;
+	while ((e = TAILQ_FIRST(&s->shared.unsynced))) {
+		TAILQ_REMOVE(&s->shared.unsynced, e, sync);
+		atomic_store(&e->unsynced, false);
+		(*ret_inos)[n++] = e->ino;
+	}
+	s->shared.nunsynced = 0;
+	assert(n == count);
+	return n;
+}
+
+static void unsynced_back(struct stage *s, const uint64_t *inos, uint64_t n)
+{
+	LOCKED(&s->shared.lock);
+
+	for (uint64_t i = 0; i < n; i++) {
+		struct entry *e;
+
+		HASH_FIND(hh, s->shared.table, &inos[i], sizeof(inos[i]), e);
+		if (!e || atomic_load(&e->unsynced))
+			continue;
+		TAILQ_INSERT_TAIL(&s->shared.unsynced, e, sync);
+		s->shared.nunsynced++;
+		atomic_store(&e->unsynced, true);
+	}
+}
+
+errint_t stage_sync_all(struct stage *s, struct err *err)
+{
+	cleanup_free uint64_t *inos = NULL;
+	uint64_t n;
+	errint_t r = 0;
+
+	assert(s);
+	n = unsynced_take(s, &inos);
+	if (!n)
+		return 0;
+	if (n == UINT64_MAX)
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory to sync the staging");
+	if (n > SYNC_FILES_MAX) {
+		r = stage_sync_fs(s);
+		if (r)
+			(void)err_set(err, r, ERR_RETRY, "the staging in %s cannot be synced: %s",
+				s->dir, strerrordesc_np(-r));
+	}
+	for (uint64_t i = 0; n <= SYNC_FILES_MAX && !r && i < n; i++) {
+		r = ino_sync(s, inos[i]);
+		if (r)
+			(void)sync_failed(err, r, inos[i]);
+	}
+	if (r)
+		unsynced_back(s, inos, n);
+	return r;
+}

@@ -1,0 +1,610 @@
+/* SPDX-License-Identifier: MIT */
+/* Staging: each promise of its face, one by one. */
+#include "stage_help.h"
+
+static void path_of(uint64_t ino, bool map, char ret[128])
+{
+	snprintf(ret, 128, "%s/%02x/%" PRIu64 "%s", dir, (unsigned)(ino & 0xff), ino,
+		map ? ".map" : "");
+}
+
+static void poke(uint64_t ino, bool map, off_t off, const void *p, size_t len)
+{
+	char path[128];
+	int fd;
+
+	path_of(ino, map, path);
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, p, len, off), len);
+	close(fd);
+}
+
+static int wr(struct stage_file *f, uint64_t off, const void *p, size_t len)
+{
+	uint64_t mo, ml;
+
+	return stage_write(f, off, p, len, &mo, &ml);
+}
+
+static int trunc_to(struct stage_file *f, uint64_t size)
+{
+	uint64_t mo, ml;
+
+	return stage_truncate(f, size, &mo, &ml);
+}
+
+static struct stage_file *get(struct stage *s, uint64_t ino)
+{
+	struct stage_file *f = NULL;
+
+	assert_int_equal(stage_get(s, ino, true, &f), 0);
+	return f;
+}
+
+static void expect(struct stage_file *f, uint64_t off, const void *p, size_t len)
+{
+	cleanup_free char *got = malloc(len + 1);
+	uint64_t mo, ml;
+	size_t n = 0;
+
+	assert_int_equal(rd(f, off, got, len, &n, &mo, &ml), 0);
+	assert_int_equal(n, len);
+	assert_memory_equal(got, p, len);
+}
+
+static void expect_miss(
+	struct stage_file *f, uint64_t off, size_t len, uint64_t miss_off, uint64_t miss_len)
+{
+	cleanup_free char *got = malloc(len);
+	uint64_t mo, ml;
+	size_t n;
+
+	assert_int_equal(rd(f, off, got, len, &n, &mo, &ml), -ENODATA);
+	assert_int_equal(mo, miss_off);
+	assert_int_equal(ml, miss_len);
+}
+
+/* ---- single promises ---- */
+
+static int each_count(void *arg, uint64_t ino)
+{
+	*(uint64_t *)arg += ino;
+	return 0;
+}
+
+static void test_basics(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f = NULL, *g;
+	uint64_t sum = 0, mo, ml;
+	char b[16];
+	size_t n = 9;
+
+	(void)state;
+	assert_int_equal(stage_get(s, 7, false, &f), -ENOENT);
+	assert_false(stage_has(s, 7));
+	f = get(s, 7);
+	assert_true(stage_has(s, 7));
+	assert_int_equal(stage_size(f), 0);
+	assert_false(stage_dirty(f));
+	assert_int_equal(stage_mtime(f), 0);
+	assert_int_equal(rd(f, 0, b, 5, &n, &mo, &ml), 0);
+	assert_int_equal(n, 0);
+	assert_int_equal(wr(f, 3, "hello", 5), 0);
+	assert_true(stage_dirty(f));
+	assert_true(stage_mtime(f) > 0);
+	expect(f, 0, "\0\0\0hello", 8);
+	assert_int_equal(rd(f, 6, b, 16, &n, &mo, &ml), 0);
+	assert_int_equal(n, 2);
+	assert_int_equal(stage_get(s, 7, false, &g), 0);
+	assert_ptr_equal(f, g);
+	stage_put(stage_ref(g));
+	stage_put(g);
+	stage_mtime_set(f, 12345);
+	stage_put(f);
+	stage_put(get(s, 9));
+	assert_int_equal(stage_each(s, each_count, &sum), 0);
+	assert_int_equal(sum, 16);
+	stage_close(s);
+
+	s = open_with(100 * M, 0, false);
+	f = get(s, 7);
+	assert_int_equal(stage_mtime(f), 12345);
+	expect(f, 0, "\0\0\0hello", 8);
+	assert_int_equal(wr(f, UINT64_MAX - 1, b, 8), -EFBIG);
+	stage_drop(s, 7);
+	assert_true(stage_has(s, 7));
+	expect(f, 3, "hello", 5);
+	stage_put(f);
+	assert_false(stage_has(s, 7));
+	stage_drop(s, 9);
+	assert_false(stage_has(s, 9));
+	stage_close(s);
+	stage_close(NULL);
+	stage_put(NULL);
+}
+
+static void test_base(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f = get(s, 1);
+	cleanup_free char *base = malloc(300 * K), *want = malloc(300 * K);
+	uint64_t mo, ml, size;
+	char etag[128];
+
+	(void)state;
+	pattern(base, 300 * K, 1);
+	memcpy(want, base, 300 * K);
+	assert_int_equal(stage_base(f, "e1", 100 * K + 10), 0);
+	assert_int_equal(stage_size(f), 100 * K + 10);
+	assert_false(stage_dirty(f));
+	expect_miss(f, 5000, 4000, 4096, 8192);
+	assert_int_equal(stage_fill(f, "e0", 0, base, 4096), -ESTALE);
+	assert_int_equal(stage_fill(f, "e1", 4096, base + 4096, 8192), 0);
+	expect(f, 5000, base + 5000, 4000);
+	assert_true(stage_missing(f, 0, 200 * K, &mo, &ml));
+	assert_int_equal(mo, 0);
+	assert_int_equal(ml, 4096);
+	assert_true(stage_missing(f, 4096, 200 * K, &mo, &ml));
+	assert_int_equal(mo, 12288);
+	assert_int_equal(ml, 100 * K + 10 - 12288);
+	/* In part, not here: miss. Whole grains, or the whole end of the base: none. */
+	assert_int_equal(stage_write(f, 20000, "xy", 2, &mo, &ml), -ENODATA);
+	assert_int_equal(mo, 16384);
+	assert_int_equal(ml, 4096);
+	assert_int_equal(stage_write(f, 32768, want + 200 * K, 8192, &mo, &ml), 0);
+	memcpy(want + 32768, want + 200 * K, 8192);
+	assert_int_equal(stage_write(f, 100 * K, want + 200 * K, 10, &mo, &ml), 0);
+	memcpy(want + 100 * K, want + 200 * K, 10);
+	/* A fill leaves what was written. */
+	assert_int_equal(stage_fill(f, "e1", 0, base, 100 * K + 10), 0);
+	assert_false(stage_missing(f, 0, UINT64_MAX, &mo, &ml));
+	expect(f, 0, want, 100 * K + 10);
+	/* Another base: clean goes, dirty stays, the size is ours. */
+	assert_int_equal(stage_base(f, "e2", 90 * K), 0);
+	assert_int_equal(stage_size(f), 100 * K + 10);
+	expect(f, 32768, want + 32768, 8192);
+	expect_miss(f, 0, 4096, 0, 4096);
+	stage_base_get(f, etag, &size);
+	assert_string_equal(etag, "e2");
+	assert_int_equal(size, 90 * K);
+	assert_int_equal(stage_reset(f), 0);
+	assert_int_equal(stage_size(f), 0);
+	assert_true(stage_dirty(f));
+	stage_base_get(f, etag, &size);
+	assert_string_equal(etag, "");
+	memset(etag, 'x', 128);
+	stage_put(f);
+	stage_close(s);
+}
+
+static void test_sizes(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f = get(s, 2);
+	cleanup_free char *base = malloc(200 * K), *want = calloc(1, 300 * K);
+	uint64_t o, n;
+
+	(void)state;
+	pattern(base, 200 * K, 3);
+	assert_int_equal(stage_base(f, "e", 200 * K), 0);
+	assert_int_equal(trunc_to(f, 70000), 0);
+	assert_int_equal(trunc_to(f, 300 * K), 0);
+	/* The shown part of the base may be fetched; what was cut is zeros and dirty. */
+	assert_true(stage_missing(f, 65536, 300 * K, &o, &n));
+	assert_int_equal(o, 65536);
+	assert_int_equal(n, 70000 - 65536);
+	assert_true(stage_next_dirty(f, 0, &o, &n));
+	assert_int_equal(o, 69632);
+	assert_int_equal(n, 300 * K - 69632);
+	assert_int_equal(stage_fill(f, "e", 0, base, 200 * K), 0);
+	memcpy(want, base, 70000);
+	expect(f, 0, want, 300 * K);
+	assert_int_equal(stage_seek(f, 0, true, &o), 0);
+	assert_int_equal(o, 73728);
+	assert_int_equal(wr(f, 250000, "abc", 3), 0);
+	assert_int_equal(stage_seek(f, 80000, false, &o), 0);
+	assert_int_equal(o, 249856);
+	assert_int_equal(stage_seek(f, 250000, true, &o), 0);
+	assert_int_equal(o, 253952);
+	assert_int_equal(stage_seek(f, 260000, false, &o), -ENXIO);
+	assert_int_equal(stage_seek(f, 300 * K, true, &o), -ENXIO);
+	memcpy(want + 250000, "abc", 3);
+	assert_int_equal(stage_punch(f, 100, 9000, &o, &n), 0);
+	memset(want + 100, 0, 9000);
+	assert_int_equal(stage_punch(f, 250001, 1, &o, &n), 0);
+	want[250001] = 0;
+	expect(f, 0, want, 300 * K);
+	assert_int_equal(stage_allocate(f, 290 * K, 100 * K, true), 0);
+	assert_int_equal(stage_size(f), 300 * K);
+	assert_int_equal(stage_allocate(f, 290 * K, 100 * K, false), 0);
+	assert_int_equal(stage_size(f), 390 * K);
+	expect(f, 0, want, 300 * K);
+	/* Bytes cut in the middle of a grain never come back. */
+	assert_int_equal(trunc_to(f, 250001), 0);
+	assert_int_equal(trunc_to(f, 260000), 0);
+	memset(want + 250001, 0, 9999);
+	expect(f, 0, want, 260000);
+	stage_put(f);
+	stage_close(s);
+}
+
+static void test_clean(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f = get(s, 2);
+	cleanup_free char *p = malloc(3 * M);
+	struct stage_stat st;
+	uint64_t seq, o, n;
+
+	(void)state;
+	pattern(p, 3 * M, 4);
+	for (int large = 0; large < 2; large++) {
+		size_t len = large ? 3 * M - 5 : 50000;
+
+		assert_int_equal(stage_reset(f), 0);
+		assert_int_equal(wr(f, 0, p, len), 0);
+		stage_stat(s, &st);
+		assert_int_equal(st.dirty_bytes, (len + 4095) / 4096 * 4096);
+		assert_int_equal(st.clean_bytes, 0);
+		seq = stage_seq(f);
+		assert_int_equal(wr(f, 1, p + 1, 1), 0);
+		assert_int_equal(stage_clean(f, seq, "a", len), -EAGAIN);
+		assert_true(stage_dirty(f));
+		assert_int_equal(stage_clean(f, stage_seq(f), "b", len + 1), -EINVAL);
+		assert_int_equal(stage_clean(f, stage_seq(f), "b", len), 0);
+		assert_false(stage_dirty(f));
+		assert_false(stage_next_dirty(f, 0, &o, &n));
+		expect(f, 0, p, len);
+		stage_stat(s, &st);
+		assert_int_equal(st.dirty_bytes, 0);
+		assert_int_equal(st.clean_bytes, (len + 4095) / 4096 * 4096);
+		assert_int_equal(stage_base(f, "b", len), 0);
+		expect(f, 0, p, len);
+	}
+	/* Only the changed part of a large file is dirty then. */
+	assert_int_equal(wr(f, 2 * M + 5, p + 2 * M + 5, 10), 0);
+	assert_true(stage_next_dirty(f, 0, &o, &n));
+	assert_int_equal(o, 2 * M);
+	assert_int_equal(n, 4096);
+	assert_false(stage_next_dirty(f, o + n, &o, &n));
+	stage_put(f);
+	stage_close(s);
+}
+
+static void test_damage(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f = get(s, 2);
+	cleanup_free char *p = malloc(200 * K);
+	uint64_t before = count_get(COUNT_stage_damaged), mo, ml;
+
+	(void)state;
+	pattern(p, 200 * K, 5);
+	assert_int_equal(stage_base(f, "e", 200 * K), 0);
+	assert_int_equal(stage_fill(f, "e", 0, p, 40 * K), 0);
+	assert_int_equal(stage_fill(f, "e", 40 * K, p + 40 * K, 160 * K), 0);
+	stage_put(f);
+	poke(2, false, 65536 + 777, "damage", 6);
+	poke(2, false, 3 * 65536 + 5, "damage", 6);
+	f = get(s, 2);
+	expect(f, 0, p, 65536);
+	expect_miss(f, 0, 140 * K, 65536, 65536);
+	assert_int_equal(count_get(COUNT_stage_damaged), before + 1);
+	assert_int_equal(stage_fill(f, "e", 65536, p + 65536, 65536), 0);
+	expect(f, 0, p, 150 * K);
+	/* A write in part does not make damage trusted. */
+	assert_int_equal(stage_write(f, 192 * K + 4096 + 1, "x", 1, &mo, &ml), -ENODATA);
+	assert_int_equal(mo, 192 * K + 4096);
+	assert_int_equal(stage_write(f, 192 * K + 4096, p + 192 * K + 4096, 4096, &mo, &ml), 0);
+	expect_miss(f, 0, 200 * K, 192 * K, 4096);
+	/* Bytes that are gone: clean can be had again, dirty is an error. */
+	{
+		char path[128];
+
+		path_of(2, false, path);
+		assert_int_equal(truncate(path, 0), 0);
+	}
+	expect_miss(f, 0, 4096, 0, 4096);
+	{
+		char b[4096];
+		size_t n;
+
+		assert_int_equal(rd(f, 192 * K + 4096, b, 4096, &n, &mo, &ml), -EIO);
+	}
+	stage_put(f);
+	stage_close(s);
+}
+
+static void test_sidecar(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f;
+	char junk[512];
+
+	(void)state;
+	memset(junk, 0x5a, sizeof(junk));
+	f = get(s, 3); /* dirty, its base record broken */
+	assert_int_equal(wr(f, 0, "abc", 3), 0);
+	stage_put(f);
+	poke(3, true, 200, junk, 200);
+	assert_int_equal(stage_get(s, 3, false, &f), -EBADMSG);
+	assert_int_equal(stage_get(s, 3, true, &f), -EBADMSG);
+	f = get(s, 4); /* clean */
+	assert_int_equal(stage_base(f, "e", 5), 0);
+	assert_int_equal(stage_fill(f, "e", 0, "abcde", 5), 0);
+	stage_put(f);
+	poke(4, true, 72, junk, 300);
+	assert_int_equal(stage_get(s, 4, false, &f), -ENOENT);
+	assert_false(stage_has(s, 4));
+	f = get(s, 4);
+	assert_int_equal(stage_size(f), 0);
+	stage_put(f);
+	stage_put(get(s, 5));
+	poke(5, true, 0, junk, 8);
+	stage_close(s);
+
+	s = open_with(100 * M, 0, false);
+	assert_int_equal(stage_get(s, 3, false, &f), -EBADMSG);
+	assert_int_equal(stage_get(s, 5, false, &f), -EBADMSG);
+	stage_drop(s, 3);
+	assert_false(stage_has(s, 3));
+	stage_close(s);
+}
+
+static void test_quota(void **state)
+{
+	struct stage *s = open_with(1 * M, 0, false);
+	cleanup_free char *p = malloc(2 * M);
+	struct stage_file *f, *g;
+	struct stage_stat st;
+	uint64_t mo, ml;
+
+	(void)state;
+	pattern(p, 2 * M, 6);
+	for (uint64_t i = 1; i <= 4; i++) {
+		f = get(s, i);
+		assert_int_equal(stage_base(f, "e", 200 * K), 0);
+		assert_int_equal(stage_fill(f, "e", 0, p, 200 * K), 0);
+		stage_put(f);
+	}
+	stage_stat(s, &st);
+	assert_int_equal(st.clean_bytes, 800 * K);
+	assert_int_equal(st.files, 4);
+	g = get(s, 1); /* open: stays; 2 is the oldest now */
+	f = get(s, 10);
+	assert_int_equal(wr(f, 0, p, 300 * K), 0);
+	assert_false(stage_has(s, 2));
+	assert_true(stage_has(s, 3));
+	stage_stat(s, &st);
+	assert_int_equal(st.clean_bytes, 600 * K);
+	assert_int_equal(st.dirty_bytes, 300 * K);
+	/* In vain: nothing is evicted. */
+	assert_int_equal(wr(f, 300 * K, p, 1 * M), -ENOSPC);
+	assert_true(stage_has(s, 3) && stage_has(s, 4));
+	assert_int_equal(stage_size(f), 300 * K);
+	assert_int_equal(wr(f, 300 * K, p, 524 * K), 0);
+	assert_false(stage_has(s, 3) || stage_has(s, 4));
+	/* Full of dirty and open: no more, but what is there can be written over. */
+	assert_int_equal(wr(f, 900 * K, p, 1), -ENOSPC);
+	assert_int_equal(wr(f, 5, p, 500 * K), 0);
+	assert_int_equal(stage_allocate(f, 824 * K, 1, false), -ENOSPC);
+	assert_int_equal(stage_punch(f, 0, 100 * K, &mo, &ml), 0);
+	stage_stat(s, &st);
+	assert_int_equal(st.dirty_bytes, 724 * K);
+	assert_int_equal(wr(f, 900 * K, p, 1), 0);
+	assert_int_equal(trunc_to(f, 10), 0);
+	stage_stat(s, &st);
+	assert_int_equal(st.dirty_bytes, 0);
+	expect(g, 0, p, 200 * K);
+	stage_put(g);
+	assert_int_equal(stage_make_room(s, 1 * M), 0);
+	assert_false(stage_has(s, 1));
+	stage_drop(s, 10);
+	stage_put(f);
+	stage_stat(s, &st);
+	assert_int_equal(st.clean_bytes + st.dirty_bytes + st.files, 0);
+	/* Reserved room is real. */
+	f = get(s, 11);
+	assert_int_equal(stage_allocate(f, 0, 1 * M, false), 0);
+	g = get(s, 12);
+	assert_int_equal(wr(g, 0, p, 1), -ENOSPC);
+	assert_int_equal(wr(f, 0, p, 1 * M), 0);
+	stage_put(f);
+	stage_put(g);
+	stage_close(s);
+
+	/* Found again, and counted. */
+	s = open_with(1 * M, 0, false);
+	f = get(s, 11);
+	stage_stat(s, &st);
+	assert_int_equal(st.dirty_bytes, 1 * M);
+	assert_int_equal(st.clean_bytes, 0);
+	stage_put(f);
+	stage_close(s);
+
+	s = open_with(100 * M, UINT64_MAX / 8, false);
+	f = get(s, 13);
+	assert_int_equal(wr(f, 0, p, 1), -ENOSPC);
+	stage_put(f);
+	stage_close(s);
+}
+
+static void test_huge(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f = get(s, 2);
+	uint64_t far = (UINT64_C(1) << 43) + 12345, o, n;
+
+	(void)state;
+	assert_int_equal(stage_base(f, "e", UINT64_C(1) << 42), 0);
+	expect_miss(f, UINT64_C(1) << 41, 100, UINT64_C(1) << 41, 4096);
+	assert_int_equal(wr(f, far, "far", 3), 0);
+	assert_int_equal(stage_size(f), far + 3);
+	expect(f, far - 2, "\0\0far", 5);
+	assert_int_equal(stage_seek(f, UINT64_C(1) << 42, false, &o), 0);
+	assert_int_equal(o, far / 4096 * 4096);
+	assert_true(stage_missing(f, 0, far, &o, &n));
+	assert_int_equal(n, UINT64_C(1) << 42);
+	assert_true(stage_next_dirty(f, 0, &o, &n));
+	assert_int_equal(o, UINT64_C(1) << 42);
+	assert_int_equal(o + n, far + 3);
+	stage_put(f);
+	stage_close(s);
+	s = open_with(100 * M, 0, false);
+	f = get(s, 2);
+	expect(f, far, "far", 3);
+	assert_int_equal(trunc_to(f, 5), 0);
+	assert_int_equal(trunc_to(f, UINT64_C(1) << 60), -EFBIG);
+	stage_put(f);
+	stage_close(s);
+}
+
+static void test_sync(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f;
+	struct err err;
+
+	(void)state;
+	for (unsigned count = 1; count < 100; count *= 5) {
+		for (uint64_t i = 0; i < count; i++) {
+			f = get(s, 100 + i);
+			assert_int_equal(wr(f, 0, &i, sizeof(i)), 0);
+			if (i == 0)
+				assert_int_equal(stage_sync(f, &err), 0);
+			stage_put(f);
+		}
+		assert_int_equal(stage_sync_all(s, &err), 0);
+		assert_int_equal(stage_sync_all(s, &err), 0);
+	}
+	f = get(s, 100);
+	assert_int_equal(wr(f, 0, "x", 1), 0);
+	stage_drop(s, 100);
+	stage_put(f);
+	assert_int_equal(stage_sync_all(s, &err), 0);
+	stage_close(s);
+}
+
+/* Ends without closing. */
+static void in_killed_child(void (*fn)(struct stage *s), bool close)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		struct stage *s = open_with(100 * M, 0, false);
+
+		fn(s);
+		if (close)
+			stage_close(s);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static char mixed_base[256 * 1024];
+
+static void make_mixed(struct stage *s)
+{
+	struct stage_file *f = NULL;
+	uint64_t mo, ml;
+
+	/* chunk 0 complete, 1 in part, 2 dirty and clean, 3 missing */
+	if (stage_get(s, 5, true, &f) || stage_base(f, "e", 256 * K) ||
+		stage_fill(f, "e", 0, mixed_base, 80 * K) ||
+		stage_fill(f, "e", 128 * K, mixed_base + 128 * K, 64 * K) ||
+		stage_write(f, 130 * K, "dirty", 5, &mo, &ml))
+		_exit(1);
+	stage_put(f);
+	/* a wholly clean one */
+	if (stage_get(s, 6, true, &f) || stage_base(f, "e", 256 * K) ||
+		stage_fill(f, "e", 0, mixed_base, 256 * K))
+		_exit(1);
+	stage_put(f);
+}
+
+static void touch_nothing(struct stage *s)
+{
+	(void)s;
+}
+
+static void test_killed(void **state)
+{
+	struct stage *s;
+	struct stage_file *f;
+
+	(void)state;
+	pattern(mixed_base, sizeof(mixed_base), 8);
+	in_killed_child(make_mixed, true);
+	s = open_with(100 * M, 0, false);
+	f = get(s, 5);
+	expect(f, 0, mixed_base, 80 * K);
+	expect(f, 128 * K, mixed_base + 128 * K, 2 * K);
+	stage_put(f);
+	stage_close(s);
+
+	teardown(NULL);
+	in_killed_child(make_mixed, false);
+	/* A run that does not look at it and closes does not make it trusted. */
+	in_killed_child(touch_nothing, true);
+	s = open_with(100 * M, 0, false);
+	f = get(s, 5);
+	expect(f, 0, mixed_base, 64 * K);
+	expect_miss(f, 64 * K, 4096, 64 * K, 4096);
+	expect_miss(f, 136 * K, 4096, 136 * K, 4096);
+	expect(f, 130 * K, "dirty", 5);
+	stage_put(f);
+	f = get(s, 6);
+	expect(f, 0, mixed_base, 256 * K);
+	stage_put(f);
+	stage_close(s);
+}
+
+static void test_power_cut(void **state)
+{
+	struct stage *s;
+	struct stage_file *f;
+	struct stage_stat st;
+
+	(void)state;
+	pattern(mixed_base, sizeof(mixed_base), 8);
+	in_killed_child(make_mixed, false);
+	stage_close(open_with(100 * M, 0, true));
+	s = open_with(100 * M, 0, false);
+	assert_false(stage_has(s, 6));
+	f = get(s, 5);
+	stage_stat(s, &st);
+	assert_int_equal(st.dirty_bytes, 4096);
+	assert_int_equal(st.clean_bytes, 0);
+	expect_miss(f, 0, 256 * K, 0, 128 * K);
+	expect(f, 130 * K, "dirty", 5);
+	assert_int_equal(stage_fill(f, "e", 0, mixed_base, 256 * K), 0);
+	memcpy(mixed_base + 130 * K, "dirty", 5);
+	expect(f, 0, mixed_base, 256 * K);
+	stage_put(f);
+	stage_close(s);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(basics),
+		T(base),
+		T(sizes),
+		T(clean),
+		T(damage),
+		T(sidecar),
+		T(quota),
+		T(huge),
+		T(sync),
+		T(killed),
+		T(power_cut),
+	};
+
+	return cmocka_run_group_tests_name("stage", tests, NULL, NULL);
+}
