@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Jobs make the clouds agree with the index. The vfs changes names and contents in an index
+ * transaction and says in the same transaction what changed (job_moved, job_removed, ...); this
+ * room writes the journal record, orders it by claims, and drives it to the end.
+ *
+ * Order is per key. A job claims, when posted, every key that it reads or writes (a directory move
+ * claims two prefixes) and its inode, and runs when no earlier job has any of them. Keys of a job
+ * are fixed when it is posted; a later change of the same name either edits a job that has not
+ * begun and that nobody waits for, or posts another job behind it. So the clouds replay the order
+ * of the changes, key by key, and there is no deadlock.
+ *
+ * Each job is a state machine run by pool tasks; it holds no worker while it waits. A destructive
+ * step (delete, overwrite) starts only when the transaction that records its precondition is
+ * durable (meta_synced). Everything may have been done already when a step begins again.
+ *
+ * Threads: any. Functions that take a transaction are called with the index writer held.
+ */
+#ifndef ASTRA_JOB_H
+#define ASTRA_JOB_H
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "astra/base_buf.h"
+#include "astra/base_json.h"
+#include "astra/base_pool.h"
+#include "astra/meta.h"
+#include "astra/stage.h"
+#include "astra/store.h"
+
+enum job_kind {
+	JOB_UPLOAD = 1, /* staged content -> object */
+	JOB_RELOCATE,	/* object -> another key or cloud */
+	JOB_REMOVE,	/* object of an unlinked inode */
+	JOB_DIRMOVE,	/* all objects below a directory -> its new prefix */
+	JOB_TRANSITION, /* class of an object */
+	JOB_RESTORE,	/* bring an offline object back */
+	JOB_MARK,	/* leave a directory marker */
+	JOB_UNMARK,	/* remove one */
+	JOB_ATTR,	/* attributes into object metadata */
+	JOB_KIND_N
+};
+
+enum job_state {
+	JOB_QUEUED,	/* journaled; waits for claims, delay or a slot */
+	JOB_RUNNING,	/* bytes move; nothing visible at the destination */
+	JOB_VERIFYING,	/* destination compared with what was sent */
+	JOB_COMMITTING, /* the destination has it; the index is told */
+	JOB_CLEANING,	/* the index points to the destination; the source is removed */
+	JOB_WAITING,	/* back-off, barrier, restore under way, object in use */
+	JOB_ROLLING_BACK,
+	JOB_DONE,
+	JOB_FAILED,    /* given up and rolled back; kept in memory for `jobs list` */
+	JOB_CANCELLED, /* as FAILED, because somebody said so */
+	JOB_STATE_N
+};
+
+const char *job_kind_name(enum job_kind k);
+const char *job_state_name(enum job_state s);
+
+struct jobs;
+
+struct job_hooks { /* what jobs must know from, or tell, the vfs; called without locks unless said
+		    */
+	void *arg;
+	/* The content behind ino changed from outside (data), or only its attributes. */
+	void (*inode_changed)(void *arg, uint64_t ino, bool data);
+	/* parent/name now means something else or nothing. */
+	void (*entry_changed)(void *arg, uint64_t parent, const char *name);
+	/* Some handle has ino open. Called inside index transactions: may take only RANK_OPEN. */
+	bool (*is_open)(void *arg, uint64_t ino);
+	/* A handle that must fetch from remote:path version etag is open; the job waits up to
+	 * open_grace for it, during which the vfs may fetch the rest. As is_open for locks. */
+	bool (*in_use)(void *arg, uint32_t remote, const char *path, const char *etag);
+	/* ino has content to upload: asked again soon (after a conflict, a crash, a failure). */
+	void (*dirty_again)(void *arg, uint64_t ino);
+	/* An upload made ino clean in the index. The vfs forgets that it knows ino as dirty; then
+	 * the job asks stage_dirty() once more, and calls dirty_again if a write came meanwhile. So
+	 * a write must go: stage_write, then look whether ino is known as dirty, then answer. */
+	void (*cleaned)(void *arg, uint64_t ino);
+};
+
+struct jobs_conf {
+	struct meta *meta;
+	struct stage *stage;
+	struct remote *remotes; /* ids assigned */
+	size_t nremotes;
+	struct pool *pool;
+	struct bufs *bufs;
+	struct job_hooks hooks;
+	int64_t upload_delay_ns; /* markers wait as long too */
+	int64_t open_grace_ns;	 /* 60 s */
+	unsigned active_max;	 /* jobs between QUEUED and DONE at once; 0 = 64 */
+	unsigned queue_max;	 /* live jobs before job_full() says so; 0 = 100,000 */
+	int64_t metadata_ttl_ns;
+	uint32_t uid, gid, umask; /* of objects that state none */
+	bool conflict_overwrite;  /* conflict=overwrite */
+	char host[64];		  /* for conflict copies */
+	int64_t retry_max_ns;	  /* longest back-off; 0 = 5 min */
+};
+
+/* Reads the journal and brings every job back, without starting any. */
+errint_t jobs_open(const struct jobs_conf *conf, struct jobs **ret, struct err *err);
+void jobs_start(struct jobs *j);
+/* Stops starting steps, waits for those that run; the journal keeps the rest. */
+void jobs_stop(struct jobs *j);
+void jobs_close(struct jobs *j); /* after jobs_stop; NULL is fine */
+
+/* ---- what changed (inside the transaction that changes it) ---- */
+
+/* Staged content of a file or symlink is due. Posts an upload to where its name says; does nothing
+ * when one is queued and has not begun. soon = somebody waits (fsync). */
+errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon);
+/* in's name has just been changed (meta_move), or its remote. victim: the orphan whose name it
+ * took, or 0. A file without object adopts the victim's as what its upload will overwrite. A
+ * directory keeps its old prefix until its objects have followed. in may be changed and is stored.
+ * *ret_job is the job that makes it true, 0 when nothing is to be done. */
+errint_t job_moved(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
+	const struct meta_inode *victim, uint64_t *ret_job);
+/* in has just lost its name (meta_unlink) and nothing took it. Posts the removal of its object; a
+ * row that nobody needs (no object, not open) is deleted with its staging. */
+errint_t job_removed(struct jobs *j, struct meta_txn *t, struct meta_inode *in);
+/* a and b have just changed names with each other. */
+errint_t job_exchanged(
+	struct jobs *j, struct meta_txn *t, struct meta_inode *a, struct meta_inode *b);
+errint_t job_made_dir(struct jobs *j, struct meta_txn *t, const struct meta_inode *dir);
+errint_t job_removed_dir(struct jobs *j, struct meta_txn *t, struct meta_inode *dir);
+/* dir lost its last child: an implied directory leaves a marker. */
+errint_t job_emptied_dir(struct jobs *j, struct meta_txn *t, uint64_t dir);
+/* Move in's object to the class of tier in its remote. -EOPNOTSUPP when the remote has no such
+ * class; 0 and *ret_job 0 when it is there already. */
+errint_t job_tier(struct jobs *j, struct meta_txn *t, const struct meta_inode *in, enum tier tier,
+	bool by_engine, uint64_t *ret_job, struct err *err);
+errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode *in, unsigned days,
+	uint64_t *ret_job, struct err *err);
+/* Mode, owner, times or xattrs of a settled file changed: into the object's metadata where that is
+ * free (caps.set_meta), coalesced. */
+errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *in);
+/* An orphan's last handle was closed: deletes the row unless a job still needs it. */
+errint_t job_orphan_closed(struct jobs *j, struct meta_txn *t, uint64_t ino);
+
+/* ---- questions ---- */
+
+bool job_live(struct jobs *j, uint64_t ino); /* some job has ino */
+/* A file at the other remote could hold this path (key length, character set): 0,
+ * -ENAMETOOLONG, -EILSEQ. */
+errint_t job_path_ok(struct jobs *j, uint32_t remote, const char *path);
+struct remote *job_remote(struct jobs *j, uint32_t id); /* NULL when not configured */
+bool job_full(struct jobs *j);				/* too many live jobs: hold new work back */
+
+/* ---- waiting ---- */
+
+struct job_waiter {
+	TAILQ_ENTRY(job_waiter) link;
+	void (*fn)(struct job_waiter *w, errint_t r); /* once, from any thread, no locks held */
+	uint64_t ino;				      /* what it waits for; set by the room */
+	uint64_t until;				      /* job ids up to this one */
+	errint_t result;
+	bool armed;
+};
+
+/* Calls w->fn when no job posted up to now has ino (a directory: nor anything at or below its
+ * desired prefix; META_ROOT_INO: no job at all); r = the first failure among them. Returns false
+ * (fn is not called) when there is none. */
+bool job_wait(struct jobs *j, uint64_t ino, struct job_waiter *w);
+/* For one job id. */
+bool job_wait_id(struct jobs *j, uint64_t id, struct job_waiter *w);
+/* True when fn will not be called any more. */
+bool job_wait_cancel(struct jobs *j, struct job_waiter *w);
+/* Makes the jobs of ino, and what they wait for, run before others and without delay. */
+void job_hurry(struct jobs *j, uint64_t ino);
+
+/* ---- listing ---- */
+
+/* Lists one directory from its cloud and merges it into the index (one LIST at a time for each
+ * directory; further calls join it). w->fn(r) when it is complete. A directory of a remote without
+ * bucket at its top lists the buckets. */
+void job_list(struct jobs *j, uint64_t dir, struct job_waiter *w);
+
+/* ---- seeing and steering ---- */
+
+struct job_info {
+	uint64_t id, ino;
+	enum job_kind kind;
+	enum job_state state;
+	char src[META_PATH_MAX + 66], dst[META_PATH_MAX + 66]; /* "/aws/a/b" */
+	enum tier tier;
+	uint64_t bytes_total, bytes_done, parts_done, parts_total, files_total, files_done;
+	unsigned attempts;
+	int64_t created_ns, started_ns, ended_ns; /* wall clock */
+	int64_t next_ns;			  /* of a waiting one, wall clock; 0 */
+	char note[200];				  /* why it waits or failed */
+	bool by_engine;
+};
+/* Live jobs in order, then the last (up to 256) ended ones, newest first. fn returns non-zero to
+ * stop. */
+void job_each(struct jobs *j, int (*fn)(void *arg, const struct job_info *i), void *arg);
+bool job_info_get(struct jobs *j, uint64_t id, struct job_info *ret);
+/* The newest live job of an inode. */
+bool job_info_ino(struct jobs *j, uint64_t ino, struct job_info *ret);
+/* -ENOENT; -EALREADY past its commit point. Rolls back. */
+errint_t job_cancel(struct jobs *j, uint64_t id);
+errint_t job_retry(struct jobs *j, uint64_t id); /* now, instead of after the back-off */
+
+struct jobs_stat {
+	uint64_t live, active, waiting, failed, done;
+	int64_t oldest_ns; /* wall clock of the oldest live job; 0 = none: the clouds are true */
+};
+void jobs_stat(struct jobs *j, struct jobs_stat *ret);
+
+#endif

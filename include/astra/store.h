@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store seam: everything that astrafs asks of a cloud. A store is a driver (local, mem, later
+ * s3, gcs, azure) under layers (fault, limit, retry, stats), each with a struct store first in its
+ * own struct. Callers use only the store_*() functions below, which check arguments and results.
+ *
+ * Every call blocks, is thread-safe, has a deadline, can be cancelled, and moves at most one
+ * bounded buffer that the caller owns. Streaming is composition above this room.
+ *
+ * Errors: 0 or -errno, and err->kind says what can be done about it (base_err.h). A conditional
+ * write whose answer was lost returns ERR_UNKNOWN and is never repeated by the retry layer: the
+ * caller asks (store_head) whether its write mark is there.
+ */
+#ifndef ASTRA_STORE_H
+#define ASTRA_STORE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "astra/base_conf.h"
+#include "astra/base_err.h"
+#include "astra/base_tier.h"
+
+#define STORE_KEY_MAX	 1024 /* bytes, without the NUL */
+#define STORE_BUCKET_MAX 255
+#define STORE_ETAG_MAX	 128
+#define STORE_CLASS_MAX	 32
+#define STORE_TOKEN_MAX	 1280
+#define STORE_UPLOAD_MAX 256
+#define STORE_META_MAX	 32 /* metadata pairs */
+#define STORE_PARTS_MAX	 10000
+#define STORE_PAGE_MAX	 1000 /* entries of a LIST page */
+
+/* Keys under this prefix are ours for a moment (swaps, parts): hidden from listings. */
+#define STORE_TMP_PREFIX ".astra-tmp/"
+/* Metadata key of the write mark, value "JOB.ATTEMPT". */
+#define STORE_META_WRITE "astra-write"
+
+/* Conditions and limits of one call; zero-initialised = none. */
+struct store_call {
+	int64_t deadline_mono_ns;   /* 0 = the layer's default (30 s) */
+	const atomic_bool *cancel;  /* polled; may be NULL */
+	_Atomic uint64_t *progress; /* get: bytes valid at the buffer's start so far; may be NULL */
+};
+
+struct store_obj { /* names an object; strings borrowed for the call */
+	const char *bucket, *key;
+};
+
+struct store_pair {
+	char *key, *value; /* owned; metadata keys are lower case [a-z0-9-] */
+};
+
+/* What a store knows about an object. Strings inside the struct; meta is owned. */
+struct store_stat {
+	uint64_t size;
+	int64_t mtime_ns;		  /* when it was put */
+	char etag[STORE_ETAG_MAX];	  /* opaque version; changes with every change of content */
+	char class_name[STORE_CLASS_MAX]; /* the provider's word */
+	bool archived;	/* in an offline class and not restored: get fails with ERR_ARCHIVED */
+	bool restoring; /* a restore was asked for and is under way */
+	int64_t restored_until_ns; /* 0 = not a restored copy */
+	bool has_crc32c;
+	uint32_t crc32c; /* of the whole object, where the store states it */
+	unsigned nmeta;
+	struct store_pair meta[STORE_META_MAX];
+};
+void store_stat_done(struct store_stat *st); /* frees meta; safe on a zeroed or done struct */
+/* Value of a metadata key or NULL. */
+const char *store_stat_meta(const struct store_stat *st, const char *key);
+
+struct store_meta { /* metadata to write; borrowed */
+	const char *key, *value;
+};
+
+#define STORE_IF_ABSENT "*" /* as if_none_match: the key must not exist */
+
+struct store_put {
+	const char *if_match;	   /* ETag or NULL */
+	const char *if_none_match; /* STORE_IF_ABSENT or NULL */
+	const char *class_name;	   /* NULL = the store's default class */
+	const struct store_meta *meta;
+	unsigned nmeta;
+	bool has_crc32c; /* the store verifies the bytes against it: -EBADMSG, ERR_RETRY when not */
+	uint32_t crc32c; /* of the buffer */
+};
+
+struct store_copy {
+	const char *src_if_match, *dst_if_match, *dst_if_none_match;
+	const char *class_name; /* NULL = keep (same class as the source) */
+	bool replace_meta;	/* else the source's metadata is kept, but for write_mark */
+	const struct store_meta *meta;
+	unsigned nmeta;
+	const char *write_mark; /* value of STORE_META_WRITE on the new object; NULL = none */
+};
+
+struct store_entry {	 /* one line of a LIST page */
+	const char *key; /* in the page's memory */
+	bool is_prefix;	 /* a common prefix; key ends with the delimiter, nothing below is set */
+	uint64_t size;
+	int64_t mtime_ns;
+	const char *etag, *class_name;
+	bool archived;
+	bool restoring;
+	int64_t restored_until_ns;
+	const struct store_pair *meta; /* where caps.list_meta */
+	unsigned nmeta;
+};
+
+struct store_page {
+	struct store_entry *e; /* owned, sorted by key bytes, each key once */
+	size_t n;
+	bool truncated; /* more to come: pass next */
+	char next[STORE_TOKEN_MAX];
+	void *mem; /* owned */
+};
+void store_page_done(struct store_page *p);
+
+struct store_part {
+	unsigned number; /* from 1, ascending */
+	uint64_t size;
+	char etag[STORE_ETAG_MAX];
+	uint32_t crc32c;
+	bool has_crc32c;
+};
+
+struct store_upload { /* one stale upload, of parts_pending */
+	char key[STORE_KEY_MAX + 1];
+	char id[STORE_UPLOAD_MAX];
+	int64_t started_ns;
+};
+
+struct store_caps {
+	unsigned key_max;
+	bool key_utf8; /* keys must be UTF-8 */
+	bool conditional_put, conditional_remove, conditional_copy;
+	bool list_meta;	      /* LIST carries metadata */
+	bool set_meta;	      /* metadata can be changed in place, free of fees */
+	bool part_copy, copy; /* server side */
+	bool archive;	      /* has offline classes */
+	bool checksums;	      /* states crc32c of whole objects */
+	bool versioning, soft_delete, auto_tier;
+	uint64_t part_min, part_max, object_max; /* bytes */
+	unsigned parts_max;
+};
+
+struct store;
+
+/* The table a driver or layer fills. A layer passes an operation through by naming the matching
+ * store_pass_* function, never by leaving NULL: NULL is "not supported" and a static check in
+ * store.c counts the members, so that a new operation makes every table fail to compile until it
+ * was looked at. */
+struct store_ops {
+	const char *name;
+	void (*caps)(struct store *s, struct store_caps *ret);
+	errint_t (*head)(struct store *s, const struct store_call *c, struct store_obj o,
+		struct store_stat *ret, struct err *err);
+	errint_t (*get)(struct store *s, const struct store_call *c, struct store_obj o,
+		const char *if_match, uint64_t off, void *p, size_t len, size_t *ret_len,
+		struct err *err);
+	errint_t (*put)(struct store *s, const struct store_call *c, struct store_obj o,
+		const void *p, size_t len, const struct store_put *opt, struct store_stat *ret,
+		struct err *err);
+	errint_t (*remove)(struct store *s, const struct store_call *c, struct store_obj o,
+		const char *if_match, struct err *err);
+	errint_t (*remove_many)(struct store *s, const struct store_call *c, const char *bucket,
+		const char *const *keys, size_t n, errint_t *ret_each, struct err *err);
+	errint_t (*list)(struct store *s, const struct store_call *c, const char *bucket,
+		const char *prefix, char delimiter, const char *token, unsigned max,
+		struct store_page *ret, struct err *err);
+	errint_t (*copy)(struct store *s, const struct store_call *c, struct store_obj src,
+		struct store_obj dst, const struct store_copy *opt, struct store_stat *ret,
+		struct err *err);
+	errint_t (*set_tier)(struct store *s, const struct store_call *c, struct store_obj o,
+		const char *class_name, const char *if_match, struct store_stat *ret,
+		struct err *err);
+	errint_t (*restore)(struct store *s, const struct store_call *c, struct store_obj o,
+		unsigned days, struct err *err);
+	errint_t (*parts_begin)(struct store *s, const struct store_call *c, struct store_obj o,
+		const struct store_put *opt, char ret_id[STORE_UPLOAD_MAX], struct err *err);
+	errint_t (*part_put)(struct store *s, const struct store_call *c, struct store_obj o,
+		const char *id, unsigned number, const void *p, size_t len, uint32_t crc32c,
+		struct store_part *ret, struct err *err);
+	errint_t (*part_copy)(struct store *s, const struct store_call *c, struct store_obj src,
+		const char *src_if_match, uint64_t off, uint64_t len, struct store_obj dst,
+		const char *id, unsigned number, struct store_part *ret, struct err *err);
+	errint_t (*parts_list)(struct store *s, const struct store_call *c, struct store_obj o,
+		const char *id, struct store_part **ret, size_t *ret_n, struct err *err);
+	errint_t (*parts_finish)(struct store *s, const struct store_call *c, struct store_obj o,
+		const char *id, const struct store_part *parts, size_t n,
+		const struct store_put *cond, struct store_stat *ret, struct err *err);
+	errint_t (*parts_abort)(struct store *s, const struct store_call *c, struct store_obj o,
+		const char *id, struct err *err);
+	errint_t (*parts_pending)(struct store *s, const struct store_call *c, const char *bucket,
+		struct store_upload **ret, size_t *ret_n, struct err *err);
+	errint_t (*set_meta)(struct store *s, const struct store_call *c, struct store_obj o,
+		const char *if_match, const struct store_meta *meta, unsigned nmeta,
+		struct store_stat *ret, struct err *err);
+	errint_t (*bucket_list)(struct store *s, const struct store_call *c, char ***ret,
+		size_t *ret_n, struct err *err);
+	errint_t (*bucket_create)(
+		struct store *s, const struct store_call *c, const char *bucket, struct err *err);
+	errint_t (*bucket_remove)(
+		struct store *s, const struct store_call *c, const char *bucket, struct err *err);
+	errint_t (*lifecycle_get)(struct store *s, const struct store_call *c, const char *bucket,
+		char **ret_json, struct err *err);
+	errint_t (*lifecycle_put)(struct store *s, const struct store_call *c, const char *bucket,
+		const char *json, struct err *err);
+	void (*destroy)(struct store *s); /* this one only; store_destroy walks the stack */
+};
+
+struct store { /* embedded first in each driver's or layer's own struct */
+	const struct store_ops *ops;
+	struct store *inner; /* owned by the layer; NULL in a driver */
+};
+
+/* ---- checked entries: the only way to call a store ---- */
+
+void store_caps(struct store *s, struct store_caps *ret);
+/* -ENOENT with ERR_NOT_FOUND only when the store said so. ret is filled on 0; store_stat_done. */
+errint_t store_head(struct store *s, const struct store_call *c, struct store_obj o,
+	struct store_stat *ret, struct err *err);
+/* Reads [off, off+len) into p; *ret_len < len only at the object's end. if_match NULL = any
+ * version; -ESTALE/ERR_STALE when another version is there. -EIO/ERR_ARCHIVED when offline.
+ * Wrong bytes (a checksum that does not hold) are -EIO/ERR_FINAL, never returned. */
+errint_t store_get(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *if_match, uint64_t off, void *p, size_t len, size_t *ret_len, struct err *err);
+/* -ESTALE (if_match) or -EEXIST (if_none_match), both ERR_STALE, when the condition fails.
+ * ret may be NULL. The object is durable when this returns 0. */
+errint_t store_put(struct store *s, const struct store_call *c, struct store_obj o, const void *p,
+	size_t len, const struct store_put *opt, struct store_stat *ret, struct err *err);
+/* Not there: -ENOENT/ERR_NOT_FOUND. */
+errint_t store_remove(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *if_match, struct err *err);
+errint_t store_remove_many(struct store *s, const struct store_call *c, const char *bucket,
+	const char *const *keys, size_t n, errint_t *ret_each, struct err *err);
+/* delimiter 0 = all keys below prefix. token NULL or "" = from the start. */
+errint_t store_list(struct store *s, const struct store_call *c, const char *bucket,
+	const char *prefix, char delimiter, const char *token, unsigned max, struct store_page *ret,
+	struct err *err);
+errint_t store_copy(struct store *s, const struct store_call *c, struct store_obj src,
+	struct store_obj dst, const struct store_copy *opt, struct store_stat *ret,
+	struct err *err);
+/* Changes the class in place where the store can; never reverts a concurrent write. The new
+ * version is in ret (the ETag may stay). Out of an offline class: ERR_ARCHIVED unless restored. */
+errint_t store_set_tier(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *class_name, const char *if_match, struct store_stat *ret, struct err *err);
+/* Starts bringing an offline object back for days days; 0 also when already under way or done. */
+errint_t store_restore(struct store *s, const struct store_call *c, struct store_obj o,
+	unsigned days, struct err *err);
+errint_t store_parts_begin(struct store *s, const struct store_call *c, struct store_obj o,
+	const struct store_put *opt, char ret_id[STORE_UPLOAD_MAX], struct err *err);
+errint_t store_part_put(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *id, unsigned number, const void *p, size_t len, uint32_t crc32c,
+	struct store_part *ret, struct err *err);
+errint_t store_part_copy(struct store *s, const struct store_call *c, struct store_obj src,
+	const char *src_if_match, uint64_t off, uint64_t len, struct store_obj dst, const char *id,
+	unsigned number, struct store_part *ret, struct err *err);
+/* *ret is malloced. An upload that is not there: -ENOENT/ERR_NOT_FOUND. */
+errint_t store_parts_list(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *id, struct store_part **ret, size_t *ret_n, struct err *err);
+/* cond carries if_match / if_none_match and, again, the metadata and class of parts_begin. */
+errint_t store_parts_finish(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *id, const struct store_part *parts, size_t n, const struct store_put *cond,
+	struct store_stat *ret, struct err *err);
+errint_t store_parts_abort(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *id, struct err *err);
+errint_t store_parts_pending(struct store *s, const struct store_call *c, const char *bucket,
+	struct store_upload **ret, size_t *ret_n, struct err *err);
+errint_t store_set_meta(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *if_match, const struct store_meta *meta, unsigned nmeta, struct store_stat *ret,
+	struct err *err);
+errint_t store_bucket_list(struct store *s, const struct store_call *c, char ***ret, size_t *ret_n,
+	struct err *err); /* free each and the array */
+errint_t store_bucket_create(struct store *s, const struct store_call *c, const char *bucket,
+	struct err *err); /* there already: -EEXIST */
+errint_t store_bucket_remove(struct store *s, const struct store_call *c, const char *bucket,
+	struct err *err); /* not empty: -ENOTEMPTY */
+errint_t store_lifecycle_get(struct store *s, const struct store_call *c, const char *bucket,
+	char **ret_json, struct err *err);
+errint_t store_lifecycle_put(struct store *s, const struct store_call *c, const char *bucket,
+	const char *json, struct err *err);
+/* Destroys the whole stack; NULL is fine; returns NULL. */
+struct store *store_destroy(struct store *s);
+
+/* ---- remotes: configured stacks with a place in the tree ---- */
+
+struct remote_class {
+	char name[STORE_CLASS_MAX]; /* provider's word; "" = this tier is not offered */
+	bool offline;		    /* reading needs a restore */
+	int64_t restore_delay_ns;   /* embedded clouds: how long a restore takes */
+};
+
+struct remote {
+	char name[64];	  /* directory below the mount's root */
+	unsigned id;	  /* 1.., stable for a name across mounts (the index assigns it) */
+	struct store *st; /* owned; outermost layer */
+	char bucket[STORE_BUCKET_MAX + 1]; /* "" = every bucket is a directory */
+	char prefix[STORE_KEY_MAX + 1];	   /* "" or ends with '/'; hidden from the tree */
+	char provider[16]; /* "aws", "gcp", "azure", "local": which price book applies */
+	char region[64];
+	struct remote_class classes[TIER_N];
+	struct store_caps caps;
+};
+
+/* Builds the remotes of a configuration: every [remote NAME] section, or, when there is none, the
+ * three embedded clouds aws, gcp and azure under data_dir. Keys of a section:
+ *   type=local|mem  provider=aws|gcp|azure|local  bucket=  prefix=  region=  path= (local)
+ *   class.HOT= class.WARM= class.COLD= class.ARCHIVE=   offline= (classes, comma separated)
+ *   restore_delay= (duration; restore_delay.TIER= overrides)  verify=yes|no  sync=yes|no (local)
+ *   retries= retry_delay= (retry)  max_requests= bandwidth= requests_per_second= (limit)
+ *   fault= (fault layer; the syntax is at the head of fault.c)
+ * Unknown keys are errors that name the nearest known one. *ret is an owned array. */
+errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote **ret,
+	size_t *ret_n, struct err *err);
+void remotes_destroy(struct remote *r, size_t n);
+
+/* Which tier a class of this remote is; TIER_HOT for an unknown one, and *ret_known false. */
+enum tier remote_tier(const struct remote *r, const char *class_name, bool *ret_known);
+
+/* A path below the remote ("bucket/a/b" or "a/b") as bucket and key, the prefix added; out must
+ * have STORE_KEY_MAX + STORE_BUCKET_MAX + 2 bytes and holds both strings. -ENAMETOOLONG. */
+errint_t remote_obj(const struct remote *r, const char *path, char *out, struct store_obj *ret);
+
+/* The fault layer found in a stack, for tests and `astra` debugging; see fault.c. Replaces its
+ * rules; "" removes all. -ENOENT when the stack has none. */
+errint_t store_fault_set(struct store *s, const char *rules, struct err *err);
+
+/* Counters of the stats layer as "NAME VALUE" pairs through fn. */
+void store_stats_each(struct store *s,
+	void (*fn)(void *arg, const char *op, uint64_t calls, uint64_t errors, uint64_t bytes,
+		uint64_t total_us),
+	void *arg);
+/* "closed" (healthy), "open" (failing fast) or "half-open", of the retry layer's breaker. */
+const char *store_breaker_state(struct store *s);
+
+#endif
