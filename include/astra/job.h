@@ -118,6 +118,8 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
  * *ret_job is the job that makes it true, 0 when nothing is to be done. */
 errint_t job_moved(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
 	const struct meta_inode *victim, uint64_t *ret_job);
+/* Before a directory gets another name: pins the prefix that its objects have now. */
+errint_t job_pin_prefix(struct jobs *j, struct meta_txn *t, struct meta_inode *dir);
 /* in has just lost its name (meta_unlink) and nothing took it. Posts the removal of its object; a
  * row that nobody needs (no object, not open) is deleted with its staging. */
 errint_t job_removed(struct jobs *j, struct meta_txn *t, struct meta_inode *in);
@@ -156,6 +158,8 @@ struct job_waiter {
 	void (*fn)(struct job_waiter *w, errint_t r); /* once, from any thread, no locks held */
 	uint64_t ino;				      /* what it waits for; set by the room */
 	uint64_t until;				      /* job ids up to this one */
+	uint64_t id;				      /* of job_wait_id */
+	unsigned left;				      /* jobs that have not ended */
 	errint_t result;
 	bool armed;
 };

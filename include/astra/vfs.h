@@ -93,14 +93,14 @@ struct vfs_call {
 		struct pool_task task;
 		struct job_waiter waiter;
 		TAILQ_ENTRY(vfs_call) parked; /* v->calls */
-		TAILQ_ENTRY(vfs_call) fetch;  /* node->io.waiters */
+		TAILQ_ENTRY(vfs_call) fetch;  /* node->io.waiters, or a listing's */
 		int64_t deadline_mono_ns;     /* 0 = not waited yet */
 		/* a wait: under v->lock */
 		int state, wait;
 		int64_t cut_mono_ns; /* 0 = no deadline */
 		int on_timeout;	     /* <= 0: the answer; 1: run again with `expired` */
 		errint_t cut_r;
-		bool interruptible, fired, cut, in_fetch;
+		bool interruptible, fired, cut, in_fetch, in_list;
 		/* between runs */
 		errint_t r; /* how what it waited for ended */
 		bool expired;
@@ -108,13 +108,14 @@ struct vfs_call {
 		unsigned tries;
 		uint64_t listed; /* last directory it waited for */
 		/* arguments */
-		uint64_t ino, ino2, off, off2, size, want_off, want_len;
+		uint64_t ino, ino2, off, off2, size, size2, want_off, want_len;
 		unsigned what;
 		uint32_t mode;
 		struct stat st;
 		struct vfs_handle *h, *h2;
 		struct vfs_node *node; /* referenced when node_ref */
-		bool node_ref;
+		bool node_ref, in_rename;
+		bool tell_kernel; /* the kernel did not ask for this rename */
 		const void *p;
 		void *mem; /* owned; freed after done() */
 		char name[META_NAME_MAX + 1], name2[META_NAME_MAX + 1];

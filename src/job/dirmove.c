@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * All objects below a directory -> its new prefix. The name moved at once; the directory keeps the
+ * old prefix in its row (META_F_PREFIX) until everything has followed.
+ *
+ *   phase 0  list every directory below (from its old prefix), so that all is in the index
+ *   phase 1  a batch: copy, verify, index, for up to BATCH files
+ *   phase 2  after the sync point: remove the batch's sources; back to 1, or on when none is left
+ *   phase 3  markers, then the prefix is the path's again
+ *
+ * A crash repeats from phase 0. A file that cannot be moved for good gets its old name back; the
+ * others go on.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "job_priv.h"
+
+#define BATCH	  64
+#define DIRS_MAX  1000000
+#define SLICE_MAX 512
+
+struct source { /* one object to be removed after the sync point */
+	uint32_t remote;
+	char *path; /* owned */
+	char etag[META_ETAG_MAX];
+};
+
+struct walk {
+	uint64_t *dirs; /* owned; found so far, the first is the top */
+	size_t ndirs, capdirs, next;
+	uint64_t files[SLICE_MAX]; /* of dirs[next - 1], from cookie on */
+	size_t nfiles, at;
+	uint64_t cookie;
+	struct source src[BATCH];
+	size_t nsrc, removed;
+	size_t skipped; /* files that stay behind for good */
+	errint_t skip_r;
+	char skip_why[150];
+};
+
+void dirmove_free(void *p)
+{
+	struct walk *w = p;
+
+	if (w == NULL)
+		return;
+	for (size_t i = 0; i < w->nsrc; i++)
+		free(w->src[i].path);
+	free(w->dirs);
+	free(w);
+}
+
+static errint_t add_dir(struct walk *w, uint64_t ino)
+{
+	if (w->ndirs == DIRS_MAX)
+		return -E2BIG;
+	if (w->ndirs == w->capdirs) {
+		size_t cap = w->capdirs != 0 ? 2 * w->capdirs : 64;
+		uint64_t *p = realloc(w->dirs, cap * sizeof(*p));
+
+		if (p == NULL)
+			return -ENOMEM;
+		w->dirs = p;
+		w->capdirs = cap;
+	}
+	w->dirs[w->ndirs++] = ino;
+	return 0;
+}
+
+static int take_dir(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
+	const struct meta_inode *full)
+{
+	return kind == META_DIR ? add_dir(arg, ino) : 0;
+}
+
+static int take_file(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
+	const struct meta_inode *full)
+{
+	struct walk *w = arg;
+
+	w->cookie = ino;
+	if (kind != META_DIR)
+		w->files[w->nfiles++] = ino;
+	return w->nfiles == SLICE_MAX;
+}
+
+/* Where ino belongs under this move: job->dst and the names from the directory down. */
+static errint_t target_of(
+	struct job *job, struct meta_txn *t, uint64_t ino, bool dir, char ret[META_PATH_MAX + 1])
+{
+	char want[META_PATH_MAX + 1], top[META_PATH_MAX + 1];
+	uint32_t remote = 0;
+	errint_t r = meta_desired(t, job->ino, &remote, top);
+
+	if (r == 0)
+		r = meta_desired(t, ino, &remote, want);
+	if (r < 0)
+		return r;
+	size_t n = strlen(top);
+
+	if (strncmp(want, top, n) != 0)
+		return -ESTALE; /* it left the directory meanwhile */
+	return snprintf(ret, META_PATH_MAX + 1, "%s%s", job->dst, want + n) > META_PATH_MAX
+		       ? -ENAMETOOLONG
+		       : 0;
+}
+
+/* Phase 0: one directory a step. */
+static enum step list_one(struct job *job, struct walk *w)
+{
+	struct err err = {0};
+	struct meta_inode in;
+
+	if (w->next == w->ndirs) {
+		w->next = 0;
+		w->cookie = 0;
+		job->own.phase = 1;
+		return STEP_AGAIN;
+	}
+	uint64_t dir = w->dirs[w->next];
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	errint_t r = meta_inode_get(t, dir, &in);
+
+	meta_abort(t);
+	if (r == 0 && in.listed_at_ns == 0)
+		r = list_now(job->jobs, dir, job, &err);
+	if (r < 0 && r != -ENOENT) {
+		enum step s = job_trouble(job, r, &err);
+
+		return s == STEP_DONE ? job_roll_back(job) : s;
+	}
+	t = meta_begin_read(job->jobs->conf.meta);
+	r = meta_children(t, dir, 0, false, take_dir, w);
+	meta_abort(t);
+	if (r < 0 && r != -ENOENT)
+		return job_trouble(job, -ENOMEM, &(struct err){.kind = ERR_RETRY});
+	w->next++;
+	return STEP_AGAIN;
+}
+
+static errint_t point(struct job *job, const struct meta_inode *was, const char *path,
+	const struct store_stat *st, struct walk *w)
+{
+	struct meta_inode in;
+	struct source *s = &w->src[w->nsrc];
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	if (meta_inode_get(t, was->ino, &in) == 0) {
+		job_loc_set(&in, job->jobs, job->dst_remote, path, st);
+		(void)meta_inode_put(t, &in);
+		stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
+	}
+	job->own.barrier_txn = meta_txn_id(t);
+	s->remote = was->loc.remote;
+	s->path = strdup(was->loc.path);
+	(void)snprintf(s->etag, sizeof(s->etag), "%s", was->loc.etag);
+	if (s->path == NULL) {
+		meta_abort(t);
+		return -ENOMEM;
+	}
+	w->nsrc++;
+	return meta_commit(t);
+}
+
+/* An object of our own at the destination, from a run before a crash. */
+static errint_t adopt(struct job *job, const struct move_spec *spec, struct store_stat *ret)
+{
+	struct objref o;
+	struct store_call call;
+
+	call_init(&call, job);
+	if (objref_make(job->jobs, spec->dst_remote, spec->dst, &o, NULL) < 0 ||
+		store_head(o.st, &call, o.o, ret, NULL) < 0)
+		return -EEXIST;
+	if (mark_check(job, ret) != MARK_OTHER && ret->size == spec->size &&
+		(!ret->has_crc32c || !spec->attrs->has_crc32c ||
+			ret->crc32c == spec->attrs->crc32c))
+		return 0;
+	store_stat_done(ret);
+	return -EEXIST;
+}
+
+static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct err *err)
+{
+	struct meta_inode in;
+	char path[META_PATH_MAX + 1];
+	struct store_stat st = {0};
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	errint_t r = meta_inode_get(t, ino, &in);
+
+	if (r == 0)
+		r = target_of(job, t, ino, false, path);
+	meta_abort(t);
+	if (r < 0 || (in.flags & META_F_OBJECT) == 0)
+		return 0;
+	if (in.loc.remote == job->dst_remote && strcmp(in.loc.path, path) == 0)
+		return 0;
+	/* Only what lies under this move's prefix: other things have jobs of their own. */
+	if (in.loc.remote != job->src_remote ||
+		strncmp(in.loc.path, job->src, strlen(job->src)) != 0)
+		return 0;
+	if (job_in_use(job, in.loc.remote, in.loc.path, in.loc.etag))
+		return -EINPROGRESS;
+	enum tier tier = in.tier == TIER_ARCHIVE ? TIER_HOT : (enum tier)in.tier;
+	const struct remote *dst = remote_of(job->jobs, job->dst_remote);
+
+	if (dst != NULL && (dst->classes[tier].offline || dst->classes[tier].name[0] == '\0'))
+		tier = TIER_HOT;
+	struct move_spec spec = {.src_remote = in.loc.remote,
+		.src = in.loc.path,
+		.src_etag = in.loc.etag,
+		.dst_remote = job->dst_remote,
+		.dst = path,
+		.size = in.size,
+		.attrs = &in,
+		.class_name = class_of(job->jobs, job->dst_remote, tier)};
+
+	if ((in.flags & META_F_DIRTY) != 0)
+		r = object_size(job, &in.loc, &spec.size, err);
+	if (r == 0)
+		r = move_object(job, &spec, &st, err);
+	if (r < 0 && err->kind == ERR_STALE && (r == -EEXIST || r == -EAGAIN))
+		r = adopt(job, &spec, &st);
+	if (r < 0)
+		return r;
+	r = point(job, &in, path, &st, w);
+	store_stat_done(&st);
+	(void)atomic_fetch_add(&job->files_done, 1);
+	return r;
+}
+
+/* A file that cannot follow keeps its object and gets its old name back. */
+static void leave_behind(struct job *job, struct walk *w, uint64_t ino, errint_t r, struct err *err)
+{
+	w->skipped++;
+	w->skip_r = r;
+	(void)snprintf(w->skip_why, sizeof(w->skip_why), "%.140s", err_text(err, r));
+	struct job *one = job_alloc(job->jobs, JOB_RELOCATE, ino);
+
+	if (one == NULL)
+		return;
+	one->own.result = r;
+	(void)snprintf(one->own.why, sizeof(one->own.why), "%s", w->skip_why);
+	job_name_back(one);
+	job_free(one);
+}
+
+/* Phase 1. */
+static enum step move_batch(struct job *job, struct walk *w)
+{
+	struct jobs *j = job->jobs;
+
+	for (;;) {
+		if (w->nsrc == BATCH) {
+			job->own.phase = 2;
+			return STEP_BARRIER;
+		}
+		if (w->at == w->nfiles) {
+			w->at = w->nfiles = 0;
+			struct meta_txn *t = meta_begin_read(j->conf.meta);
+
+			if (w->next == 0 && w->cookie == 0)
+				w->next = 1;
+			if (w->next <= w->ndirs)
+				(void)meta_children(
+					t, w->dirs[w->next - 1], w->cookie, false, take_file, w);
+			meta_abort(t);
+			if (w->nfiles == 0) {
+				w->cookie = 0;
+				if (++w->next > w->ndirs) {
+					job->own.phase = 2;
+					w->next = w->ndirs + 1;
+					return w->nsrc == 0 ? STEP_AGAIN : STEP_BARRIER;
+				}
+				continue;
+			}
+		}
+		struct err err = {0};
+		uint64_t ino = w->files[w->at];
+		errint_t r = atomic_load(&job->cancel) ? -ECANCELED : move_one(job, w, ino, &err);
+
+		if (r == -EINPROGRESS)
+			return STEP_LATER;
+		if (r < 0) {
+			enum step s = r == -EEXIST ? STEP_DONE : job_trouble(job, r, &err);
+
+			if (s != STEP_DONE)
+				return s;
+			leave_behind(job, w, ino, r, &err);
+		}
+		job->own.tries = 0;
+		w->at++;
+	}
+}
+
+/* Phase 2. */
+static enum step clean_batch(struct job *job, struct walk *w)
+{
+	struct err err = {0};
+
+	if (w->nsrc != 0 && meta_synced(job->jobs->conf.meta) < job->own.barrier_txn)
+		return STEP_BARRIER;
+	job_state_set(job, JOB_CLEANING);
+	for (; w->removed < w->nsrc; w->removed++) {
+		struct source *s = &w->src[w->removed];
+		errint_t r = job_remove_object(job, s->remote, s->path, s->etag, &err);
+
+		if (r < 0 && job_trouble(job, r, &err) != STEP_DONE)
+			return STEP_LATER;
+		if (r < 0)
+			log_warn("job", "'%s' was moved, but its source could not be removed: %s",
+				s->path, err_text(&err, r));
+	}
+	for (size_t i = 0; i < w->nsrc; i++)
+		free(w->src[i].path);
+	w->nsrc = w->removed = 0;
+	job->own.phase = w->next > w->ndirs ? 3 : 1;
+	return STEP_AGAIN;
+}
+
+/* A marker at the new place, the old one removed. */
+static errint_t move_marker(struct job *job, uint64_t dir, struct err *err)
+{
+	struct meta_inode in;
+	char path[META_PATH_MAX + 1], old[META_PATH_MAX + 1];
+	uint32_t remote = 0;
+	struct objref o;
+	struct store_call call;
+	struct meta_set meta;
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	errint_t r = meta_inode_get(t, dir, &in);
+
+	if (r == 0)
+		r = target_of(job, t, dir, true, path);
+	if (r == 0)
+		r = meta_dir_prefix(t, dir, &remote, old);
+	meta_abort(t);
+	if (r < 0 || (in.flags & META_F_MARKER) == 0 ||
+		(remote == job->dst_remote && strcmp(old, path) == 0))
+		return 0;
+	r = objref_make(job->jobs, job->dst_remote, path, &o, err);
+	call_init(&call, job);
+	meta_set_make(&meta, &in, NULL);
+	struct store_put put = {.meta = meta.m, .nmeta = meta.n};
+
+	if (r == 0)
+		r = store_put(o.st, &call, o.o, "", 0, &put, NULL, err);
+	if (r == 0 && remote == job->src_remote && strncmp(old, job->src, strlen(job->src)) == 0)
+		r = job_remove_object(job, remote, old, "", err);
+	return r;
+}
+
+static enum step finish_dir(struct job *job, struct walk *w)
+{
+	struct jobs *j = job->jobs;
+	struct err err = {0};
+	struct meta_inode in;
+	uint32_t remote = 0;
+	char want[META_PATH_MAX + 1];
+
+	for (size_t i = w->ndirs; i-- > 0;) {
+		errint_t r = move_marker(job, w->dirs[i], &err);
+
+		if (r < 0 && job_trouble(job, r, &err) != STEP_DONE)
+			return STEP_LATER;
+	}
+	struct meta_txn *t = meta_begin(j->conf.meta);
+
+	if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_PREFIX) != 0 &&
+		in.loc.remote == job->src_remote && strcmp(in.loc.path, job->src) == 0) {
+		if (meta_desired(t, job->ino, &remote, want) == 0 && remote == job->dst_remote &&
+			strcmp(want, job->dst) == 0) {
+			in.flags &= ~(uint32_t)META_F_PREFIX;
+			in.loc = (struct meta_loc){0};
+		} else { /* renamed again: another move starts from here */
+			in.loc.remote = job->dst_remote;
+			(void)snprintf(in.loc.path, sizeof(in.loc.path), "%s", job->dst);
+		}
+		(void)meta_inode_put(t, &in);
+	}
+	if (w->skipped != 0) {
+		job->own.result = w->skip_r;
+		(void)snprintf(job->own.why, sizeof(job->own.why),
+			"%zu files stay at the source: %.140s", w->skipped, w->skip_why);
+	}
+	return job_finish(job, t);
+}
+
+enum step dirmove_step(struct job *job)
+{
+	struct walk *w = job->own.walk;
+
+	if (w == NULL) {
+		w = job->own.walk = calloc(1, sizeof(*w));
+		if (w == NULL || add_dir(w, job->ino) < 0)
+			return job_trouble(job, -ENOMEM, &(struct err){.kind = ERR_RETRY});
+		if (job_attempt(job) < 0)
+			return job_trouble(job, -EIO, &(struct err){.kind = ERR_RETRY});
+	}
+	switch (job->own.phase) {
+	case 0:
+		return list_one(job, w);
+	case 1:
+		job_state_set(job, JOB_RUNNING);
+		return move_batch(job, w);
+	case 2:
+		return clean_batch(job, w);
+	default:
+		return finish_dir(job, w);
+	}
+}

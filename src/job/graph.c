@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Order. Every live job has claims: its inode, and each key that it reads or writes; a directory
+ * move claims two prefixes, matched by comparing (there are few such moves at a time). A job
+ * depends on every earlier job that shares a claim; its dependents hold its address, and it counts
+ * how many it still waits for. Dependencies point backwards in the order of posting only, so there
+ * is no cycle.
+ *
+ * All with g.lock held.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "job_priv.h"
+
+#define KEY_NAME_MAX (META_PATH_MAX + 32)
+
+static void key_name(char *ret, uint32_t remote, const char *path)
+{
+	(void)snprintf(ret, KEY_NAME_MAX, "%u:%s", remote, path);
+}
+
+static void ino_name(char *ret, uint64_t ino)
+{
+	(void)snprintf(ret, KEY_NAME_MAX, "#%llu", (unsigned long long)ino);
+}
+
+static struct claim_key *key_find(struct jobs *j, const char *name)
+{
+	struct claim_key *k = NULL;
+
+	HASH_FIND_STR(j->g.keys, name, k);
+	return k;
+}
+
+static struct claim_key *key_get(struct jobs *j, const char *name)
+{
+	struct claim_key *k = key_find(j, name);
+
+	if (k != NULL)
+		return k;
+	size_t len = strlen(name);
+
+	k = calloc(1, sizeof(*k) + len + 1);
+	if (k == NULL)
+		return NULL;
+	memcpy(k->name, name, len + 1);
+	TAILQ_INIT(&k->queue);
+	HASH_ADD_STR(j->g.keys, name, k);
+	return k;
+}
+
+struct claim_key *graph_ino_key(struct jobs *j, uint64_t ino)
+{
+	char name[KEY_NAME_MAX];
+
+	ino_name(name, ino);
+	return key_find(j, name);
+}
+
+static errint_t depend(struct job *job, struct job *on)
+{
+	if (on == job)
+		return 0;
+	for (unsigned i = on->g.ndependents; i-- > 0;) /* the same pair by two keys */
+		if (on->g.dependents[i] == job)
+			return 0;
+	if (on->g.ndependents == on->g.capdependents) {
+		unsigned cap = on->g.capdependents != 0 ? on->g.capdependents * 2 : 4;
+		struct job **p = realloc(on->g.dependents, cap * sizeof(*p));
+
+		if (p == NULL)
+			return -ENOMEM;
+		on->g.dependents = p;
+		on->g.capdependents = cap;
+	}
+	on->g.dependents[on->g.ndependents++] = job;
+	job->g.ndeps++;
+	return 0;
+}
+
+static errint_t claim_name(struct jobs *j, struct job *job, const char *name)
+{
+	for (unsigned i = 0; i < job->g.nclaims; i++)
+		if (strcmp(job->g.claims[i].key->name, name) == 0)
+			return 0;
+	assert(job->g.nclaims < JOB_CLAIMS_MAX);
+	struct claim_key *k = key_get(j, name);
+
+	if (k == NULL)
+		return -ENOMEM;
+	struct claim *c = NULL;
+
+	TAILQ_FOREACH (c, &k->queue, link) {
+		errint_t r = depend(job, c->job);
+
+		if (r < 0)
+			return r;
+	}
+	c = &job->g.claims[job->g.nclaims++];
+	c->key = k;
+	c->job = job;
+	TAILQ_INSERT_TAIL(&k->queue, c, link);
+	return 0;
+}
+
+static bool below(uint32_t r1, const char *path, uint32_t r2, const char *prefix)
+{
+	return r1 == r2 && strncmp(path, prefix, strlen(prefix)) == 0;
+}
+
+/* One of job's two places lies in one of the prefixes of move, or the other way round. */
+static bool dirmove_conflict(const struct job *move, const struct job *job)
+{
+	const struct {
+		uint32_t r;
+		const char *p;
+	} a[2] = {{move->src_remote, move->src}, {move->dst_remote, move->dst}},
+	  b[2] = {{job->src_remote, job->src}, {job->dst_remote, job->dst}};
+
+	for (int i = 0; i < 2; i++)
+		for (int k = 0; k < 2; k++) {
+			if (a[i].r == 0 || b[k].r == 0)
+				continue;
+			if (below(b[k].r, b[k].p, a[i].r, a[i].p))
+				return true;
+			if (job->kind == JOB_DIRMOVE && below(a[i].r, a[i].p, b[k].r, b[k].p))
+				return true;
+		}
+	return false;
+}
+
+static errint_t claim_prefixes(struct jobs *j, struct job *job)
+{
+	struct job *o = NULL;
+
+	if (job->kind != JOB_DIRMOVE && j->g.ndirmoves == 0)
+		return 0;
+	TAILQ_FOREACH (o, &j->g.all, link) {
+		if (o->id >= job->id)
+			continue;
+		bool hit = job->kind == JOB_DIRMOVE
+				   ? dirmove_conflict(job, o)
+				   : o->kind == JOB_DIRMOVE && dirmove_conflict(o, job);
+		errint_t r = hit ? depend(job, o) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static errint_t claim_all(struct jobs *j, struct job *job)
+{
+	char name[KEY_NAME_MAX];
+
+	ino_name(name, job->ino);
+	errint_t r = claim_name(j, job, name);
+
+	if (r == 0 && job->victim != 0) {
+		ino_name(name, job->victim);
+		r = claim_name(j, job, name);
+	}
+	if (r == 0 && job->src_remote != 0) {
+		key_name(name, job->src_remote, job->src);
+		r = claim_name(j, job, name);
+	}
+	if (r == 0 && job->dst_remote != 0) {
+		key_name(name, job->dst_remote, job->dst);
+		r = claim_name(j, job, name);
+	}
+	return r == 0 ? claim_prefixes(j, job) : r;
+}
+
+static void unclaim(struct jobs *j, struct job *job)
+{
+	for (unsigned i = 0; i < job->g.nclaims; i++) {
+		struct claim_key *k = job->g.claims[i].key;
+
+		TAILQ_REMOVE(&k->queue, &job->g.claims[i], link);
+		if (TAILQ_EMPTY(&k->queue)) {
+			HASH_DEL(j->g.keys, k);
+			free(k);
+		}
+	}
+	job->g.nclaims = 0;
+}
+
+errint_t graph_insert(struct jobs *j, struct job *job)
+{
+	lock_assert_held(&j->g.lock);
+	struct job *after = TAILQ_LAST(&j->g.all, job_list);
+
+	assert(after == NULL || after->id < job->id);
+	(void)after;
+	TAILQ_INSERT_TAIL(&j->g.all, job, link);
+	HASH_ADD(hh, j->g.by_id, id, sizeof(job->id), job);
+	j->g.nlive++;
+	j->g.ndirmoves += job->kind == JOB_DIRMOVE;
+	j->g.last_id = job->id;
+	errint_t r = claim_all(j, job);
+
+	if (r < 0)
+		graph_remove(j, job);
+	return r;
+}
+
+/* A job that ends releases its dependents; one that is withdrawn (its transaction failed) also
+ * leaves the lists of those it waited for. */
+static void leave_deps(struct jobs *j, struct job *job)
+{
+	struct job *o = NULL;
+
+	if (job->g.ndeps == 0)
+		return;
+	TAILQ_FOREACH (o, &j->g.all, link) {
+		for (unsigned i = 0; i < o->g.ndependents; i++)
+			if (o->g.dependents[i] == job) {
+				o->g.dependents[i] = o->g.dependents[--o->g.ndependents];
+				job->g.ndeps--;
+				break;
+			}
+	}
+}
+
+void graph_remove(struct jobs *j, struct job *job)
+{
+	lock_assert_held(&j->g.lock);
+	leave_deps(j, job);
+	unclaim(j, job);
+	for (unsigned i = 0; i < job->g.ndependents; i++) {
+		struct job *d = job->g.dependents[i];
+
+		assert(d->g.ndeps > 0);
+		if (--d->g.ndeps == 0)
+			sched_make_ready_locked(j, d);
+	}
+	job->g.ndependents = 0;
+	TAILQ_REMOVE(&j->g.all, job, link);
+	HASH_DEL(j->g.by_id, job);
+	j->g.nlive--;
+	j->g.ndirmoves -= job->kind == JOB_DIRMOVE;
+}
+
+bool graph_alone(struct jobs *j, const struct job *job)
+{
+	lock_assert_held(&j->g.lock);
+	return job->g.ndependents == 0 && job->g.ndeps == 0;
+}
+
+bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const struct job *but)
+{
+	char name[KEY_NAME_MAX];
+	struct job *o = NULL;
+	struct claim *c = NULL;
+
+	lock_assert_held(&j->g.lock);
+	key_name(name, remote, path);
+	struct claim_key *k = key_find(j, name);
+
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (c->job != but)
+				return true;
+	if (j->g.ndirmoves == 0)
+		return false;
+	TAILQ_FOREACH (o, &j->g.all, link) {
+		if (o == but || o->kind != JOB_DIRMOVE)
+			continue;
+		if (below(remote, path, o->src_remote, o->src) ||
+			below(remote, path, o->dst_remote, o->dst))
+			return true;
+	}
+	return false;
+}
+
+bool graph_key_free(struct jobs *j, uint32_t remote, const char *path, const struct job *but)
+{
+	return !graph_claimed(j, remote, path, but);
+}
+
+bool graph_claimed_below(struct jobs *j, uint32_t remote, const char *prefix, const struct job *but)
+{
+	struct job *o = NULL;
+
+	lock_assert_held(&j->g.lock);
+	TAILQ_FOREACH (o, &j->g.all, link) {
+		if (o == but)
+			continue;
+		if ((o->src_remote != 0 && below(o->src_remote, o->src, remote, prefix)) ||
+			(o->dst_remote != 0 && below(o->dst_remote, o->dst, remote, prefix)))
+			return true;
+	}
+	return false;
+}
+
+/* Keys of an unbegun job that nobody waits for and that waits for nobody; the new ones were free.
+ */
+void graph_rekey(struct jobs *j, struct job *job)
+{
+	lock_assert_held(&j->g.lock);
+	assert(graph_alone(j, job) && !job->g.begun);
+	unclaim(j, job);
+	if (claim_all(j, job) < 0) /* memory: a job without a claim could overtake; wait instead */
+		log_error("job", "job %llu: out of memory while its place changed",
+			(unsigned long long)job->id);
+}
+
+struct job *graph_last_of(struct jobs *j, uint64_t ino)
+{
+	struct claim_key *k = graph_ino_key(j, ino);
+	struct claim *c = NULL;
+	struct job *last = NULL;
+
+	lock_assert_held(&j->g.lock);
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (c->job->ino == ino)
+				last = c->job;
+	return last;
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/* Life of the room; seeing and steering jobs. */
+#include <stdio.h>
+#include <string.h>
+
+#include "job_priv.h"
+
+static int load_record(void *arg, uint64_t id, const void *p, size_t len)
+{
+	struct jobs *j = arg;
+	struct job *job = job_alloc(j, JOB_UPLOAD, 1);
+	struct err err = {0};
+
+	if (job == NULL)
+		return -ENOMEM;
+	errint_t r = journal_decode(p, len, job, &err);
+
+	if (r < 0) {
+		log_error("job", "journal record %llu: %s", (unsigned long long)id, err.msg);
+		job_free(job);
+		return r;
+	}
+	job->id = id;
+	LOCKED(&j->g.lock);
+	job->g.committed = true;
+	return graph_insert(j, job);
+}
+
+errint_t jobs_open(const struct jobs_conf *conf, struct jobs **ret, struct err *err)
+{
+	struct jobs *j = calloc(1, sizeof(*j));
+
+	if (j == NULL)
+		return err_set(err, -ENOMEM, ERR_FINAL, "out of memory");
+	j->conf = *conf;
+	if (j->conf.active_max == 0)
+		j->conf.active_max = 64;
+	if (j->conf.queue_max == 0)
+		j->conf.queue_max = 100000;
+	if (j->conf.host[0] == '\0')
+		(void)gethostname(j->conf.host, sizeof(j->conf.host) - 1);
+	for (char *p = j->conf.host; *p != '\0'; p++)
+		if (*p == '/')
+			*p = '_';
+	j->nonce = random_u64();
+	lock_init(&j->g.lock, RANK_JOB, "jobs.graph");
+	cond_init(&j->idle);
+	TAILQ_INIT(&j->g.all);
+	TAILQ_INIT(&j->g.ready);
+	TAILQ_INIT(&j->g.barrier);
+	TAILQ_INIT(&j->g.ended);
+	TAILQ_INIT(&j->g.waiters);
+	struct meta_txn *t = meta_begin_read(conf->meta);
+	errint_t r = meta_job_each(t, load_record, j);
+
+	meta_abort(t);
+	if (r < 0) {
+		jobs_close(j);
+		return err_set(err, r, ERR_FINAL,
+			"the journal cannot be read (%s): run `astrafs --check`", strerror(-r));
+	}
+	*ret = j;
+	return 0;
+}
+
+void jobs_close(struct jobs *j)
+{
+	struct job *job = NULL;
+	struct ended *e = NULL;
+
+	if (j == NULL)
+		return;
+	listing_free_all(j);
+	lock_take(&j->g.lock);
+	while ((job = TAILQ_FIRST(&j->g.all)) != NULL) {
+		graph_remove(j, job);
+		job_free(job);
+	}
+	lock_drop(&j->g.lock);
+	while ((e = TAILQ_FIRST(&j->g.ended)) != NULL) {
+		TAILQ_REMOVE(&j->g.ended, e, link);
+		free(e);
+	}
+	lock_done(&j->g.lock);
+	(void)pthread_cond_destroy(&j->idle);
+	free(j);
+}
+
+bool job_full(struct jobs *j)
+{
+	LOCKED(&j->g.lock);
+	return j->g.nlive >= j->conf.queue_max;
+}
+
+static void place_text(struct jobs *j, uint32_t remote, const char *path, char *ret, size_t size)
+{
+	const struct remote *r = remote_of(j, remote);
+
+	ret[0] = '\0';
+	if (remote != 0)
+		(void)snprintf(ret, size, "/%s/%s", r != NULL ? r->name : "?", path);
+}
+
+void info_of_locked(struct jobs *j, struct job *job, struct job_info *i)
+{
+	memset(i, 0, sizeof(*i));
+	i->id = job->id;
+	i->ino = job->ino;
+	i->kind = job->kind;
+	i->state = job->g.begun ? job->g.state : JOB_QUEUED;
+	if (job->g.on_barrier || job->g.sleeping)
+		i->state = job->g.begun ? JOB_WAITING : JOB_QUEUED;
+	place_text(j, job->src_remote, job->src, i->src, sizeof(i->src));
+	place_text(j, job->dst_remote, job->dst, i->dst, sizeof(i->dst));
+	i->tier = job->tier;
+	i->bytes_total = job->g.bytes_total;
+	i->bytes_done = atomic_load(&job->bytes_done);
+	i->parts_done = atomic_load(&job->parts_done);
+	i->parts_total = job->g.parts_total;
+	i->files_total = job->g.files_total;
+	i->files_done = atomic_load(&job->files_done);
+	i->attempts = job->attempts;
+	i->created_ns = job->created_ns;
+	i->started_ns = job->g.started_ns;
+	i->next_ns = job->g.sleeping ? job->g.next_ns : 0;
+	(void)snprintf(i->note, sizeof(i->note), "%s", job->g.note);
+	i->by_engine = job->by_engine;
+}
+
+void job_each(struct jobs *j, int (*fn)(void *arg, const struct job_info *i), void *arg)
+{
+	struct job_info *all = NULL;
+	struct job *job = NULL;
+	struct ended *e = NULL;
+	size_t n = 0;
+
+	lock_take(&j->g.lock);
+	all = calloc(MIN_OF(j->g.nlive, 10000u) + j->g.nended + 1, sizeof(*all));
+	if (all != NULL) {
+		TAILQ_FOREACH (job, &j->g.all, link) {
+			if (n == 10000)
+				break;
+			info_of_locked(j, job, &all[n++]);
+		}
+		TAILQ_FOREACH (e, &j->g.ended, link)
+			all[n++] = e->info;
+	}
+	lock_drop(&j->g.lock);
+	for (size_t i = 0; i < n; i++)
+		if (fn(arg, &all[i]) != 0)
+			break;
+	free(all);
+}
+
+bool job_info_get(struct jobs *j, uint64_t id, struct job_info *ret)
+{
+	struct job *job = NULL;
+	struct ended *e = NULL;
+
+	LOCKED(&j->g.lock);
+	HASH_FIND(hh, j->g.by_id, &id, sizeof(id), job);
+	if (job != NULL) {
+		info_of_locked(j, job, ret);
+		return true;
+	}
+	TAILQ_FOREACH (e, &j->g.ended, link)
+		if (e->info.id == id) {
+			*ret = e->info;
+			return true;
+		}
+	return false;
+}
+
+bool job_info_ino(struct jobs *j, uint64_t ino, struct job_info *ret)
+{
+	LOCKED(&j->g.lock);
+	struct job *job = graph_last_of(j, ino);
+
+	if (job != NULL)
+		info_of_locked(j, job, ret);
+	return job != NULL;
+}
+
+static errint_t poke(struct jobs *j, uint64_t id, bool cancel)
+{
+	struct job *job = NULL;
+
+	lock_take(&j->g.lock);
+	HASH_FIND(hh, j->g.by_id, &id, sizeof(id), job);
+	if (job == NULL) {
+		lock_drop(&j->g.lock);
+		return -ENOENT;
+	}
+	if (cancel && (job->g.state == JOB_CLEANING || job->kind == JOB_REMOVE ||
+			      job->kind == JOB_UNMARK || job->kind == JOB_UPLOAD)) {
+		lock_drop(&j->g.lock);
+		return -EALREADY;
+	}
+	if (cancel)
+		atomic_store(&job->cancel, true);
+	job->g.soon = true;
+	if (job->g.sleeping)
+		job->own.wake_mono_ns = 0;
+	sched_make_ready_locked(j, job);
+	lock_drop(&j->g.lock);
+	sched_pump(j);
+	return 0;
+}
+
+errint_t job_cancel(struct jobs *j, uint64_t id)
+{
+	return poke(j, id, true);
+}
+
+errint_t job_retry(struct jobs *j, uint64_t id)
+{
+	return poke(j, id, false);
+}
+
+void jobs_stat(struct jobs *j, struct jobs_stat *ret)
+{
+	struct job *job = NULL;
+
+	LOCKED(&j->g.lock);
+	*ret = (struct jobs_stat){.live = j->g.nlive,
+		.active = j->g.nactive,
+		.failed = j->g.nfailed,
+		.done = j->g.ndone};
+	ret->waiting = j->g.nlive - MIN_OF(j->g.nlive, j->g.nactive);
+	job = TAILQ_FIRST(&j->g.all);
+	if (job != NULL)
+		ret->oldest_ns = job->created_ns;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside the job room.
+ *
+ *   post.c     what changed -> a journal record and a place in the graph
+ *   graph.c    order: claims, dependencies            journal.c  records <-> bytes
+ *   sched.c    slots, steps, barriers, back-off, end  wait.c     who waits for whom
+ *   upload.c relocate.c remove.c tiering.c dirmove.c  one step function for each kind
+ *   move.c     one object to another place, verified  list.c     LIST pages into the index
+ *   info.c     seeing and steering                    names.c    small helpers
+ *
+ * Life of a struct job: made by job_new inside a transaction (pending), committed by the
+ * transaction's hook (live), run in steps by sched.c, ended by job_end (kept for `jobs list` as a
+ * struct ended, freed). A step runs on one thread at a time and owns all fields under "own".
+ */
+#ifndef ASTRA_JOB_PRIV_H
+#define ASTRA_JOB_PRIV_H
+
+#include <uthash.h>
+
+#include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
+#include "astra/base_count.h"
+#include "astra/base_hash.h"
+#include "astra/base_lock.h"
+#include "astra/base_log.h"
+#include "astra/job.h"
+
+#define JOB_PART_SIZE  (8u << 20)
+#define JOB_KEEP_ENDED 256
+#define JOB_CLAIMS_MAX 4
+
+enum step {
+	STEP_AGAIN,   /* call me again at once */
+	STEP_BARRIER, /* after the sync point that covers own.barrier_txn */
+	STEP_LATER,   /* at own.wake_mono_ns */
+	STEP_DONE,    /* own.result says how; record is gone from the journal */
+};
+
+struct claim { /* one key of one job; protected by graph.lock */
+	TAILQ_ENTRY(claim) link;
+	struct claim_key *key;
+	struct job *job;
+};
+
+struct claim_key {
+	UT_hash_handle hh;
+	TAILQ_HEAD(, claim) queue; /* live jobs in order */
+	char name[];		   /* "REMOTE:PATH" or "#INO" */
+};
+
+struct job {
+	TAILQ_ENTRY(job) link;	/* graph.all, in order */
+	TAILQ_ENTRY(job) ready; /* sched.ready / sched.barrier */
+	UT_hash_handle hh;	/* graph.by_id */
+	struct jobs *jobs;
+
+	/* the record: fixed once live, but for attempts, dst (retarget) and upload */
+	uint64_t id, ino, victim, nonce;
+	enum job_kind kind;
+	uint32_t src_remote, dst_remote;
+	char *src, *dst; /* owned; "" when none */
+	enum tier tier;
+	unsigned days, attempts;
+	bool by_engine, user;
+	int64_t created_ns;
+
+	struct { /* protected by graph.lock */
+		struct claim claims[JOB_CLAIMS_MAX];
+		unsigned nclaims, ndeps, ndependents, capdependents;
+		struct job **dependents; /* owned array */
+		enum job_state state;
+		bool committed, begun, soon, on_ready, on_barrier, active, sleeping, cancel_asked;
+		bool committed_point; /* past the point of no return */
+		uint64_t post_txn;
+		struct job_waiter **watchers; /* owned array of borrowed */
+		unsigned nwatchers;
+		char note[200];
+		uint64_t bytes_total, parts_total, files_total;
+		int64_t started_ns, next_ns;
+	} g;
+
+	struct pool_task task;
+	atomic_bool cancel; /* polled by store calls */
+	_Atomic uint64_t bytes_done, parts_done, files_done;
+	struct { /* the step's own */
+		int phase;
+		uint64_t barrier_txn;
+		int64_t wake_mono_ns;
+		errint_t result;
+		char why[200];
+		unsigned tries; /* in this process, for the back-off */
+		int64_t first_in_use_ns;
+		char etag[META_ETAG_MAX], dst_etag[META_ETAG_MAX], class_name[META_CLASS_MAX];
+		uint64_t size, seq;
+		uint32_t crc;
+		bool has_crc, restored_asked;
+		void *walk; /* dirmove; owned */
+	} own;
+};
+
+struct ended {
+	TAILQ_ENTRY(ended) link;
+	struct job_info info;
+};
+
+struct listing; /* list.c */
+
+struct stamp { /* a key whose truth changed; kept while an older LIST runs */
+	UT_hash_handle hh;
+	uint64_t seq;
+	char name[];
+};
+
+struct jobs {
+	struct jobs_conf conf;
+	uint64_t nonce; /* of this run; part of every write mark */
+	struct graph {
+		struct lock lock; /* RANK_JOB */
+		TAILQ_HEAD(job_list, job) all;
+		struct job *by_id;
+		struct claim_key *keys;
+		unsigned ndirmoves;
+		uint64_t last_id;
+		/* sched */
+		struct job_list ready, barrier;
+		unsigned nactive, nlive, nsleeping, steps; /* steps = step functions running */
+		bool running;
+		TAILQ_HEAD(ended_list, ended) ended;
+		unsigned nended;
+		uint64_t ndone, nfailed;
+		/* wait */
+		TAILQ_HEAD(, job_waiter) waiters;
+		/* list */
+		struct listing *listings;
+		struct stamp *stamps;
+		uint64_t seq, nlistings;
+	} g;
+	pthread_cond_t idle; /* with g.lock: steps == 0 */
+};
+
+/* names.c */
+const struct remote *remote_of(struct jobs *j, uint32_t id);
+/* Object named by a path below a remote; buf holds the strings. */
+struct objref {
+	struct store *st;
+	struct store_obj o;
+	char buf[STORE_KEY_MAX + STORE_BUCKET_MAX + 2];
+};
+errint_t objref_make(
+	struct jobs *j, uint32_t remote, const char *path, struct objref *ret, struct err *err);
+/* Class name of a tier in a remote, "" when it has none. */
+const char *class_of(struct jobs *j, uint32_t remote, enum tier t);
+void mark_make(const struct job *job, char *ret, size_t size); /* NONCE.ID.ATTEMPT */
+enum mark_owner { MARK_OTHER, MARK_EARLIER, MARK_NOW };
+enum mark_owner mark_check(const struct job *job, const struct store_stat *st);
+void call_init(struct store_call *c, struct job *job);
+/* Metadata for an object of in: write mark, mode, uid, gid, mtime (rclone, s3fs forms). */
+struct meta_set {
+	struct store_meta m[8];
+	unsigned n;
+	char text[8][64];
+};
+void meta_set_make(struct meta_set *s, const struct meta_inode *in, const char *mark);
+
+/* graph.c: all with g.lock held unless they end otherwise */
+errint_t graph_insert(struct jobs *j, struct job *job);	 /* claims + dependencies */
+void graph_remove(struct jobs *j, struct job *job);	 /* wakes dependents */
+bool graph_alone(struct jobs *j, const struct job *job); /* nobody waits for it */
+bool graph_key_free(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
+bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
+/* As graph_claimed for anything at or below a prefix. */
+bool graph_claimed_below(
+	struct jobs *j, uint32_t remote, const char *prefix, const struct job *but);
+void graph_rekey(struct jobs *j, struct job *job); /* after dst changed, when alone */
+struct job *graph_last_of(struct jobs *j, uint64_t ino);
+struct claim_key *graph_ino_key(struct jobs *j, uint64_t ino);
+
+/* journal.c */
+errint_t journal_put(struct meta_txn *t, const struct job *job);
+errint_t journal_decode(const void *p, size_t len, struct job *ret, struct err *err);
+
+/* post.c */
+struct job *job_alloc(struct jobs *j, enum job_kind kind, uint64_t ino);
+struct job *job_free(struct job *job);
+errint_t job_set_src(struct job *job, uint32_t remote, const char *path);
+errint_t job_set_dst(struct job *job, uint32_t remote, const char *path);
+/* Journals job and puts it into the graph; it becomes live when t commits. Owns job. */
+errint_t job_post(struct jobs *j, struct meta_txn *t, struct job *job, uint64_t *ret_id);
+/* Deletes an orphan's row and staging when nothing needs it (but for job, which is ending). */
+errint_t orphan_sweep(struct jobs *j, struct meta_txn *t, uint64_t ino, const struct job *ending);
+
+/* sched.c */
+void sched_make_ready_locked(struct jobs *j, struct job *job);
+void sched_pump(struct jobs *j); /* starts what may start; takes g.lock */
+void sched_on_sync(void *arg);
+void job_state_set(struct job *job, enum job_state s);
+void job_note(struct job *job, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sched_init_job(struct job *job);
+bool job_barrier_ok(struct job *job, uint64_t txn); /* false: return STEP_BARRIER */
+/* What to do about a failed step: retry later (STEP_LATER), or final (own.result set, returns
+ * STEP_DONE after give_up). */
+enum step job_trouble(struct job *job, errint_t r, const struct err *err);
+bool err_is_final(errint_t r, const struct err *err);
+/* Ends the job inside a transaction: removes the record; the graph follows at commit. */
+enum step job_finish(struct job *job, struct meta_txn *t);
+/* The same with a transaction of its own. */
+enum step job_finish_alone(struct job *job, errint_t r, const char *why);
+
+/* wait.c */
+bool job_watch_locked(struct job *job, struct job_waiter *w);
+void wait_note_locked(struct jobs *j, const struct job *job, errint_t r); /* job ends with r */
+void wait_check(struct jobs *j); /* after a job ended; g.lock not held */
+
+/* move.c */
+struct move_spec {
+	uint32_t src_remote, dst_remote;
+	const char *src, *src_etag, *dst;
+	const char *if_match; /* of the object that the destination replaces; NULL = none may be */
+	const char *class_name; /* NULL = default of the destination */
+	uint64_t size;
+	const struct meta_inode *attrs; /* metadata of the destination */
+};
+/* Copies and verifies; the destination is committed when this returns 0. */
+errint_t move_object(
+	struct job *job, const struct move_spec *spec, struct store_stat *ret, struct err *err);
+/* Uploads staged content (f) as spec->dst; src names the base whose clean parts are copied on the
+ * server, "" when there is none. */
+errint_t move_staged(struct job *job, struct stage_file *f, const struct move_spec *spec,
+	struct store_stat *ret, struct err *err);
+/* Waits for a buffer; background jobs leave one for readers. NULL when cancelled. */
+void *move_buffer(struct job *job);
+
+/* the kinds */
+enum step upload_step(struct job *job);
+enum step relocate_step(struct job *job);
+enum step remove_step(struct job *job);
+enum step transition_step(struct job *job);
+enum step restore_step(struct job *job);
+enum step mark_step(struct job *job);
+enum step unmark_step(struct job *job);
+enum step attr_step(struct job *job);
+enum step dirmove_step(struct job *job);
+void dirmove_free(void *walk);
+
+/* shared by the kinds (upload.c, relocate.c) */
+void job_expect_etag(struct job *job, struct meta_txn *t, const struct meta_inode *in, char *ret);
+errint_t job_attempt(struct job *job);
+void job_victim_gone(struct job *job, struct meta_txn *t);
+void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const char *path,
+	const struct store_stat *st);
+bool job_in_use(struct job *job, uint32_t remote, const char *path, const char *etag);
+errint_t job_remove_object(
+	struct job *job, uint32_t remote, const char *path, const char *etag, struct err *err);
+enum step job_roll_back(struct job *job);
+void job_name_back(struct job *job);
+errint_t object_size(struct job *job, const struct meta_loc *loc, uint64_t *ret, struct err *err);
+void stage_rebase(struct jobs *j, uint64_t ino, const char *from, const char *to);
+
+/* info.c */
+void info_of_locked(struct jobs *j, struct job *job, struct job_info *i);
+
+/* list.c */
+void list_stamp_locked(struct jobs *j, uint32_t remote, const char *path);
+void listing_free_all(struct jobs *j);
+/* One directory, synchronously, for a directory move; skips keys claimed by jobs other than but. */
+errint_t list_now(struct jobs *j, uint64_t dir, const struct job *but, struct err *err);
+
+#endif

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One object to another place, or staged bytes to an object: parts of JOB_PART_SIZE through one
+ * buffer, a CRC-32C of each on the way, the whole compared with what the destination states (or
+ * read back where it states none). Nothing is visible at the destination before the commit.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "job_priv.h"
+
+struct wakeup {
+	struct lock lock;
+	pthread_cond_t cond;
+	bool ready;
+};
+
+static void buffer_free_now(void *arg)
+{
+	struct wakeup *w = arg;
+
+	LOCKED(&w->lock);
+	w->ready = true;
+	(void)pthread_cond_signal(&w->cond);
+}
+
+/* A worker that has begun a unit waits here for a buffer; buffers are held only by units that run,
+ * never by ones that wait, so one comes back. */
+void *move_buffer(struct job *job)
+{
+	struct bufs *bufs = job->jobs->conf.bufs;
+	void *p = NULL;
+
+	while ((p = bufs_try_take(bufs, true)) == NULL && !atomic_load(&job->cancel)) {
+		struct wakeup w = {.ready = false};
+
+		lock_init(&w.lock, RANK_COUNT, "job.buffer");
+		cond_init(&w.cond);
+		bufs_wait(bufs, true, buffer_free_now, &w);
+		lock_take(&w.lock);
+		while (!w.ready)
+			cond_wait(&w.cond, &w.lock);
+		lock_drop(&w.lock);
+		lock_done(&w.lock);
+		(void)pthread_cond_destroy(&w.cond);
+	}
+	return p;
+}
+
+struct parts { /* one transfer under way */
+	struct job *job;
+	const struct move_spec *spec;
+	struct stage_file *staged; /* NULL: from the source object */
+	struct objref src, dst;
+	bool has_src;
+	struct store_call call;
+	struct meta_set meta;
+	struct store_put put;
+	uint64_t part_size;
+	uint32_t crc; /* of all so far */
+	bool has_crc;
+	char *buf;
+	struct store_part *parts; /* owned */
+	unsigned nparts;
+	struct store_caps caps;
+};
+
+/* Part sizes of a known length: 8 MiB and up so that the store's number of parts suffices. */
+static uint64_t part_size_for(uint64_t size, const struct store_caps *caps)
+{
+	unsigned max =
+		caps->parts_max != 0 ? MIN_OF(caps->parts_max, STORE_PARTS_MAX) : STORE_PARTS_MAX;
+	uint64_t p = MAX_OF((uint64_t)JOB_PART_SIZE, caps->part_min);
+
+	while (p * max < size)
+		p *= 2;
+	return p;
+}
+
+/* Bytes [off, off+len) of the source object into p. */
+static errint_t get_all(struct parts *x, uint64_t off, char *p, size_t len, struct err *err)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		size_t got = 0;
+		errint_t r = store_get(x->src.st, &x->call, x->src.o, x->spec->src_etag, off + done,
+			p + done, len - done, &got, err);
+
+		if (r < 0)
+			return r;
+		if (got == 0)
+			return err_set(err, -EIO, ERR_RETRY, "'%s' ended at %llu of %llu bytes",
+				x->spec->src, (unsigned long long)(off + done),
+				(unsigned long long)x->spec->size);
+		done += got;
+	}
+	return 0;
+}
+
+/* What is staged, and from the base what is not. */
+static errint_t fill_staged(struct parts *x, uint64_t off, size_t len, struct err *err)
+{
+	uint64_t at = off, end = off + len;
+
+	while (at < end) {
+		uint64_t miss = 0, miss_len = 0;
+		size_t got = 0;
+		errint_t r = stage_read(x->staged, at, x->buf + (at - off), (size_t)(end - at),
+			&got, &miss, &miss_len);
+
+		if (r == 0 && got == 0)
+			return err_set(err, -EAGAIN, ERR_RETRY, "it became shorter meanwhile");
+		if (r == 0) {
+			at += got;
+			continue;
+		}
+		if (r != -ENODATA)
+			return err_set(err, r, ERR_FINAL, "staging: %s", strerror(-r));
+		if (miss > at) { /* the part before the gap */
+			r = stage_read(x->staged, at, x->buf + (at - off), (size_t)(miss - at),
+				&got, &miss, &miss_len);
+			if (r < 0 || got == 0)
+				return err_set(err, -EAGAIN, ERR_RETRY, "it changed meanwhile");
+			at += got;
+			continue;
+		}
+		if (!x->has_src)
+			return err_set(err, -EIO, ERR_FINAL,
+				"staging lacks bytes that no cloud has: see `astra doctor`");
+		miss_len = MIN_OF(miss_len, end - at);
+		r = get_all(x, at, x->buf + (at - off), (size_t)miss_len, err);
+		if (r < 0)
+			return r;
+		at += miss_len;
+	}
+	return 0;
+}
+
+static errint_t fill(struct parts *x, uint64_t off, size_t len, struct err *err)
+{
+	return x->staged != NULL ? fill_staged(x, off, len, err)
+				 : get_all(x, off, x->buf, len, err);
+}
+
+/* A part that can be copied on the server: untouched, and the base covers it. */
+static bool part_clean(struct parts *x, uint64_t off, uint64_t len)
+{
+	uint64_t d = 0, dl = 0, base = 0;
+	char etag[META_ETAG_MAX];
+
+	if (!x->has_src || x->src.st != x->dst.st || !x->caps.part_copy)
+		return false;
+	if (x->staged == NULL)
+		return true;
+	stage_base_get(x->staged, etag, &base);
+	if (x->spec->src_etag == NULL || strcmp(etag, x->spec->src_etag) != 0 || off + len > base)
+		return false;
+	return !stage_next_dirty(x->staged, off, &d, &dl) || d >= off + len;
+}
+
+static errint_t one_part(struct parts *x, const char *id, uint64_t off, size_t len, struct err *err)
+{
+	struct store_part *p = &x->parts[x->nparts];
+	unsigned n = x->nparts + 1;
+	errint_t r = 0;
+
+	if (part_clean(x, off, len)) {
+		r = store_part_copy(x->src.st, &x->call, x->src.o, x->spec->src_etag, off, len,
+			x->dst.o, id, n, p, err);
+		x->has_crc = x->has_crc && p->has_crc32c;
+		if (r == 0 && p->has_crc32c)
+			x->crc = crc32c_combine(x->crc, p->crc32c, len);
+	} else {
+		r = fill(x, off, len, err);
+		if (r < 0)
+			return r;
+		uint32_t crc = crc32c(0, x->buf, len);
+
+		x->crc = crc32c_combine(x->crc, crc, len);
+		r = store_part_put(x->dst.st, &x->call, x->dst.o, id, n, x->buf, len, crc, p, err);
+	}
+	if (r < 0)
+		return r;
+	x->nparts++;
+	(void)atomic_fetch_add(&x->job->bytes_done, len);
+	(void)atomic_fetch_add(&x->job->parts_done, 1);
+	return 0;
+}
+
+static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *err)
+{
+	char id[STORE_UPLOAD_MAX];
+	size_t max = bufs_size(x->job->jobs->conf.bufs);
+
+	x->part_size = part_size_for(x->spec->size, &x->caps);
+	if (x->part_size > max)
+		return err_set(err, -EFBIG, ERR_FINAL,
+			"parts of %llu bytes are needed, buffers have %zu",
+			(unsigned long long)x->part_size, max);
+	x->parts = calloc((size_t)(x->spec->size / x->part_size + 1), sizeof(*x->parts));
+	if (x->parts == NULL)
+		return err_set(err, -ENOMEM, ERR_RETRY, "out of memory");
+	errint_t r = store_parts_begin(x->dst.st, &x->call, x->dst.o, &x->put, id, err);
+
+	for (uint64_t off = 0; r == 0 && off < x->spec->size; off += x->part_size)
+		r = one_part(x, id, off, (size_t)MIN_OF(x->part_size, x->spec->size - off), err);
+	if (r == 0) {
+		job_state_set(x->job, JOB_COMMITTING);
+		r = store_parts_finish(
+			x->dst.st, &x->call, x->dst.o, id, x->parts, x->nparts, &x->put, ret, err);
+	}
+	/* When the answer to finish was lost the upload may be gone: then this is not found. */
+	if (r < 0 && id[0] != '\0' && err->kind != ERR_UNKNOWN) {
+		struct store_call c = {0};
+
+		(void)store_parts_abort(x->dst.st, &c, x->dst.o, id, NULL);
+	}
+	free(x->parts);
+	return r;
+}
+
+static errint_t single(struct parts *x, struct store_stat *ret, struct err *err)
+{
+	size_t len = (size_t)x->spec->size;
+	errint_t r = len == 0 ? 0 : fill(x, 0, len, err);
+
+	if (r < 0)
+		return r;
+	x->crc = crc32c(0, x->buf, len);
+	x->put.has_crc32c = true;
+	x->put.crc32c = x->crc;
+	job_state_set(x->job, JOB_COMMITTING);
+	r = store_put(x->dst.st, &x->call, x->dst.o, x->buf, len, &x->put, ret, err);
+	if (r == 0)
+		atomic_store(&x->job->bytes_done, len);
+	return r;
+}
+
+/* The destination as it stands after the commit: by its checksum, or byte by byte. */
+static errint_t verify(struct parts *x, const struct store_stat *st, struct err *err)
+{
+	uint32_t crc = 0;
+
+	job_state_set(x->job, JOB_VERIFYING);
+	if (st->size != x->spec->size)
+		return err_set(err, -EIO, ERR_RETRY, "'%s' has %llu bytes, %llu were sent",
+			x->spec->dst, (unsigned long long)st->size,
+			(unsigned long long)x->spec->size);
+	if (st->has_crc32c && x->has_crc)
+		return st->crc32c == x->crc ? 0
+					    : err_set(err, -EIO, ERR_RETRY,
+						      "'%s' does not have the bytes that were sent",
+						      x->spec->dst);
+	if (!x->has_crc)
+		return 0; /* parts copied by the server, which vouches for them */
+	for (uint64_t off = 0; off < st->size;) {
+		size_t got = 0, want = (size_t)MIN_OF((uint64_t)JOB_PART_SIZE, st->size - off);
+		errint_t r = store_get(
+			x->dst.st, &x->call, x->dst.o, st->etag, off, x->buf, want, &got, err);
+
+		if (r < 0)
+			return r;
+		if (got == 0)
+			break;
+		crc = crc32c(crc, x->buf, got);
+		off += got;
+	}
+	return crc == x->crc
+		       ? 0
+		       : err_set(err, -EIO, ERR_RETRY, "'%s' reads back other bytes", x->spec->dst);
+}
+
+/* The commit's answer was lost, or its condition failed: was it ours? Then *ret is filled. */
+static errint_t settle_doubt(struct parts *x, errint_t r, struct store_stat *ret, struct err *err)
+{
+	struct err herr = {0};
+
+	if (err->kind != ERR_UNKNOWN && err->kind != ERR_STALE)
+		return r;
+	errint_t h = store_head(x->dst.st, &x->call, x->dst.o, ret, &herr);
+
+	if (h == 0) {
+		enum mark_owner owner = mark_check(x->job, ret);
+
+		if (owner == MARK_NOW) {
+			err_clear(err);
+			return 0;
+		}
+		if (owner == MARK_EARLIER) /* an attempt of ours: the caller takes it as its base */
+			r = err_set(err, -EAGAIN, ERR_STALE, "%s", ret->etag);
+		store_stat_done(ret);
+		return r;
+	}
+	if (herr.kind == ERR_NOT_FOUND && err->kind == ERR_UNKNOWN)
+		return err_set(err, -EIO, ERR_RETRY, "the answer was lost; it had not happened");
+	return err->kind == ERR_UNKNOWN ? err_set(err, -EIO, ERR_RETRY, "%s", herr.msg) : r;
+}
+
+static errint_t transfer(struct parts *x, struct store_stat *ret, struct err *err)
+{
+	char mark[64];
+	struct jobs *j = x->job->jobs;
+	const struct move_spec *s = x->spec;
+	errint_t r = objref_make(j, s->dst_remote, s->dst, &x->dst, err);
+
+	if (r == 0 && s->src[0] != '\0') {
+		r = objref_make(j, s->src_remote, s->src, &x->src, err);
+		x->has_src = true;
+	}
+	if (r < 0)
+		return r;
+	call_init(&x->call, x->job);
+	store_caps(x->dst.st, &x->caps);
+	mark_make(x->job, mark, sizeof(mark));
+	meta_set_make(&x->meta, s->attrs, mark);
+	x->put = (struct store_put){.if_match = s->if_match,
+		.if_none_match = s->if_match == NULL ? STORE_IF_ABSENT : NULL,
+		.class_name =
+			s->class_name != NULL && s->class_name[0] != '\0' ? s->class_name : NULL,
+		.meta = x->meta.m,
+		.nmeta = x->meta.n};
+	x->has_crc = true;
+	job_state_set(x->job, JOB_RUNNING);
+	{
+		LOCKED(&j->g.lock);
+		x->job->g.bytes_total = MAX_OF(x->job->g.bytes_total, s->size);
+	}
+	atomic_store(&x->job->bytes_done, 0);
+	x->buf = move_buffer(x->job);
+	if (x->buf == NULL)
+		return err_set(err, -ECANCELED, ERR_CANCELLED, "stopped");
+	r = s->size > JOB_PART_SIZE ? by_parts(x, ret, err) : single(x, ret, err);
+	if (r < 0)
+		r = settle_doubt(x, r, ret, err);
+	if (r == 0) {
+		r = verify(x, ret, err);
+		if (r < 0)
+			store_stat_done(ret);
+	}
+	bufs_give(j->conf.bufs, x->buf);
+	return r;
+}
+
+static errint_t copy_inside(
+	struct job *job, const struct move_spec *s, struct store_stat *ret, struct err *err)
+{
+	struct parts x = {.job = job, .spec = s, .has_crc = false};
+	char mark[64];
+	errint_t r = objref_make(job->jobs, s->src_remote, s->src, &x.src, err);
+
+	if (r == 0)
+		r = objref_make(job->jobs, s->dst_remote, s->dst, &x.dst, err);
+	if (r < 0)
+		return r;
+	call_init(&x.call, job);
+	mark_make(job, mark, sizeof(mark));
+	struct store_copy opt = {.src_if_match = s->src_etag,
+		.dst_if_match = s->if_match,
+		.dst_if_none_match = s->if_match == NULL ? STORE_IF_ABSENT : NULL,
+		.write_mark = mark};
+
+	job_state_set(job, JOB_COMMITTING);
+	r = store_copy(x.dst.st, &x.call, x.src.o, x.dst.o, &opt, ret, err);
+	if (r < 0)
+		r = settle_doubt(&x, r, ret, err);
+	if (r == 0) {
+		r = verify(&x, ret, err);
+		if (r < 0)
+			store_stat_done(ret);
+	}
+	return r;
+}
+
+errint_t move_object(
+	struct job *job, const struct move_spec *spec, struct store_stat *ret, struct err *err)
+{
+	const struct remote *src = remote_of(job->jobs, spec->src_remote);
+
+	if (spec->src_remote == spec->dst_remote && src != NULL && src->caps.copy &&
+		src->caps.conditional_copy)
+		return copy_inside(job, spec, ret, err);
+	struct parts x = {.job = job, .spec = spec};
+
+	return transfer(&x, ret, err);
+}
+
+errint_t move_staged(struct job *job, struct stage_file *f, const struct move_spec *spec,
+	struct store_stat *ret, struct err *err)
+{
+	struct parts x = {.job = job, .spec = spec, .staged = f};
+
+	return transfer(&x, ret, err);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/* Small helpers of the job room: places, write marks, metadata. No locks. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "job_priv.h"
+
+const struct remote *remote_of(struct jobs *j, uint32_t id)
+{
+	for (size_t i = 0; i < j->conf.nremotes; i++)
+		if (j->conf.remotes[i].id == id)
+			return &j->conf.remotes[i];
+	return NULL;
+}
+
+struct remote *job_remote(struct jobs *j, uint32_t id)
+{
+	for (size_t i = 0; i < j->conf.nremotes; i++)
+		if (j->conf.remotes[i].id == id)
+			return &j->conf.remotes[i];
+	return NULL;
+}
+
+errint_t objref_make(
+	struct jobs *j, uint32_t remote, const char *path, struct objref *ret, struct err *err)
+{
+	const struct remote *r = remote_of(j, remote);
+
+	if (r == NULL)
+		return err_set(err, -ENODEV, ERR_RETRY,
+			"the remote of '%s' is not in the configuration: add it again, or cancel "
+			"the job",
+			path);
+	ret->st = r->st;
+	errint_t e = remote_obj(r, path, ret->buf, &ret->o);
+
+	if (e < 0)
+		return err_set(
+			err, e, ERR_FINAL, "/%s/%s: name too long for the store", r->name, path);
+	return 0;
+}
+
+const char *class_of(struct jobs *j, uint32_t remote, enum tier t)
+{
+	const struct remote *r = remote_of(j, remote);
+
+	return r == NULL || t >= TIER_N ? "" : r->classes[t].name;
+}
+
+errint_t job_path_ok(struct jobs *j, uint32_t remote, const char *path)
+{
+	const struct remote *r = remote_of(j, remote);
+	size_t len = strlen(path) + (r != NULL ? strlen(r->prefix) : 0);
+
+	if (r == NULL)
+		return -ENODEV;
+	if (r->bucket[0] == '\0') { /* the first component is the bucket */
+		const char *slash = strchr(path, '/');
+
+		if (slash == NULL)
+			return len > STORE_BUCKET_MAX ? -ENAMETOOLONG : 0;
+		len -= (size_t)(slash - path) + 1;
+	}
+	if (len > (r->caps.key_max != 0 ? r->caps.key_max : STORE_KEY_MAX))
+		return -ENAMETOOLONG;
+	if (r->caps.key_utf8) {
+		json_t *text = json_string(path);
+
+		if (text == NULL)
+			return -EILSEQ;
+		json_decref(text);
+	}
+	return 0;
+}
+
+void mark_make(const struct job *job, char *ret, size_t size)
+{
+	(void)snprintf(ret, size, "%016llx.%llu.%u", (unsigned long long)job->nonce,
+		(unsigned long long)job->id, job->attempts);
+}
+
+enum mark_owner mark_check(const struct job *job, const struct store_stat *st)
+{
+	const char *m = store_stat_meta(st, STORE_META_WRITE);
+	char now[64];
+
+	if (m == NULL)
+		return MARK_OTHER;
+	mark_make(job, now, sizeof(now));
+	if (strcmp(m, now) == 0)
+		return MARK_NOW;
+	size_t head = (size_t)(strrchr(now, '.') - now) + 1;
+
+	return strncmp(m, now, head) == 0 ? MARK_EARLIER : MARK_OTHER;
+}
+
+void call_init(struct store_call *c, struct job *job)
+{
+	*c = (struct store_call){.cancel = &job->cancel};
+}
+
+static void meta_add(struct meta_set *s, const char *key, const char *fmt, long long a, long long b)
+{
+	assert(s->n < ARRAY_SIZE(s->m));
+	/* The formats are literals of meta_set_make, chosen to take what they are given. */
+	_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wformat-nonliteral\"")(
+		void) snprintf(s->text[s->n], sizeof(s->text[0]), fmt, a, b);
+	_Pragma("GCC diagnostic pop") s->m[s->n] =
+		(struct store_meta){.key = key, .value = s->text[s->n]};
+	s->n++;
+}
+
+/* mtime as rclone writes it (seconds with a fraction), mode, uid and gid as s3fs does. */
+void meta_set_make(struct meta_set *s, const struct meta_inode *in, const char *mark)
+{
+	s->n = 0;
+	if (mark != NULL) {
+		(void)snprintf(s->text[0], sizeof(s->text[0]), "%s", mark);
+		s->m[0] = (struct store_meta){.key = STORE_META_WRITE, .value = s->text[0]};
+		s->n = 1;
+	}
+	meta_add(s, "mtime", "%lld.%09lld", in->mtime_ns / NS_PER_S, in->mtime_ns % NS_PER_S);
+	meta_add(s, "mode", "%lld", in->mode, 0);
+	meta_add(s, "uid", "%lld", in->uid, 0);
+	meta_add(s, "gid", "%lld", in->gid, 0);
+}
+
+static const char *const kind_names[JOB_KIND_N] = {
+	[JOB_UPLOAD] = "upload",
+	[JOB_RELOCATE] = "relocate",
+	[JOB_REMOVE] = "remove",
+	[JOB_DIRMOVE] = "dirmove",
+	[JOB_TRANSITION] = "transition",
+	[JOB_RESTORE] = "restore",
+	[JOB_MARK] = "mark",
+	[JOB_UNMARK] = "unmark",
+	[JOB_ATTR] = "attr",
+};
+static const char *const state_names[JOB_STATE_N] = {
+	[JOB_QUEUED] = "queued",
+	[JOB_RUNNING] = "running",
+	[JOB_VERIFYING] = "verifying",
+	[JOB_COMMITTING] = "committing",
+	[JOB_CLEANING] = "cleaning",
+	[JOB_WAITING] = "waiting",
+	[JOB_ROLLING_BACK] = "rolling-back",
+	[JOB_DONE] = "done",
+	[JOB_FAILED] = "failed",
+	[JOB_CANCELLED] = "cancelled",
+};
+
+const char *job_kind_name(enum job_kind k)
+{
+	return k > 0 && k < JOB_KIND_N ? kind_names[k] : "?";
+}
+
+const char *job_state_name(enum job_state s)
+{
+	return s < JOB_STATE_N ? state_names[s] : "?";
+}

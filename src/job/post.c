@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What changed becomes jobs. Called with the index writer held (inside the caller's transaction),
+ * so that the order of posting is the order of the transactions.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "job_priv.h"
+
+struct job *job_alloc(struct jobs *j, enum job_kind kind, uint64_t ino)
+{
+	struct job *job = calloc(1, sizeof(*job));
+
+	if (job == NULL)
+		return NULL;
+	job->jobs = j;
+	job->kind = kind;
+	job->ino = ino;
+	job->nonce = j->nonce;
+	job->created_ns = clock_now_ns();
+	job->src = strdup("");
+	job->dst = strdup("");
+	sched_init_job(job);
+	if (job->src == NULL || job->dst == NULL)
+		return job_free(job);
+	return job;
+}
+
+struct job *job_free(struct job *job)
+{
+	if (job == NULL)
+		return NULL;
+	free(job->src);
+	free(job->dst);
+	free(job->g.dependents);
+	free(job->g.watchers);
+	dirmove_free(job->own.walk);
+	free(job);
+	return NULL;
+}
+
+static errint_t set_place(char **p, uint32_t *id, uint32_t remote, const char *path)
+{
+	char *copy = strdup(path);
+
+	if (copy == NULL)
+		return -ENOMEM;
+	free(*p);
+	*p = copy;
+	*id = remote;
+	return 0;
+}
+
+errint_t job_set_src(struct job *job, uint32_t remote, const char *path)
+{
+	return set_place(&job->src, &job->src_remote, remote, path);
+}
+
+errint_t job_set_dst(struct job *job, uint32_t remote, const char *path)
+{
+	return set_place(&job->dst, &job->dst_remote, remote, path);
+}
+
+static void posted(void *arg, bool committed)
+{
+	struct job *job = arg;
+	struct jobs *j = job->jobs;
+
+	lock_take(&j->g.lock);
+	if (!committed) {
+		graph_remove(j, job);
+		lock_drop(&j->g.lock);
+		job_free(job);
+		return;
+	}
+	job->g.committed = true;
+	sched_make_ready_locked(j, job);
+	lock_drop(&j->g.lock);
+	if (job->g.sleeping)
+		pool_post_at(j->conf.pool, &job->task, job->own.wake_mono_ns);
+	sched_pump(j);
+}
+
+errint_t job_post(struct jobs *j, struct meta_txn *t, struct job *job, uint64_t *ret_id)
+{
+	errint_t r = meta_txn_failed(t);
+
+	if (r < 0) {
+		job_free(job);
+		return r;
+	}
+	job->id = meta_job_next(t);
+	(void)journal_put(t, job);
+	r = meta_txn_failed(t);
+	if (r == 0) {
+		LOCKED(&j->g.lock);
+		job->g.post_txn = meta_txn_id(t);
+		r = graph_insert(j, job);
+	}
+	if (r < 0) {
+		job_free(job);
+		meta_txn_fail(t, r);
+		return r;
+	}
+	count_inc(jobs_posted);
+	if (ret_id != NULL)
+		*ret_id = job->id;
+	meta_txn_hook(t, posted, job);
+	return 0;
+}
+
+static errint_t no_memory(struct meta_txn *t, struct job *job)
+{
+	job_free(job);
+	meta_txn_fail(t, -ENOMEM);
+	return -ENOMEM;
+}
+
+/* Where the object of ino will be once its live jobs are through; false: at in->loc. */
+static bool expected(struct jobs *j, const struct meta_inode *in, uint32_t *remote, char *path)
+{
+	LOCKED(&j->g.lock);
+	struct claim_key *k = graph_ino_key(j, in->ino);
+	struct claim *c = NULL;
+	bool found = false;
+
+	if (k == NULL)
+		return false;
+	TAILQ_FOREACH (c, &k->queue, link) {
+		struct job *o = c->job;
+
+		if (o->ino != in->ino || o->dst_remote == 0 ||
+			(o->kind != JOB_UPLOAD && o->kind != JOB_RELOCATE))
+			continue;
+		*remote = o->dst_remote;
+		(void)snprintf(path, META_PATH_MAX + 1, "%s", o->dst);
+		found = true;
+	}
+	return found;
+}
+
+/* A queued upload or relocation of ino that has not begun, has nobody before or behind it, and a
+ * new place that nobody claims: its target is edited in place. */
+static bool retarget(struct jobs *j, struct meta_txn *t, uint64_t ino, uint32_t remote,
+	const char *path, uint64_t *ret_id)
+{
+	LOCKED(&j->g.lock);
+	struct job *job = graph_last_of(j, ino);
+
+	if (job == NULL || job->g.begun || !job->g.committed || job->victim != 0 ||
+		job->kind != JOB_UPLOAD || !graph_alone(j, job) ||
+		!graph_key_free(j, remote, path, job))
+		return false;
+	if (job_set_dst(job, remote, path) < 0)
+		return false;
+	/* If t is aborted the graph would be ahead of the journal: such a job uploads to a name
+	 * that its inode does not have, so the step compares and posts the move (upload.c). */
+	graph_rekey(j, job);
+	(void)journal_put(t, job);
+	*ret_id = job->id;
+	return true;
+}
+
+errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
+{
+	struct meta_inode in;
+	uint32_t remote = 0;
+	char path[META_PATH_MAX + 1];
+	errint_t r = meta_inode_get(t, ino, &in);
+
+	if (r < 0)
+		return r;
+	if ((in.flags & META_F_ORPHAN) != 0)
+		return 0;
+	{
+		LOCKED(&j->g.lock);
+		struct job *last = graph_last_of(j, ino);
+
+		if (last != NULL && last->kind == JOB_UPLOAD && !last->g.begun) {
+			last->g.soon |= soon;
+			return 0;
+		}
+	}
+	r = meta_desired(t, ino, &remote, path);
+	if (r < 0)
+		return r;
+	struct job *job = job_alloc(j, JOB_UPLOAD, ino);
+
+	if (job == NULL || job_set_dst(job, remote, path) < 0)
+		return no_memory(t, job);
+	if ((in.flags & META_F_OBJECT) != 0 && job_set_src(job, in.loc.remote, in.loc.path) < 0)
+		return no_memory(t, job);
+	job->g.soon = soon;
+	return job_post(j, t, job, NULL);
+}
+
+static errint_t move_dir(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
+	uint32_t old_remote, const char *old_prefix, uint64_t *ret_job)
+{
+	uint32_t remote = 0;
+	char path[META_PATH_MAX + 1];
+	errint_t r = meta_desired(t, in->ino, &remote, path);
+
+	if (r < 0)
+		return r;
+	struct job *job = job_alloc(j, JOB_DIRMOVE, in->ino);
+
+	if (job == NULL || job_set_src(job, old_remote, old_prefix) < 0 ||
+		job_set_dst(job, remote, path) < 0)
+		return no_memory(t, job);
+	return job_post(j, t, job, ret_job);
+}
+
+/* Directories: the prefix was made explicit by the caller before the name changed. */
+static errint_t moved_dir(
+	struct jobs *j, struct meta_txn *t, struct meta_inode *in, uint64_t *ret_job)
+{
+	if ((in->flags & META_F_PREFIX) == 0)
+		return 0;
+	uint32_t remote = in->loc.remote;
+	char prefix[META_PATH_MAX + 1];
+	struct job *last = NULL;
+
+	(void)snprintf(prefix, sizeof(prefix), "%s", in->loc.path);
+	{ /* an earlier move of it is under way: this one starts where that one ends */
+		LOCKED(&j->g.lock);
+		last = graph_last_of(j, in->ino);
+		if (last != NULL && last->kind == JOB_DIRMOVE) {
+			remote = last->dst_remote;
+			(void)snprintf(prefix, sizeof(prefix), "%s", last->dst);
+		}
+	}
+	return move_dir(j, t, in, remote, prefix, ret_job);
+}
+
+errint_t job_pin_prefix(struct jobs *j, struct meta_txn *t, struct meta_inode *dir)
+{
+	if (dir->kind != META_DIR || (dir->flags & META_F_PREFIX) != 0)
+		return 0;
+	errint_t r = meta_dir_prefix(t, dir->ino, &dir->loc.remote, dir->loc.path);
+
+	if (r < 0)
+		return r;
+	dir->flags |= META_F_PREFIX;
+	return meta_inode_put(t, dir);
+}
+
+static errint_t post_relocate(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
+	uint32_t src_remote, const char *src, uint64_t victim, enum job_kind kind,
+	uint64_t *ret_job)
+{
+	uint32_t remote = 0;
+	char path[META_PATH_MAX + 1];
+	errint_t r = meta_desired(t, in->ino, &remote, path);
+
+	if (r < 0)
+		return r;
+	struct job *job = job_alloc(j, kind, in->ino);
+
+	if (job == NULL || job_set_dst(job, remote, path) < 0 ||
+		(src_remote != 0 && job_set_src(job, src_remote, src) < 0))
+		return no_memory(t, job);
+	job->victim = victim;
+	return job_post(j, t, job, ret_job);
+}
+
+errint_t job_moved(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
+	const struct meta_inode *victim, uint64_t *ret_job)
+{
+	uint32_t remote = 0, want_remote = 0;
+	char path[META_PATH_MAX + 1], want[META_PATH_MAX + 1];
+	uint64_t victim_ino = 0;
+
+	*ret_job = 0;
+	if (in->kind == META_DIR) {
+		if (victim != NULL && (victim->flags & META_F_MARKER) != 0)
+			in->flags |= META_F_MARKER; /* the empty directory's serves this one */
+		errint_t e = victim != NULL ? orphan_sweep(j, t, victim->ino, NULL) : 0;
+
+		return e < 0 ? e : moved_dir(j, t, in, ret_job);
+	}
+	errint_t r = meta_desired(t, in->ino, &want_remote, want);
+
+	if (r < 0)
+		return r;
+	bool pending = expected(j, in, &remote, path);
+	bool has = (in->flags & META_F_OBJECT) != 0;
+
+	if (victim != NULL && victim->kind != META_DIR) {
+		bool busy = job_live(j, victim->ino);
+
+		if (!busy && (victim->flags & META_F_OBJECT) == 0) {
+			victim_ino = 0; /* only staged: nothing of it is in a cloud */
+		} else if (!pending && !has && !busy && victim->loc.remote == want_remote &&
+			   strcmp(victim->loc.path, want) == 0) {
+			/* save by rename: the upload overwrites what the name stood for */
+			in->loc = victim->loc;
+			in->flags |= META_F_OBJECT;
+			in->flags &= ~(uint32_t)META_F_BASE;
+			r = orphan_sweep(j, t, victim->ino, NULL);
+			return r < 0 ? r : meta_inode_put(t, in);
+		} else {
+			victim_ino = victim->ino;
+		}
+	}
+	if (victim != NULL && victim_ino == 0) {
+		r = orphan_sweep(j, t, victim->ino, NULL);
+		if (r < 0)
+			return r;
+	}
+	if (!pending && !has && victim_ino == 0)
+		return 0; /* its upload is not due yet, and will look at the name then */
+	if (pending && victim_ino == 0 && retarget(j, t, in->ino, want_remote, want, ret_job))
+		return 0;
+	if (!pending && has) {
+		remote = in->loc.remote;
+		(void)snprintf(path, sizeof(path), "%s", in->loc.path);
+	}
+	if ((pending || has) && victim_ino == 0 && remote == want_remote && strcmp(path, want) == 0)
+		return 0; /* back where its object is */
+	bool upload = !pending && (in->flags & META_F_DIRTY) != 0;
+
+	return post_relocate(j, t, in, pending || has ? remote : 0, path, victim_ino,
+		upload ? JOB_UPLOAD : JOB_RELOCATE, ret_job);
+}
+
+errint_t orphan_sweep(struct jobs *j, struct meta_txn *t, uint64_t ino, const struct job *ending)
+{
+	struct meta_inode in;
+	errint_t r = meta_inode_get(t, ino, &in);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if ((in.flags & META_F_ORPHAN) == 0)
+		return 0;
+	{
+		LOCKED(&j->g.lock);
+		struct claim_key *k = graph_ino_key(j, ino);
+		struct claim *c = NULL;
+
+		if (k != NULL)
+			TAILQ_FOREACH (c, &k->queue, link)
+				if (c->job != ending)
+					return 0;
+	}
+	if (j->conf.hooks.is_open != NULL && j->conf.hooks.is_open(j->conf.hooks.arg, ino))
+		return 0;
+	(void)meta_dirty_set(t, ino, false);
+	r = meta_inode_del(t, ino);
+	/* Staging goes with the row. If the transaction fails the row comes back without it; an
+	 * orphan's bytes are nobody's then. */
+	if (r == 0)
+		stage_drop(j->conf.stage, ino);
+	return r;
+}
+
+errint_t job_orphan_closed(struct jobs *j, struct meta_txn *t, uint64_t ino)
+{
+	return orphan_sweep(j, t, ino, NULL);
+}
+
+errint_t job_removed(struct jobs *j, struct meta_txn *t, struct meta_inode *in)
+{
+	uint32_t remote = 0;
+	char path[META_PATH_MAX + 1];
+
+	if (in->kind == META_DIR)
+		return job_removed_dir(j, t, in);
+	bool pending = expected(j, in, &remote, path);
+
+	if (!pending && (in->flags & META_F_OBJECT) == 0)
+		return orphan_sweep(j, t, in->ino, NULL);
+	struct job *job = job_alloc(j, JOB_REMOVE, in->ino);
+
+	if (job == NULL ||
+		((in->flags & META_F_OBJECT) != 0 &&
+			job_set_src(job, in->loc.remote, in->loc.path) < 0) ||
+		(pending && job_set_dst(job, remote, path) < 0))
+		return no_memory(t, job);
+	return job_post(j, t, job, NULL);
+}
+
+/* a's object goes aside, b's takes a's key, a's takes b's: three jobs in the order of their keys.
+ */
+static errint_t aside(struct jobs *j, struct meta_txn *t, struct meta_inode *a, uint32_t remote,
+	const char *path, char ret_tmp[META_PATH_MAX + 1])
+{
+	const struct remote *r = remote_of(j, remote);
+	const char *slash = r != NULL && r->bucket[0] == '\0' ? strchr(path, '/') : NULL;
+	struct job *job = job_alloc(j, a->kind == META_DIR ? JOB_DIRMOVE : JOB_RELOCATE, a->ino);
+
+	(void)snprintf(ret_tmp, META_PATH_MAX + 1, "%.*s%s%016llx%s",
+		slash == NULL ? 0 : (int)(slash - path + 1), path, STORE_TMP_PREFIX,
+		(unsigned long long)random_u64(), a->kind == META_DIR ? "/" : "");
+	if (job == NULL || job_set_src(job, remote, path) < 0 ||
+		job_set_dst(job, remote, ret_tmp) < 0)
+		return no_memory(t, job);
+	return job_post(j, t, job, NULL);
+}
+
+errint_t job_exchanged(
+	struct jobs *j, struct meta_txn *t, struct meta_inode *a, struct meta_inode *b)
+{
+	struct meta_inode *in[2] = {a, b};
+	uint32_t remote[2] = {0, 0};
+	char path[2][META_PATH_MAX + 1], tmp[META_PATH_MAX + 1];
+	bool has[2];
+	uint64_t id = 0;
+
+	for (int i = 0; i < 2; i++) {
+		has[i] = expected(j, in[i], &remote[i], path[i]);
+		if (!has[i] && (in[i]->flags & (META_F_OBJECT | META_F_PREFIX)) != 0) {
+			has[i] = true;
+			remote[i] = in[i]->loc.remote;
+			(void)snprintf(path[i], sizeof(path[i]), "%s", in[i]->loc.path);
+		}
+	}
+	if (!has[0] || !has[1]) {
+		/* at most one is in a cloud: it moves, the other uploads to a free key later */
+		struct meta_inode *one = has[0] ? a : b;
+
+		return has[0] || has[1] ? job_moved(j, t, one, NULL, &id) : 0;
+	}
+	errint_t r = aside(j, t, a, remote[0], path[0], tmp);
+
+	if (r == 0 && b->kind == META_DIR)
+		r = move_dir(j, t, b, remote[1], path[1], &id);
+	else if (r == 0)
+		r = post_relocate(j, t, b, remote[1], path[1], 0, JOB_RELOCATE, &id);
+	if (r == 0 && a->kind == META_DIR)
+		r = move_dir(j, t, a, remote[0], tmp, &id);
+	else if (r == 0)
+		r = post_relocate(j, t, a, remote[0], tmp, 0, JOB_RELOCATE, &id);
+	return r;
+}
+
+bool job_live(struct jobs *j, uint64_t ino)
+{
+	LOCKED(&j->g.lock);
+	return graph_ino_key(j, ino) != NULL;
+}

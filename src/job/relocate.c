@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * object -> another key or cloud; removal of objects; directory markers; attributes.
+ *
+ * relocate: copy, verify, index (own.phase 1: the index points to the destination), barrier,
+ * source removed. A crash anywhere repeats from the index: when it points to the destination
+ * already, the job continues with the removal of job->src.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "job_priv.h"
+
+void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const char *path,
+	const struct store_stat *st)
+{
+	bool known = false;
+	const struct remote *r = remote_of(j, remote);
+	enum tier tier = r == NULL ? TIER_HOT : remote_tier(r, st->class_name, &known);
+
+	if ((enum tier)in->tier != tier || in->tier_since_ns == 0)
+		in->tier_since_ns = clock_now_ns();
+	in->tier = (uint8_t)tier;
+	(void)snprintf(in->class_name, sizeof(in->class_name), "%s", st->class_name);
+	in->loc.remote = remote;
+	(void)snprintf(in->loc.path, sizeof(in->loc.path), "%s", path);
+	(void)snprintf(in->loc.etag, sizeof(in->loc.etag), "%s", st->etag);
+	in->has_crc32c = st->has_crc32c;
+	in->crc32c = st->crc32c;
+	in->restored_until_ns = st->restored_until_ns;
+	in->flags &= ~(uint32_t)(META_F_ARCHIVED | META_F_RESTORING);
+	if (st->archived)
+		in->flags |= META_F_ARCHIVED;
+	if (st->restoring)
+		in->flags |= META_F_RESTORING;
+}
+
+/* Open readers of a version keep it for a while; then they get ESTALE. */
+bool job_in_use(struct job *job, uint32_t remote, const char *path, const char *etag)
+{
+	struct jobs *j = job->jobs;
+
+	if (j->conf.hooks.in_use == NULL ||
+		!j->conf.hooks.in_use(j->conf.hooks.arg, remote, path, etag))
+		return false;
+	int64_t now = clock_mono_ns();
+
+	if (job->own.first_in_use_ns == 0)
+		job->own.first_in_use_ns = now;
+	if (now - job->own.first_in_use_ns > j->conf.open_grace_ns)
+		return false;
+	job_note(job, "somebody reads the old version");
+	job->own.wake_mono_ns = now + 100 * NS_PER_MS;
+	return true;
+}
+
+/* Removes remote:path version etag. Gone, or another version there: fine, not ours any more. */
+errint_t job_remove_object(
+	struct job *job, uint32_t remote, const char *path, const char *etag, struct err *err)
+{
+	struct objref o;
+	struct store_call call;
+	errint_t r = objref_make(job->jobs, remote, path, &o, err);
+
+	call_init(&call, job);
+	if (r == 0)
+		r = store_remove(o.st, &call, o.o, etag[0] != '\0' ? etag : NULL, err);
+	if (r < 0 && (err->kind == ERR_NOT_FOUND || err->kind == ERR_STALE)) {
+		if (err->kind == ERR_STALE)
+			log_warn(
+				"job", "'%s' was changed by somebody else and is left alone", path);
+		err_clear(err);
+		return 0;
+	}
+	if (r < 0 && err->kind == ERR_UNKNOWN) /* asked again, it is there or not */
+		err->kind = ERR_RETRY;
+	return r;
+}
+
+enum step remove_step(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode in;
+	struct err err = {0};
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	errint_t r = meta_inode_get(t, job->ino, &in);
+
+	meta_abort(t);
+	if (r < 0 || (in.flags & META_F_OBJECT) == 0)
+		return job_finish_alone(job, 0, NULL);
+	if (!job_barrier_ok(job, job->g.post_txn))
+		return STEP_BARRIER;
+	if (job_in_use(job, in.loc.remote, in.loc.path, in.loc.etag))
+		return STEP_LATER;
+	job_state_set(job, JOB_CLEANING);
+	r = job_remove_object(job, in.loc.remote, in.loc.path, in.loc.etag, &err);
+	if (r < 0) {
+		enum step s = job_trouble(job, r, &err);
+
+		return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
+	}
+	t = meta_begin(j->conf.meta);
+	if (meta_inode_get(t, job->ino, &in) == 0) {
+		in.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+		(void)meta_inode_put(t, &in);
+	}
+	return job_finish(job, t);
+}
+
+/* The parent directory of /REMOTE/PATH in the index, made where it is missing. */
+static errint_t parent_of(struct jobs *j, struct meta_txn *t, uint32_t remote, const char *path,
+	uint64_t *ret, char name[META_NAME_MAX + 1])
+{
+	const struct remote *r = remote_of(j, remote);
+	uint64_t dir = 0;
+	bool alias = false;
+
+	if (r == NULL || meta_lookup(t, META_ROOT_INO, r->name, &dir) < 0)
+		return -ENOENT;
+	for (;;) {
+		const char *slash = strchr(path, '/');
+		size_t len = slash == NULL ? strlen(path) : (size_t)(slash - path);
+		uint64_t next = 0;
+
+		meta_name_encode(path, len, name, &alias);
+		if (slash == NULL || slash[1] == '\0')
+			break;
+		if (meta_lookup(t, dir, name, &next) < 0) {
+			struct meta_inode d = {.kind = META_DIR, .nlink = 2};
+
+			d.ino = next = meta_ino_next(t);
+			d.mode = S_IFDIR | 0755;
+			d.uid = j->conf.uid;
+			d.gid = j->conf.gid;
+			d.mtime_ns = d.ctime_ns = d.atime_ns = d.btime_ns = clock_now_ns();
+			errint_t e = meta_link(t, &d, dir, name);
+
+			if (e < 0)
+				return e;
+		}
+		dir = next;
+		path = slash + 1;
+	}
+	*ret = dir;
+	return 0;
+}
+
+/* Puts the name of ino back to where its object is: NAME, or NAME.unmoved-TIME when that is taken
+ * by something else. Nothing is overwritten. */
+static errint_t name_back(struct job *job, struct meta_txn *t, struct meta_inode *in)
+{
+	struct jobs *j = job->jobs;
+	char name[META_NAME_MAX + 1], base[META_NAME_MAX + 1], path[META_PATH_MAX + 1];
+	uint64_t dir = 0, other = 0;
+	size_t len = strlen(in->loc.path);
+
+	(void)snprintf(path, sizeof(path), "%s", in->loc.path);
+	if (len > 0 && path[len - 1] == '/')
+		path[len - 1] = '\0';
+	errint_t r = parent_of(j, t, in->loc.remote, path, &dir, base);
+
+	if (r < 0)
+		return r;
+	(void)snprintf(name, sizeof(name), "%s", base);
+	for (unsigned i = 0; meta_lookup(t, dir, name, &other) == 0 && other != in->ino; i++)
+		(void)snprintf(name, sizeof(name), "%.220s.unmoved-%lld%s%.0u", base,
+			(long long)(clock_now_ns() / NS_PER_S + i), "", 0u);
+	uint64_t was = in->parent;
+	char old[META_NAME_MAX + 1];
+
+	(void)snprintf(old, sizeof(old), "%s", in->name);
+	if (other == in->ino)
+		return 0;
+	r = meta_move(t, in, dir, name);
+	if (r == 0) {
+		log_warn("job", "'%s' stays where its bytes are: it is called '%s' there again",
+			old, name);
+		j->conf.hooks.entry_changed(j->conf.hooks.arg, was, old);
+		j->conf.hooks.entry_changed(j->conf.hooks.arg, dir, name);
+	}
+	return r;
+}
+
+/* A victim that was not overwritten gets its name again. */
+static void victim_back(struct job *job, struct meta_txn *t)
+{
+	struct meta_inode v;
+	uint64_t dir = 0, other = 0;
+	char name[META_NAME_MAX + 1];
+
+	if (job->victim == 0 || meta_inode_get(t, job->victim, &v) < 0 ||
+		(v.flags & META_F_ORPHAN) == 0 || (v.flags & META_F_OBJECT) == 0)
+		return;
+	if (parent_of(job->jobs, t, v.loc.remote, v.loc.path, &dir, name) < 0 ||
+		meta_lookup(t, dir, name, &other) == 0)
+		return;
+	v.flags &= ~(uint32_t)META_F_ORPHAN;
+	v.nlink = 1;
+	if (meta_link(t, &v, dir, name) == 0)
+		job->jobs->conf.hooks.entry_changed(job->jobs->conf.hooks.arg, dir, name);
+}
+
+/* Gives up for good: unless a later job of the inode will try anew. */
+enum step job_roll_back(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode in;
+	bool last = false;
+
+	job_state_set(job, JOB_ROLLING_BACK);
+	struct meta_txn *t = meta_begin(j->conf.meta);
+
+	if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0) {
+		{
+			LOCKED(&j->g.lock);
+			last = graph_last_of(j, job->ino) == job;
+		}
+		in.flags |= META_F_FAILED;
+		(void)snprintf(in.last_error, sizeof(in.last_error), "%.150s", job->own.why);
+		(void)meta_inode_put(t, &in);
+		if (last && (in.flags & META_F_OBJECT) != 0 && name_back(job, t, &in) == 0)
+			victim_back(job, t);
+	}
+	return job_finish(job, t);
+}
+
+/* One file of a directory move stays behind: name and note, in a transaction of its own. */
+void job_name_back(struct job *job)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0) {
+		in.flags |= META_F_FAILED;
+		(void)snprintf(in.last_error, sizeof(in.last_error), "%.150s", job->own.why);
+		(void)meta_inode_put(t, &in);
+		(void)name_back(job, t, &in);
+	}
+	if (meta_commit(t) < 0)
+		log_error("job", "inode %llu: the index could not be changed",
+			(unsigned long long)job->ino);
+}
+
+static enum step relocate_failed(struct job *job, errint_t r, struct err *err)
+{
+	if (r == -EAGAIN && err->kind == ERR_STALE) {
+		(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%.127s", err->msg);
+		return STEP_AGAIN;
+	}
+	if (err->kind == ERR_STALE && r == -EEXIST) {
+		job->own.result = -EEXIST;
+		(void)snprintf(job->own.why, sizeof(job->own.why),
+			"'%s' exists at the destination and is not known here", job->dst);
+		return job_roll_back(job);
+	}
+	if (err->kind == ERR_ARCHIVED && job->src_remote == job->dst_remote) {
+		/* inside a cloud the name is accepted; the object follows when it is readable */
+		job_note(job, "archived: the object follows when it is restored");
+		job->own.wake_mono_ns = clock_mono_ns() + 5 * NS_PER_S;
+		return atomic_load(&job->cancel) ? job_trouble(job, r, err) : STEP_LATER;
+	}
+	if (err->kind == ERR_STALE || err->kind == ERR_NOT_FOUND) {
+		/* The source is not what the index knows: it was changed or removed outside. */
+		if (job->own.tries >= 4) {
+			job->own.result = -ESTALE;
+			(void)snprintf(job->own.why, sizeof(job->own.why),
+				"the source was changed by somebody else");
+			return job_roll_back(job);
+		}
+		err->kind = ERR_RETRY;
+	}
+	enum step s = job_trouble(job, r, err);
+
+	return s == STEP_DONE ? job_roll_back(job) : s;
+}
+
+errint_t object_size(struct job *job, const struct meta_loc *loc, uint64_t *ret, struct err *err)
+{
+	struct objref o;
+	struct store_call call;
+	struct store_stat st = {0};
+	errint_t r = objref_make(job->jobs, loc->remote, loc->path, &o, err);
+
+	call_init(&call, job);
+	if (r == 0)
+		r = store_head(o.st, &call, o.o, &st, err);
+	if (r == 0)
+		*ret = st.size;
+	store_stat_done(&st);
+	return r;
+}
+
+/* The same bytes under a new version: what is cached stays good. */
+void stage_rebase(struct jobs *j, uint64_t ino, const char *from, const char *to)
+{
+	struct stage_file *f = NULL;
+	char etag[META_ETAG_MAX];
+	uint64_t size = 0;
+
+	if (stage_get(j->conf.stage, ino, false, &f) < 0)
+		return;
+	stage_base_get(f, etag, &size);
+	if (strcmp(etag, from) == 0) /* a sequence number that cannot be: dirty grains stay so */
+		(void)stage_clean(f, stage_dirty(f) ? UINT64_MAX : stage_seq(f), to, size);
+	stage_put(f);
+}
+
+/* The destination is there: the index follows in one transaction; the source is remembered. */
+static errint_t point_to_destination(struct job *job, const struct store_stat *st)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+	errint_t r = meta_inode_get(t, job->ino, &in);
+
+	if (r == 0) {
+		char old_etag[META_ETAG_MAX];
+
+		(void)snprintf(old_etag, sizeof(old_etag), "%s", in.loc.etag);
+		job_loc_set(&in, job->jobs, job->dst_remote, job->dst, st);
+		in.flags &= ~(uint32_t)META_F_FAILED;
+		in.last_error[0] = '\0';
+		(void)meta_inode_put(t, &in);
+		stage_rebase(job->jobs, job->ino, old_etag, st->etag);
+		job_victim_gone(job, t);
+	}
+	job->own.barrier_txn = meta_txn_id(t);
+	return meta_commit(t);
+}
+
+static enum step relocate_copy(struct job *job, struct meta_inode *in, const char *etag)
+{
+	struct store_stat st = {0};
+	struct err err = {0};
+	enum tier tier = (enum tier)in->tier;
+
+	(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", in->loc.etag);
+	if (tier == TIER_ARCHIVE || class_of(job->jobs, job->dst_remote, tier)[0] == '\0')
+		tier = TIER_HOT;
+	const struct remote *dst = remote_of(job->jobs, job->dst_remote);
+
+	if (dst != NULL && dst->classes[tier].offline)
+		tier = TIER_HOT;
+	struct move_spec spec = {.src_remote = in->loc.remote,
+		.src = in->loc.path,
+		.src_etag = in->loc.etag,
+		.dst_remote = job->dst_remote,
+		.dst = job->dst,
+		.if_match = etag[0] != '\0' ? etag : NULL,
+		.size = job->own.size,
+		.attrs = in,
+		.class_name = class_of(job->jobs, job->dst_remote, tier)};
+	errint_t r = job_attempt(job);
+
+	if (r < 0)
+		err_set(&err, r, ERR_RETRY, "index: %s", strerror(-r));
+	else
+		r = move_object(job, &spec, &st, &err);
+	if (r < 0)
+		return relocate_failed(job, r, &err);
+	r = point_to_destination(job, &st);
+	store_stat_done(&st);
+	if (r < 0)
+		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
+	job->own.phase = 1;
+	return STEP_BARRIER;
+}
+
+static enum step relocate_clean(struct job *job)
+{
+	struct err err = {0};
+
+	job_state_set(job, JOB_CLEANING);
+	if (job_in_use(job, job->src_remote, job->src, job->own.etag))
+		return STEP_LATER;
+	/* After a crash the version is not remembered: then what is there is looked at first. */
+	errint_t r = job_remove_object(job, job->src_remote, job->src, job->own.etag, &err);
+
+	if (r < 0) {
+		enum step s = job_trouble(job, r, &err);
+
+		if (s != STEP_DONE)
+			return s;
+		log_warn("job", "'%s' was moved, but its source could not be removed: %s", job->src,
+			err_text(&err, r));
+	}
+	return job_finish_alone(job, 0, NULL);
+}
+
+/* Recovery: the index points to the destination, but which version was the source? Only one that
+ * has the size and checksum of what is at the destination is ours to remove. */
+static enum step relocate_recover(struct job *job, const struct meta_inode *in)
+{
+	struct objref o;
+	struct store_call call;
+	struct store_stat st = {0};
+	struct err err = {0};
+	errint_t r = objref_make(job->jobs, job->src_remote, job->src, &o, &err);
+
+	call_init(&call, job);
+	if (r == 0)
+		r = store_head(o.st, &call, o.o, &st, &err);
+	if (r < 0 && err.kind == ERR_NOT_FOUND)
+		return job_finish_alone(job, 0, NULL);
+	if (r < 0) {
+		enum step s = job_trouble(job, r, &err);
+
+		return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
+	}
+	bool same = st.has_crc32c && in->has_crc32c && st.crc32c == in->crc32c;
+
+	(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", st.etag);
+	store_stat_done(&st);
+	if (!same) {
+		log_warn("job", "'%s' differs from what was moved and is left alone", job->src);
+		return job_finish_alone(job, 0, NULL);
+	}
+	job->own.phase = 1;
+	return job_barrier_ok(job, job->g.post_txn) ? STEP_AGAIN : STEP_BARRIER;
+}
+
+enum step relocate_step(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode in;
+	char etag[META_ETAG_MAX];
+
+	if (job->own.phase == 1)
+		return meta_synced(j->conf.meta) < job->own.barrier_txn ? STEP_BARRIER
+									: relocate_clean(job);
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	errint_t r = meta_inode_get(t, job->ino, &in);
+
+	if (r == 0)
+		job_expect_etag(job, t, &in, etag);
+	meta_abort(t);
+	if (r < 0 || (in.flags & META_F_ORPHAN) != 0 || (in.flags & META_F_OBJECT) == 0) {
+		/* unlinked meanwhile (its removal comes behind), or its upload failed */
+		if (r == 0 && (in.flags & META_F_ORPHAN) == 0 && job->victim != 0) {
+			t = meta_begin(j->conf.meta);
+			struct meta_inode v;
+
+			if (meta_inode_get(t, job->victim, &v) == 0 &&
+				(in.flags & META_F_DIRTY) != 0 && (v.flags & META_F_OBJECT) != 0) {
+				in.loc = v.loc;
+				in.flags |= META_F_OBJECT;
+				in.flags &= ~(uint32_t)META_F_BASE;
+				(void)meta_inode_put(t, &in);
+				v.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+				(void)meta_inode_put(t, &v);
+			}
+			return job_finish(job, t);
+		}
+		return job_finish_alone(job, 0, NULL);
+	}
+	if (in.loc.remote == job->dst_remote && strcmp(in.loc.path, job->dst) == 0)
+		return job->src_remote == 0 || (job->src_remote == job->dst_remote &&
+						       strcmp(job->src, job->dst) == 0)
+			       ? job_finish_alone(job, 0, NULL)
+			       : relocate_recover(job, &in);
+	if (in.loc.remote != job->src_remote || strcmp(in.loc.path, job->src) != 0) {
+		/* an earlier job of it failed: this one starts from where the object is */
+		if (job_set_src(job, in.loc.remote, in.loc.path) < 0)
+			return job_trouble(job, -ENOMEM, &(struct err){.kind = ERR_RETRY});
+	}
+	if (etag[0] != '\0') {
+		if (!job_barrier_ok(job, job->g.post_txn))
+			return STEP_BARRIER;
+		if (job_in_use(job, job->dst_remote, job->dst, etag))
+			return STEP_LATER;
+	}
+	job->own.size = in.size;
+	if ((in.flags & META_F_DIRTY) != 0) { /* the row has the staged size */
+		struct err err = {0};
+
+		r = object_size(job, &in.loc, &job->own.size, &err);
+		if (r < 0)
+			return relocate_failed(job, r, &err);
+	}
+	return relocate_copy(job, &in, etag);
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * When a job runs. Ready jobs (no dependency left, committed, delay over) take one of active_max
+ * slots and are stepped by pool tasks. A job that waits for a sync point, for a moment or for its
+ * back-off gives its slot up, so that many jobs of a dead cloud do not hold back the others.
+ *
+ * g.lock protects every list; a step function runs without it, on one thread at a time per job.
+ */
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "job_priv.h"
+
+static enum step (*const step_fns[JOB_KIND_N])(struct job *job) = {
+	[JOB_UPLOAD] = upload_step,
+	[JOB_RELOCATE] = relocate_step,
+	[JOB_REMOVE] = remove_step,
+	[JOB_DIRMOVE] = dirmove_step,
+	[JOB_TRANSITION] = transition_step,
+	[JOB_RESTORE] = restore_step,
+	[JOB_MARK] = mark_step,
+	[JOB_UNMARK] = unmark_step,
+	[JOB_ATTR] = attr_step,
+};
+
+void job_state_set(struct job *job, enum job_state s)
+{
+	LOCKED(&job->jobs->g.lock);
+	job->g.state = s;
+}
+
+void job_note(struct job *job, const char *fmt, ...)
+{
+	va_list ap;
+
+	LOCKED(&job->jobs->g.lock);
+	va_start(ap, fmt);
+	(void)vsnprintf(job->g.note, sizeof(job->g.note), fmt, ap);
+	va_end(ap);
+}
+
+bool job_barrier_ok(struct job *job, uint64_t txn)
+{
+	struct jobs *j = job->jobs;
+
+	if (meta_synced(j->conf.meta) >= txn)
+		return true;
+	job->own.barrier_txn = txn;
+	return false;
+}
+
+bool err_is_final(errint_t r, const struct err *err)
+{
+	switch (err->kind) {
+	case ERR_RETRY:
+	case ERR_THROTTLE:
+	case ERR_UNKNOWN:
+	case ERR_CANCELLED: /* a deadline; somebody's cancel is seen by its flag */
+	case ERR_STALE:	    /* the caller looked already: things moved, look again */
+		return false;
+	case ERR_NONE:
+		return r != -ENOMEM && r != -EAGAIN && r != -EINTR && r != -ENOSPC && r != -EIO;
+	default:
+		return true;
+	}
+}
+
+static int64_t backoff_ns(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	int64_t max = j->conf.retry_max_ns != 0 ? j->conf.retry_max_ns : 300 * NS_PER_S;
+	unsigned n = MIN_OF(job->own.tries, 16u);
+	int64_t cap = MIN_OF((200 * NS_PER_MS) << n, max);
+
+	return cap / 4 + (int64_t)(random_u64() % (uint64_t)(cap * 3 / 4 + 1));
+}
+
+enum step job_trouble(struct job *job, errint_t r, const struct err *err)
+{
+	if (atomic_load(&job->cancel) || err_is_final(r, err)) {
+		job->own.result = atomic_load(&job->cancel) ? -ECANCELED : r;
+		(void)snprintf(job->own.why, sizeof(job->own.why), "%s",
+			atomic_load(&job->cancel) ? "cancelled" : err_text(err, r));
+		return STEP_DONE;
+	}
+	job->own.tries++;
+	count_inc(jobs_retried);
+	job->own.wake_mono_ns = clock_mono_ns() + backoff_ns(job);
+	job_note(job, "try %u: %s", job->own.tries, err_text(err, r));
+	if (job->own.tries == 3 || job->own.tries % 50 == 0)
+		log_warn("job", "%s %llu '%s': %s; trying on", job_kind_name(job->kind),
+			(unsigned long long)job->id, job->dst[0] != '\0' ? job->dst : job->src,
+			err_text(err, r));
+	return STEP_LATER;
+}
+
+void sched_make_ready_locked(struct jobs *j, struct job *job)
+{
+	lock_assert_held(&j->g.lock);
+	if (job->g.ndeps != 0 || !job->g.committed || job->g.on_ready || job->g.active ||
+		job->g.on_barrier)
+		return;
+	if (job->g.sleeping) {
+		if (clock_mono_ns() < job->own.wake_mono_ns && !job->g.soon)
+			return;
+		job->g.sleeping = false;
+	}
+	job->g.on_ready = true;
+	if (job->g.soon)
+		TAILQ_INSERT_HEAD(&j->g.ready, job, ready);
+	else
+		TAILQ_INSERT_TAIL(&j->g.ready, job, ready);
+}
+
+static void sleep_locked(struct jobs *j, struct job *job)
+{
+	job->g.sleeping = true;
+	job->g.next_ns = clock_now_ns() + (job->own.wake_mono_ns - clock_mono_ns());
+	pool_post_at(j->conf.pool, &job->task, job->own.wake_mono_ns);
+}
+
+/* Starts ready jobs while there are slots. */
+void sched_pump(struct jobs *j)
+{
+	LOCKED(&j->g.lock);
+	while (j->g.running && j->g.nactive < j->conf.active_max && !TAILQ_EMPTY(&j->g.ready)) {
+		struct job *job = TAILQ_FIRST(&j->g.ready);
+
+		TAILQ_REMOVE(&j->g.ready, job, ready);
+		job->g.on_ready = false;
+		job->g.active = job->g.begun = true;
+		j->g.nactive++;
+		job->task.lane = job->g.soon ? LANE_SYNC : LANE_BACKGROUND;
+		if (job->g.started_ns == 0)
+			job->g.started_ns = clock_now_ns();
+		(void)pool_cancel(j->conf.pool, &job->task); /* a timer that is not needed now */
+		(void)pool_post(j->conf.pool, &job->task);
+	}
+}
+
+static void keep_ended_locked(struct jobs *j, struct job *job)
+{
+	struct ended *e = calloc(1, sizeof(*e));
+
+	if (e == NULL)
+		return; /* only history */
+	info_of_locked(j, job, &e->info);
+	e->info.state = job->own.result == 0		? JOB_DONE
+			: job->own.result == -ECANCELED ? JOB_CANCELLED
+							: JOB_FAILED;
+	e->info.ended_ns = clock_now_ns();
+	if (job->own.result == 0)
+		e->info.bytes_done = MAX_OF(e->info.bytes_done, e->info.bytes_total);
+	(void)snprintf(e->info.note, sizeof(e->info.note), "%s", job->own.why);
+	TAILQ_INSERT_HEAD(&j->g.ended, e, link);
+	if (++j->g.nended > JOB_KEEP_ENDED) {
+		struct ended *old = TAILQ_LAST(&j->g.ended, ended_list);
+
+		TAILQ_REMOVE(&j->g.ended, old, link);
+		free(old);
+		j->g.nended--;
+	}
+}
+
+static void job_end(struct jobs *j, struct job *job)
+{
+	errint_t r = job->own.result;
+
+	if (r < 0) {
+		count_inc(jobs_failed);
+		log_error("job", "%s %llu '%s'%s%s: %s", job_kind_name(job->kind),
+			(unsigned long long)job->id, job->src[0] != '\0' ? job->src : job->dst,
+			job->src[0] != '\0' && job->dst[0] != '\0' ? " -> " : "",
+			job->src[0] != '\0' ? job->dst : "", job->own.why);
+	}
+	count_inc(jobs_done);
+	lock_take(&j->g.lock);
+	keep_ended_locked(j, job);
+	if (r < 0)
+		j->g.nfailed++;
+	else
+		j->g.ndone++;
+	wait_note_locked(j, job, r);
+	if (job->src_remote != 0)
+		list_stamp_locked(j, job->src_remote, job->src);
+	if (job->dst_remote != 0)
+		list_stamp_locked(j, job->dst_remote, job->dst);
+	graph_remove(j, job);
+	j->g.nactive--;
+	lock_drop(&j->g.lock);
+	job_free(job);
+	wait_check(j);
+}
+
+/* The pool's entry: a slot's step, or the end of a sleep. */
+static void step_task(struct pool_task *t)
+{
+	struct job *job = container_of(t, struct job, task);
+	struct jobs *j = job->jobs;
+
+	lock_take(&j->g.lock);
+	if (!job->g.active) { /* a timer */
+		sched_make_ready_locked(j, job);
+		lock_drop(&j->g.lock);
+		sched_pump(j);
+		return;
+	}
+	if (!j->g.running) { /* stopping: the journal knows */
+		job->g.active = false;
+		j->g.nactive--;
+		lock_drop(&j->g.lock);
+		return;
+	}
+	j->g.steps++;
+	lock_drop(&j->g.lock);
+	enum step s = step_fns[job->kind](job);
+
+	if (s == STEP_DONE) {
+		job_end(j, job);
+		lock_take(&j->g.lock);
+	} else {
+		lock_take(&j->g.lock);
+		if (s == STEP_AGAIN) {
+			(void)pool_post(j->conf.pool, &job->task);
+		} else {
+			job->g.active = false;
+			j->g.nactive--;
+			if (s == STEP_LATER && !atomic_load(&job->cancel)) {
+				job->g.soon = false;
+				sleep_locked(j, job);
+			} else if (s == STEP_BARRIER &&
+				   meta_synced(j->conf.meta) < job->own.barrier_txn) {
+				job->g.on_barrier = true;
+				TAILQ_INSERT_TAIL(&j->g.barrier, job, ready);
+				if (job->g.soon)
+					meta_sync_soon(j->conf.meta);
+			} else {
+				sched_make_ready_locked(j, job);
+			}
+		}
+	}
+	if (--j->g.steps == 0)
+		(void)pthread_cond_broadcast(&j->idle);
+	lock_drop(&j->g.lock);
+	sched_pump(j);
+}
+
+void sched_init_job(struct job *job)
+{
+	pool_task_init(&job->task, LANE_BACKGROUND, step_task);
+}
+
+void sched_on_sync(void *arg)
+{
+	struct jobs *j = arg;
+	uint64_t synced = meta_synced(j->conf.meta);
+	struct job *job = NULL, *next = NULL;
+
+	lock_take(&j->g.lock);
+	for (job = TAILQ_FIRST(&j->g.barrier); job != NULL; job = next) {
+		next = TAILQ_NEXT(job, ready);
+		if (job->own.barrier_txn > synced)
+			continue;
+		TAILQ_REMOVE(&j->g.barrier, job, ready);
+		job->g.on_barrier = false;
+		sched_make_ready_locked(j, job);
+	}
+	lock_drop(&j->g.lock);
+	sched_pump(j);
+}
+
+enum step job_finish(struct job *job, struct meta_txn *t)
+{
+	(void)meta_job_del(t, job->id);
+	if (job->victim != 0)
+		(void)orphan_sweep(job->jobs, t, job->victim, job);
+	(void)orphan_sweep(job->jobs, t, job->ino, job);
+	errint_t r = meta_commit(t);
+
+	if (r < 0) { /* the index is in trouble: nothing is lost, everything is asked again */
+		struct err err = {.kind = ERR_RETRY};
+
+		err_set(&err, r, ERR_RETRY, "index: %s", strerror(-r));
+		return job_trouble(job, r, &err);
+	}
+	return STEP_DONE;
+}
+
+enum step job_finish_alone(struct job *job, errint_t r, const char *why)
+{
+	job->own.result = r;
+	if (why != NULL && why != job->own.why)
+		(void)snprintf(job->own.why, sizeof(job->own.why), "%s", why);
+	return job_finish(job, meta_begin(job->jobs->conf.meta));
+}
+
+void jobs_start(struct jobs *j)
+{
+	struct job *job = NULL;
+
+	meta_on_sync(j->conf.meta, sched_on_sync, j);
+	lock_take(&j->g.lock);
+	j->g.running = true;
+	TAILQ_FOREACH (job, &j->g.all, link)
+		sched_make_ready_locked(j, job);
+	lock_drop(&j->g.lock);
+	sched_pump(j);
+}
+
+void jobs_stop(struct jobs *j)
+{
+	struct job *job = NULL;
+
+	lock_take(&j->g.lock);
+	j->g.running = false;
+	TAILQ_FOREACH (job, &j->g.all, link)
+		atomic_store(&job->cancel, true);
+	while (j->g.steps > 0 || j->g.nlistings > 0)
+		cond_wait(&j->idle, &j->g.lock);
+	TAILQ_FOREACH (job, &j->g.all, link)
+		(void)pool_cancel(j->conf.pool, &job->task);
+	lock_drop(&j->g.lock);
+}

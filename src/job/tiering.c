@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/* Classes: transition, restore; object metadata; directory markers. */
+#include <stdio.h>
+#include <string.h>
+
+#include "job_priv.h"
+
+#define POLL_NS (500 * NS_PER_MS) /* how often a restore is asked about */
+
+static errint_t simple_post(struct jobs *j, struct meta_txn *t, enum job_kind kind, uint64_t ino,
+	uint32_t remote, const char *path, enum tier tier, unsigned days, bool engine,
+	int64_t delay_ns, uint64_t *ret)
+{
+	struct job *job = job_alloc(j, kind, ino);
+
+	if (job == NULL || job_set_src(job, remote, path) < 0) {
+		job_free(job);
+		meta_txn_fail(t, -ENOMEM);
+		return -ENOMEM;
+	}
+	job->tier = tier;
+	job->days = days;
+	job->by_engine = engine;
+	if (delay_ns > 0) {
+		job->g.sleeping = true;
+		job->own.wake_mono_ns = clock_mono_ns() + delay_ns;
+	}
+	return job_post(j, t, job, ret);
+}
+
+errint_t job_tier(struct jobs *j, struct meta_txn *t, const struct meta_inode *in, enum tier tier,
+	bool by_engine, uint64_t *ret_job, struct err *err)
+{
+	*ret_job = 0;
+	if (class_of(j, in->loc.remote, tier)[0] == '\0')
+		return err_set(err, -EOPNOTSUPP, ERR_FINAL, "this cloud has no class for %s",
+			tier_name(tier));
+	if ((in->flags & META_F_OBJECT) == 0 || in->kind != META_FILE)
+		return err_set(err, -EAGAIN, ERR_RETRY, "it is not in the cloud yet");
+	if ((enum tier)in->tier == tier && !job_live(j, in->ino))
+		return 0;
+	return simple_post(j, t, JOB_TRANSITION, in->ino, in->loc.remote, in->loc.path, tier, 0,
+		by_engine, 0, ret_job);
+}
+
+errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode *in, unsigned days,
+	uint64_t *ret_job, struct err *err)
+{
+	*ret_job = 0;
+	if (in->kind != META_FILE || (in->flags & META_F_OBJECT) == 0)
+		return err_set(err, -EINVAL, ERR_FINAL, "it is not an object in a cloud");
+	if ((in->flags & META_F_ARCHIVED) == 0)
+		return 0;
+	{
+		LOCKED(&j->g.lock);
+		struct job *last = graph_last_of(j, in->ino);
+
+		if (last != NULL && last->kind == JOB_RESTORE) {
+			*ret_job = last->id;
+			return 0;
+		}
+	}
+	return simple_post(j, t, JOB_RESTORE, in->ino, in->loc.remote, in->loc.path, TIER_HOT, days,
+		false, 0, ret_job);
+}
+
+errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *in)
+{
+	const struct remote *r = remote_of(j, in->loc.remote);
+
+	if (r == NULL || !r->caps.set_meta || (in->flags & META_F_OBJECT) == 0 ||
+		(in->flags & (META_F_DIRTY | META_F_ARCHIVED)) != 0)
+		return 0; /* with the next upload */
+	{
+		LOCKED(&j->g.lock);
+		struct job *last = graph_last_of(j, in->ino);
+
+		if (last != NULL && !last->g.begun &&
+			(last->kind == JOB_ATTR || last->kind == JOB_UPLOAD))
+			return 0;
+	}
+	return simple_post(j, t, JOB_ATTR, in->ino, in->loc.remote, in->loc.path, TIER_HOT, 0,
+		false, j->conf.upload_delay_ns, NULL);
+}
+
+static enum step simple_trouble(struct job *job, errint_t r, const struct err *err)
+{
+	enum step s = job_trouble(job, r, err);
+
+	return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
+}
+
+/* Reads the row; false when there is nothing (left) to do for an object of it. */
+static bool object_row(struct job *job, struct meta_inode *in)
+{
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	errint_t r = meta_inode_get(t, job->ino, in);
+
+	meta_abort(t);
+	return r == 0 && (in->flags & META_F_ORPHAN) == 0 && (in->flags & META_F_OBJECT) != 0;
+}
+
+static enum step row_from_stat(struct job *job, const struct store_stat *st, bool done)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+	char etag[META_ETAG_MAX] = "";
+
+	if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_OBJECT) != 0) {
+		(void)snprintf(etag, sizeof(etag), "%s", in.loc.etag);
+		job_loc_set(&in, job->jobs, in.loc.remote, (char[META_PATH_MAX + 1]){0}, st);
+		struct meta_inode now;
+
+		if (meta_inode_get(t, job->ino, &now) == 0) /* the path stays */
+			memcpy(in.loc.path, now.loc.path, sizeof(in.loc.path));
+		in.flags &= ~(uint32_t)META_F_FAILED;
+		(void)meta_inode_put(t, &in);
+		if (strcmp(etag, st->etag) != 0)
+			stage_rebase(job->jobs, job->ino, etag, st->etag);
+	}
+	if (done)
+		return job_finish(job, t);
+	(void)meta_commit(t);
+	return STEP_LATER;
+}
+
+/* Asks for a restore once, then looks until it is there. */
+static enum step restore_poll(
+	struct job *job, const struct meta_inode *in, unsigned days, bool done_when_ready)
+{
+	struct objref o;
+	struct store_call call;
+	struct store_stat st = {0};
+	struct err err = {0};
+	errint_t r = objref_make(job->jobs, in->loc.remote, in->loc.path, &o, &err);
+
+	call_init(&call, job);
+	if (r == 0 && !job->own.restored_asked) {
+		r = store_restore(o.st, &call, o.o, days != 0 ? days : 1, &err);
+		job->own.restored_asked = r == 0;
+	}
+	if (r == 0)
+		r = store_head(o.st, &call, o.o, &st, &err);
+	if (r < 0)
+		return simple_trouble(job, r, &err);
+	bool ready = !st.archived;
+	enum step s = row_from_stat(job, &st, ready && done_when_ready);
+
+	store_stat_done(&st);
+	if (ready)
+		return done_when_ready ? s : STEP_AGAIN;
+	job_note(job, "the restore is under way");
+	job->own.wake_mono_ns = clock_mono_ns() + POLL_NS;
+	return STEP_LATER;
+}
+
+enum step restore_step(struct job *job)
+{
+	struct meta_inode in;
+
+	if (!object_row(job, &in))
+		return job_finish_alone(job, 0, NULL);
+	return restore_poll(job, &in, job->days, true);
+}
+
+enum step transition_step(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode in;
+	struct objref o;
+	struct store_call call;
+	struct store_stat st = {0};
+	struct err err = {0};
+
+	if (!object_row(job, &in) || (enum tier)in.tier == job->tier)
+		return job_finish_alone(job, 0, NULL);
+	if (job->by_engine && ((in.flags & (META_F_DIRTY | META_F_PINNED)) != 0 ||
+				      (j->conf.hooks.is_open != NULL && job->tier == TIER_ARCHIVE &&
+					      j->conf.hooks.is_open(j->conf.hooks.arg, job->ino))))
+		return job_finish_alone(job, 0, "the file is in use: judged again later");
+	if (!job_barrier_ok(job, job->g.post_txn))
+		return STEP_BARRIER;
+	errint_t r = objref_make(j, in.loc.remote, in.loc.path, &o, &err);
+
+	call_init(&call, job);
+	job_state_set(job, JOB_RUNNING);
+	if (r == 0)
+		r = store_set_tier(o.st, &call, o.o, class_of(j, in.loc.remote, job->tier),
+			in.loc.etag, &st, &err);
+	if (r < 0 && err.kind == ERR_ARCHIVED && !job->own.has_crc) {
+		enum step s = restore_poll(job, &in, 1, false);
+
+		job->own.has_crc = s == STEP_AGAIN; /* restored once; a second refusal is final */
+		return s;
+	}
+	if (r < 0 && err.kind == ERR_STALE) {
+		job->own.result = -ESTALE;
+		return job_finish_alone(job, -ESTALE, "the object was changed by somebody else");
+	}
+	if (r < 0)
+		return simple_trouble(job, r, &err);
+	enum step s = row_from_stat(job, &st, true);
+
+	store_stat_done(&st);
+	if (s == STEP_DONE)
+		j->conf.hooks.inode_changed(j->conf.hooks.arg, job->ino, false);
+	return s;
+}
+
+enum step attr_step(struct job *job)
+{
+	struct meta_inode in;
+	struct objref o;
+	struct store_call call;
+	struct store_stat st = {0};
+	struct err err = {0};
+	struct meta_set meta;
+
+	if (!object_row(job, &in) || (in.flags & (META_F_DIRTY | META_F_ARCHIVED)) != 0 ||
+		(in.flags & META_F_ATTR_LOCAL) == 0)
+		return job_finish_alone(job, 0, NULL);
+	errint_t r = objref_make(job->jobs, in.loc.remote, in.loc.path, &o, &err);
+
+	call_init(&call, job);
+	meta_set_make(&meta, &in, NULL);
+	if (r == 0)
+		r = store_set_meta(o.st, &call, o.o, in.loc.etag, meta.m, meta.n, &st, &err);
+	if (r < 0 && err.kind == ERR_STALE)
+		return job_finish_alone(job, 0, NULL); /* theirs: seen at the next LIST */
+	if (r < 0)
+		return simple_trouble(job, r, &err);
+	struct meta_inode now;
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	if (meta_inode_get(t, job->ino, &now) == 0) {
+		if (now.ctime_ns == in.ctime_ns)
+			now.flags &= ~(uint32_t)META_F_ATTR_LOCAL;
+		if (strcmp(now.loc.etag, st.etag) != 0) {
+			stage_rebase(job->jobs, job->ino, now.loc.etag, st.etag);
+			(void)snprintf(now.loc.etag, sizeof(now.loc.etag), "%s", st.etag);
+		}
+		(void)meta_inode_put(t, &now);
+	}
+	store_stat_done(&st);
+	return job_finish(job, t);
+}
+
+/* ---- directory markers ---- */
+
+static errint_t post_marker(struct jobs *j, struct meta_txn *t, enum job_kind kind,
+	const struct meta_inode *dir, int64_t delay_ns)
+{
+	uint32_t remote = 0;
+	char path[META_PATH_MAX + 1];
+	errint_t r = kind == JOB_UNMARK ? 0 : meta_desired(t, dir->ino, &remote, path);
+
+	if (r < 0)
+		return r;
+	if (kind == JOB_UNMARK) {
+		remote = dir->loc.remote;
+		(void)snprintf(path, sizeof(path), "%s", dir->loc.path);
+	}
+	return path[0] == '\0' ? 0
+			       : simple_post(j, t, kind, dir->ino, remote, path, TIER_HOT, 0, false,
+					 delay_ns, NULL);
+}
+
+errint_t job_made_dir(struct jobs *j, struct meta_txn *t, const struct meta_inode *dir)
+{
+	if ((dir->flags & (META_F_ROOT | META_F_BUCKET)) != 0)
+		return 0;
+	return post_marker(j, t, JOB_MARK, dir, j->conf.upload_delay_ns);
+}
+
+errint_t job_emptied_dir(struct jobs *j, struct meta_txn *t, uint64_t dir)
+{
+	struct meta_inode in;
+	errint_t r = meta_inode_get(t, dir, &in);
+
+	if (r < 0 || in.nchild != 0 ||
+		(in.flags & (META_F_ROOT | META_F_BUCKET | META_F_MARKER | META_F_ORPHAN)) != 0)
+		return r;
+	return post_marker(j, t, JOB_MARK, &in, 0);
+}
+
+/* loc of an orphaned directory: where its marker is. The vfs calls this after meta_unlink, when the
+ * path is gone, so the place is what job_pin_prefix kept, or the vfs's rmdir pinned. */
+errint_t job_removed_dir(struct jobs *j, struct meta_txn *t, struct meta_inode *dir)
+{
+	bool live = job_live(j, dir->ino);
+
+	if (((dir->flags & META_F_MARKER) == 0 && !live) || dir->loc.remote == 0)
+		return orphan_sweep(j, t, dir->ino, NULL);
+	return post_marker(j, t, JOB_UNMARK, dir, 0);
+}
+
+enum step mark_step(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode in;
+	struct objref o;
+	struct store_call call;
+	struct meta_set meta;
+	struct err err = {0};
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	errint_t r = meta_inode_get(t, job->ino, &in);
+
+	meta_abort(t);
+	if (r < 0 || (in.flags & (META_F_ORPHAN | META_F_MARKER)) != 0 || in.nchild != 0)
+		return job_finish_alone(job, 0, NULL);
+	r = objref_make(j, job->src_remote, job->src, &o, &err);
+	call_init(&call, job);
+	meta_set_make(&meta, &in, NULL);
+	struct store_put put = {.meta = meta.m, .nmeta = meta.n};
+
+	if (r == 0)
+		r = store_put(o.st, &call, o.o, "", 0, &put, NULL, &err);
+	if (r < 0 && err.kind == ERR_UNKNOWN)
+		err.kind = ERR_RETRY; /* without content: the same again does no harm */
+	if (r < 0)
+		return simple_trouble(job, r, &err);
+	t = meta_begin(j->conf.meta);
+	if (meta_inode_get(t, job->ino, &in) == 0) {
+		in.flags |= META_F_MARKER;
+		if ((in.flags & META_F_ORPHAN) != 0) {
+			in.loc.remote = job->src_remote;
+			(void)snprintf(in.loc.path, sizeof(in.loc.path), "%s", job->src);
+		}
+		(void)meta_inode_put(t, &in);
+	}
+	return job_finish(job, t);
+}
+
+enum step unmark_step(struct job *job)
+{
+	struct err err = {0};
+
+	if (!job_barrier_ok(job, job->g.post_txn))
+		return STEP_BARRIER;
+	errint_t r = job_remove_object(job, job->src_remote, job->src, "", &err);
+
+	return r < 0 ? simple_trouble(job, r, &err) : job_finish_alone(job, 0, NULL);
+}

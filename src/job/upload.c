@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Staged content -> object. The target key is fixed when the job is posted; what it may overwrite
+ * is what the index knows there: the inode's own object, or its victim's. Anything else at the key
+ * is somebody's: theirs keeps the name, ours becomes a conflict copy.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "job_priv.h"
+
+#define CONFLICTS_PER_HOUR 3
+
+/* ETag that may be overwritten at job->dst, "" when the key must be free. */
+static void expect(struct job *job, struct meta_txn *t, const struct meta_inode *in, char *ret)
+{
+	struct meta_inode v;
+
+	ret[0] = '\0';
+	if (job->own.dst_etag[0] != '\0') { /* an earlier attempt of ours is there */
+		(void)snprintf(ret, META_ETAG_MAX, "%s", job->own.dst_etag);
+		return;
+	}
+	if ((in->flags & META_F_OBJECT) != 0 && in->loc.remote == job->dst_remote &&
+		strcmp(in->loc.path, job->dst) == 0)
+		(void)snprintf(ret, META_ETAG_MAX, "%s", in->loc.etag);
+	else if (job->victim != 0 && meta_inode_get(t, job->victim, &v) == 0 &&
+		 (v.flags & META_F_OBJECT) != 0 && v.loc.remote == job->dst_remote &&
+		 strcmp(v.loc.path, job->dst) == 0)
+		(void)snprintf(ret, META_ETAG_MAX, "%s", v.loc.etag);
+}
+
+void job_expect_etag(struct job *job, struct meta_txn *t, const struct meta_inode *in, char *ret)
+{
+	expect(job, t, in, ret);
+}
+
+/* A new attempt has a new write mark, known before the deed. */
+errint_t job_attempt(struct job *job)
+{
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	job->attempts++;
+	(void)journal_put(t, job);
+	return meta_commit(t);
+}
+
+/* The victim's object was overwritten, or lies elsewhere and goes by a job of its own. */
+void job_victim_gone(struct job *job, struct meta_txn *t)
+{
+	struct meta_inode v;
+
+	if (job->victim == 0 || meta_inode_get(t, job->victim, &v) < 0 ||
+		(v.flags & META_F_OBJECT) == 0)
+		return;
+	if (v.loc.remote == job->dst_remote && strcmp(v.loc.path, job->dst) == 0) {
+		v.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+		(void)meta_inode_put(t, &v);
+	} else if ((v.flags & META_F_ORPHAN) != 0) {
+		(void)job_removed(job->jobs, t, &v);
+	}
+}
+
+/* Its old object, when the name moved before the content was uploaded. */
+static void drop_old(struct job *job, struct meta_txn *t, const struct meta_loc *old)
+{
+	struct meta_inode ghost = {.kind = META_FILE,
+		.nlink = 0,
+		.mode = 0100600,
+		.flags = META_F_OBJECT | META_F_ORPHAN,
+		.loc = *old};
+
+	ghost.ino = meta_ino_next(t);
+	(void)meta_inode_put(t, &ghost);
+	(void)job_removed(job->jobs, t, &ghost);
+}
+
+static enum step committed(
+	struct job *job, struct stage_file *f, const struct store_stat *st, uint64_t size)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin(j->conf.meta);
+	uint64_t more = 0;
+	bool clean = true, known = true;
+
+	if (meta_inode_get(t, job->ino, &in) < 0) {
+		meta_abort(t);
+		return job_finish_alone(job, 0, NULL);
+	}
+	struct meta_loc old = in.loc;
+	bool had = (in.flags & META_F_OBJECT) != 0 &&
+		   (old.remote != job->dst_remote || strcmp(old.path, job->dst) != 0);
+
+	job_loc_set(&in, job->jobs, job->dst_remote, job->dst, st);
+	in.flags |= META_F_OBJECT;
+	if (f != NULL) {
+		clean = stage_clean(f, job->own.seq, st->etag, size) == 0;
+		if (clean)
+			in.size = size;
+	}
+	if (clean) {
+		in.flags &= ~(uint32_t)(META_F_DIRTY | META_F_FAILED | META_F_ATTR_LOCAL);
+		in.last_error[0] = '\0';
+		(void)meta_dirty_set(t, in.ino, false);
+	}
+	in.flags |= META_F_BASE;
+	(void)meta_inode_put(t, &in);
+	job_victim_gone(job, t);
+	if (had)
+		drop_old(job, t, &old);
+	/* The name went on while the bytes went up: the object follows. */
+	uint32_t want_remote = 0;
+	char want[META_PATH_MAX + 1];
+
+	known = (in.flags & META_F_ORPHAN) == 0 && meta_desired(t, in.ino, &want_remote, want) == 0;
+	if (known && job->own.phase == 1) /* retargeted by a transaction that failed */
+		(void)job_moved(j, t, &in, NULL, &more);
+	enum step s = job_finish(job, t);
+
+	if (s != STEP_DONE)
+		return s;
+	if (clean && j->conf.hooks.cleaned != NULL)
+		j->conf.hooks.cleaned(j->conf.hooks.arg, job->ino);
+	if ((!clean || (f != NULL && stage_dirty(f))) && j->conf.hooks.dirty_again != NULL)
+		j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino);
+	if (clean && (in.forced_tier != in.tier) && (in.flags & META_F_PINNED) != 0) {
+		struct meta_txn *tt = meta_begin(j->conf.meta);
+
+		if (meta_inode_get(tt, in.ino, &in) == 0 && in.forced_tier < TIER_ARCHIVE)
+			(void)job_tier(j, tt, &in, (enum tier)in.forced_tier, false, &more, NULL);
+		(void)meta_commit(tt);
+	}
+	return STEP_DONE;
+}
+
+/* name.conflict-HOST-TIME, cut so that it fits. */
+static void conflict_name(const struct jobs *j, const char *name, char ret[META_NAME_MAX + 1])
+{
+	char tail[128], when[32];
+	time_t now = (time_t)(clock_now_ns() / NS_PER_S);
+	struct tm tm;
+
+	(void)gmtime_r(&now, &tm);
+	(void)strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &tm);
+	(void)snprintf(tail, sizeof(tail), ".conflict-%s-%s", j->conf.host, when);
+	(void)snprintf(
+		ret, META_NAME_MAX + 1, "%.*s%s", (int)(META_NAME_MAX - strlen(tail)), name, tail);
+}
+
+/* Theirs keeps the name; ours gets another and is uploaded under it. */
+static enum step conflict(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode in, theirs = {.kind = META_FILE, .nlink = 1};
+	struct objref o;
+	struct store_call call;
+	struct store_stat st = {0};
+	struct err err = {0};
+	char name[META_NAME_MAX + 1], old[META_NAME_MAX + 1];
+
+	errint_t r = objref_make(j, job->dst_remote, job->dst, &o, &err);
+
+	call_init(&call, job);
+	if (r == 0)
+		r = store_head(o.st, &call, o.o, &st, &err);
+	if (r < 0) /* gone again: the next attempt finds the key free */
+		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
+	struct meta_txn *t = meta_begin(j->conf.meta);
+
+	r = meta_inode_get(t, job->ino, &in);
+	if (r < 0 || (in.flags & META_F_ORPHAN) != 0) {
+		meta_abort(t);
+		store_stat_done(&st);
+		return job_finish_alone(job, 0, NULL);
+	}
+	if (strstr(in.name, ".conflict-") != NULL || j->conf.conflict_overwrite) {
+		(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", st.etag);
+		meta_abort(t);
+		store_stat_done(&st);
+		return STEP_AGAIN; /* a conflict copy makes no further copy: it overwrites */
+	}
+	(void)snprintf(old, sizeof(old), "%s", in.name);
+	uint64_t parent = in.parent;
+
+	conflict_name(j, in.name, name);
+	in.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+	in.loc = (struct meta_loc){0};
+	(void)meta_move(t, &in, parent, name);
+	theirs.ino = meta_ino_next(t);
+	theirs.mode = S_IFREG | (0666 & ~j->conf.umask);
+	theirs.uid = j->conf.uid;
+	theirs.gid = j->conf.gid;
+	theirs.flags = META_F_OBJECT | META_F_BASE | META_F_FOREIGN;
+	theirs.size = st.size;
+	theirs.atime_ns = theirs.mtime_ns = theirs.ctime_ns = theirs.btime_ns = st.mtime_ns;
+	job_loc_set(&theirs, j, job->dst_remote, job->dst, &st);
+	(void)meta_link(t, &theirs, parent, old);
+	store_stat_done(&st);
+	count_inc(job_conflicts);
+	job->own.result = -ESTALE;
+	(void)snprintf(job->own.why, sizeof(job->own.why),
+		"the object was changed by somebody else: theirs keeps the name, ours is now "
+		"'%.100s'",
+		name);
+	enum step s = job_finish(job, t);
+
+	if (s != STEP_DONE)
+		return s;
+	j->conf.hooks.entry_changed(j->conf.hooks.arg, parent, old);
+	j->conf.hooks.entry_changed(j->conf.hooks.arg, parent, name);
+	j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino);
+	return STEP_DONE;
+}
+
+static enum step failed(struct job *job, errint_t r, struct err *err)
+{
+	if (r == -EAGAIN && err->kind == ERR_STALE) { /* settle_doubt: an earlier attempt of ours */
+		(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%.127s", err->msg);
+		return STEP_AGAIN;
+	}
+	if (err->kind == ERR_STALE && (r == -EEXIST || r == -ESTALE))
+		return conflict(job);
+	enum step s = job_trouble(job, r, err);
+
+	if (s != STEP_DONE)
+		return s;
+	/* Never dropped: it stays dirty, says so, and is tried again. */
+	struct jobs *j = job->jobs;
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin(j->conf.meta);
+
+	if (meta_inode_get(t, job->ino, &in) == 0) {
+		in.flags |= META_F_FAILED;
+		(void)snprintf(in.last_error, sizeof(in.last_error), "%.150s", job->own.why);
+		(void)meta_inode_put(t, &in);
+	}
+	s = job_finish(job, t);
+	if (s == STEP_DONE && j->conf.hooks.dirty_again != NULL)
+		j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino);
+	return s;
+}
+
+static errint_t upload_body(struct job *job, const struct meta_inode *in, struct stage_file *f,
+	const char *etag, struct store_stat *st, struct err *err)
+{
+	struct move_spec spec = {.dst_remote = job->dst_remote,
+		.dst = job->dst,
+		.src = "",
+		.if_match = etag[0] != '\0' ? etag : NULL,
+		.attrs = in,
+		.size = job->own.size,
+		.class_name = class_of(job->jobs, job->dst_remote, TIER_HOT)};
+
+	if ((in->flags & (META_F_OBJECT | META_F_BASE)) == (META_F_OBJECT | META_F_BASE)) {
+		spec.src_remote = in->loc.remote;
+		spec.src = in->loc.path;
+		spec.src_etag = in->loc.etag;
+	}
+	if ((in->flags & META_F_PINNED) != 0 && in->forced_tier < TIER_COLD)
+		spec.class_name = class_of(job->jobs, job->dst_remote, (enum tier)in->forced_tier);
+	return move_staged(job, f, &spec, st, err);
+}
+
+/* A symbolic link is an object with its target as content, and a mode that says so (as s3fs). */
+static errint_t link_body(struct job *job, const struct meta_inode *in, const char *etag,
+	struct store_stat *st, struct err *err)
+{
+	struct objref o;
+	struct store_call call;
+	struct meta_set meta;
+	char mark[64];
+	errint_t r = objref_make(job->jobs, job->dst_remote, job->dst, &o, err);
+
+	if (r < 0)
+		return r;
+	call_init(&call, job);
+	mark_make(job, mark, sizeof(mark));
+	meta_set_make(&meta, in, mark);
+	struct store_put put = {.if_match = etag[0] != '\0' ? etag : NULL,
+		.if_none_match = etag[0] == '\0' ? STORE_IF_ABSENT : NULL,
+		.meta = meta.m,
+		.nmeta = meta.n};
+
+	r = store_put(o.st, &call, o.o, in->symlink, strlen(in->symlink), &put, st, err);
+	if (r < 0 && (err->kind == ERR_UNKNOWN || err->kind == ERR_STALE)) {
+		if (store_head(o.st, &call, o.o, st, NULL) == 0) {
+			if (mark_check(job, st) != MARK_OTHER)
+				return 0;
+			store_stat_done(st);
+		} else if (err->kind == ERR_UNKNOWN) {
+			err->kind = ERR_RETRY;
+		}
+	}
+	return r;
+}
+
+enum step upload_step(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode in;
+	char etag[META_ETAG_MAX];
+	struct stage_file *f = NULL;
+	struct store_stat st = {0};
+	struct err err = {0};
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	errint_t r = meta_inode_get(t, job->ino, &in);
+
+	if (r == 0)
+		expect(job, t, &in, etag);
+	meta_abort(t);
+	if (r < 0 || (in.flags & META_F_ORPHAN) != 0) /* gone meanwhile: nothing to upload */
+		return job_finish_alone(job, 0, NULL);
+	if ((in.flags & META_F_DIRTY) == 0 && job->victim == 0 && (in.flags & META_F_OBJECT) != 0)
+		return job_finish_alone(job, 0, NULL);
+	if (etag[0] != '\0') { /* it overwrites: what came before must not be taken back */
+		if (!job_barrier_ok(job, job->g.post_txn))
+			return STEP_BARRIER;
+		if (job_in_use(job, job->dst_remote, job->dst, etag))
+			return STEP_LATER;
+	}
+	if (in.kind == META_FILE) {
+		r = stage_get(j->conf.stage, job->ino, false, &f);
+		if (r < 0) {
+			err_set(&err, r, r == -ENOENT ? ERR_FINAL : ERR_RETRY, "staging: %s",
+				r == -ENOENT ? "the file is missing" : strerror(-r));
+			return failed(job, r, &err);
+		}
+		job->own.seq = stage_seq(f);
+		job->own.size = stage_size(f);
+		if (stage_mtime(f) != 0)
+			in.mtime_ns = stage_mtime(f);
+	}
+	r = job_attempt(job);
+	if (r < 0)
+		err_set(&err, r, ERR_RETRY, "index: %s", strerror(-r));
+	else if (f != NULL)
+		r = upload_body(job, &in, f, etag, &st, &err);
+	else
+		r = link_body(job, &in, etag, &st, &err);
+	enum step s = r == 0 ? committed(job, f, &st, job->own.size) : failed(job, r, &err);
+
+	store_stat_done(&st);
+	stage_put(f);
+	return s;
+}
