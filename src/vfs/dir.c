@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Directories: listing them from their clouds when needed, reading them, waiting for them.
+ *
+ * A directory that was never listed makes the call wait for a LIST; one whose listing is older
+ * than metadata_ttl is served as it is and listed again behind the caller's back, one at a time
+ * for each directory and not again for a while after a failure.
+ *
+ * The offset of an entry is its inode number (1 and 2: "." and ".."), so it survives removals.
+ */
+#include "vfs_priv.h"
+
+#define OFF_DOT	   1
+#define OFF_DOTDOT 2
+
+/* ---- listing ---- */
+
+static errint_t list_error(errint_t r)
+{
+	switch (r) {
+	case 0:
+	case -ENOENT:
+	case -EACCES:
+	case -ENOTDIR:
+	case -ESTALE:
+	case -ENOMEM:
+	case -ENOSPC:
+		return r;
+	default:
+		return -EIO; /* the cloud does not answer */
+	}
+}
+
+static void listing_done(struct job_waiter *w, errint_t r)
+{
+	struct listing *l = container_of(w, struct listing, waiter);
+	struct call_list woken = TAILQ_HEAD_INITIALIZER(woken);
+	struct vfs *v = l->v;
+	struct vfs_call *c;
+
+	lock_take(&v->lock);
+	while ((c = TAILQ_FIRST(&l->calls))) {
+		TAILQ_REMOVE(&l->calls, c, own.fetch);
+		c->own.in_list = false;
+		TAILQ_INSERT_TAIL(&woken, c, own.fetch);
+	}
+	l->running = false;
+	l->retry_ns = clock_mono_ns() + (r ? LIST_RETRY_NS : 0);
+	if (!r || v->s.stopping) {
+		HASH_DEL(v->s.listings, l);
+		free(l);
+	}
+	lock_drop(&v->lock);
+	while ((c = TAILQ_FIRST(&woken))) {
+		TAILQ_REMOVE(&woken, c, own.fetch);
+		call_wake(c, r);
+	}
+	/* Last: vfs_stop waits for this. */
+	lock_take(&v->lock);
+	v->s.nlistings_running--;
+	lock_drop(&v->lock);
+}
+
+static struct listing *listing_new_locked(struct vfs *v, uint64_t dir)
+{
+	struct listing *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->ino = dir;
+	l->v = v;
+	TAILQ_INIT(&l->calls);
+	HASH_ADD(hh, v->s.listings, ino, sizeof(dir), l);
+	return l;
+}
+
+static void listing_run_locked(struct vfs *v, struct listing *l)
+{
+	memset(&l->waiter, 0, sizeof(l->waiter));
+	l->waiter.fn = listing_done;
+	l->running = true;
+	v->s.nlistings_running++;
+}
+
+int dir_list(struct vfs_call *c, uint64_t dir)
+{
+	const struct call_wait w = {.kind = WAIT_LIST, .on_timeout = -EIO};
+	struct vfs *v = c->own.v;
+	struct listing *l;
+	bool start = false;
+
+	c->own.listed = dir;
+	if (!call_arm(c, &w))
+		return DIR_PARKED;
+	lock_take(&v->lock);
+	HASH_FIND(hh, v->s.listings, &dir, sizeof(dir), l);
+	if (!l)
+		l = listing_new_locked(v, dir);
+	if (l) {
+		TAILQ_INSERT_TAIL(&l->calls, c, own.fetch);
+		c->own.in_list = true;
+		start = !l->running;
+		if (start)
+			listing_run_locked(v, l);
+	}
+	lock_drop(&v->lock);
+	if (!l) {
+		call_disarm(c);
+		return -ENOMEM;
+	}
+	if (start)
+		job_list(v->jobs, dir, &l->waiter);
+	call_armed(c);
+	return DIR_PARKED;
+}
+
+bool dir_list_cancel_locked(struct vfs_call *c)
+{
+	struct vfs *v = c->own.v;
+	struct listing *l;
+
+	lock_assert_held(&v->lock);
+	if (!c->own.in_list)
+		return false;
+	HASH_FIND(hh, v->s.listings, &c->own.listed, sizeof(c->own.listed), l);
+	assert(l);
+	TAILQ_REMOVE(&l->calls, c, own.fetch);
+	c->own.in_list = false;
+	return true;
+}
+
+int dir_ready(struct vfs_call *c, uint64_t dir)
+{
+	struct vfs *v = c->own.v;
+	struct meta_inode in;
+	errint_t r;
+
+	if (dir == META_ROOT_INO)
+		return DIR_READY;
+	r = row_get(v, dir, &in);
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	if (in.kind != META_DIR)
+		return -ENOTDIR;
+	if (in.listed_at_ns) {
+		if (clock_now_ns() - in.listed_at_ns > v->conf.metadata_ttl_ns)
+			dir_list_background(v, dir);
+		return DIR_READY;
+	}
+	if (in.flags & META_F_ORPHAN)
+		return DIR_READY;
+	if (c->own.listed == dir)
+		return list_error(c->own.r); /* it was tried for this call */
+	return dir_list(c, dir);
+}
+
+static void listings_purge_locked(struct vfs *v, int64_t now)
+{
+	struct listing *l, *more;
+
+	HASH_ITER (hh, v->s.listings, l, more) {
+		if (l->running || l->retry_ns > now)
+			continue;
+		HASH_DEL(v->s.listings, l);
+		free(l);
+	}
+}
+
+static struct listing *background_take(struct vfs *v, uint64_t dir)
+{
+	int64_t now = clock_mono_ns();
+	struct listing *l;
+	LOCKED(&v->lock);
+
+	if (v->s.stopping)
+		return NULL;
+	HASH_FIND(hh, v->s.listings, &dir, sizeof(dir), l);
+	if (l && (l->running || l->retry_ns > now))
+		return NULL;
+	if (!l) {
+		if (HASH_COUNT(v->s.listings) >= LISTINGS_MAX)
+			listings_purge_locked(v, now);
+		/* Too many at once: the next look at the directory asks again. */
+		if (HASH_COUNT(v->s.listings) >= LISTINGS_MAX)
+			return NULL;
+		l = listing_new_locked(v, dir);
+	}
+	if (l)
+		listing_run_locked(v, l);
+	return l;
+}
+
+void dir_list_background(struct vfs *v, uint64_t dir)
+{
+	struct listing *l = background_take(v, dir);
+
+	if (l)
+		job_list(v->jobs, dir, &l->waiter);
+}
+
+void listings_done(struct vfs *v)
+{
+	struct listing *l, *more;
+
+	lock_take(&v->lock);
+	while (v->s.nlistings_running)
+		(void)cond_wait_until(&v->idle, &v->lock, clock_mono_ns() + 10 * NS_PER_MS);
+	HASH_ITER (hh, v->s.listings, l, more) {
+		HASH_DEL(v->s.listings, l);
+		free(l);
+	}
+	lock_drop(&v->lock);
+}
+
+/* ---- opendir, readdir ---- */
+
+static void run_opendir(struct vfs_call *c)
+{
+	struct vfs *v = c->own.v;
+	struct vfs_handle *h;
+	struct meta_inode in;
+	errint_t r = row_get(v, c->own.ino, &in);
+
+	if (!r && in.kind != META_DIR)
+		r = -ENOTDIR;
+	h = r ? NULL : calloc(1, sizeof(*h));
+	if (!r && !h)
+		r = -ENOMEM;
+	if (!r) {
+		h->ino = c->own.ino;
+		c->handle = h;
+		lock_take(&v->open.lock);
+		v->open.handles++;
+		lock_drop(&v->open.lock);
+	}
+	call_done(c, r == -ENOENT ? -ESTALE : r);
+}
+
+void vfs_opendir(struct vfs *v, struct vfs_call *c, uint64_t ino)
+{
+	call_begin(v, c, run_opendir);
+	c->own.ino = ino;
+	run_opendir(c);
+}
+
+void vfs_releasedir(struct vfs *v, struct vfs_call *c, struct vfs_handle *h)
+{
+	call_begin(v, c, run_opendir);
+	lock_take(&v->open.lock);
+	v->open.handles--;
+	lock_drop(&v->open.lock);
+	free(h);
+	call_done(c, 0);
+}
+
+static mode_t kind_mode(enum meta_kind kind)
+{
+	return kind == META_DIR ? S_IFDIR : kind == META_SYMLINK ? S_IFLNK : S_IFREG;
+}
+
+static int readdir_child(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
+	const struct meta_inode *full)
+{
+	struct vfs_call *c = arg;
+	struct vfs_attr a;
+
+	if (!full) {
+		memset(&a, 0, sizeof(a));
+		a.st.st_ino = ino;
+		a.st.st_mode = kind_mode(kind);
+	} else {
+		(void)attr_answer(c, full);
+		a = c->attr;
+	}
+	return c->fill(c, name, &a, ino) ? 1 : 0;
+}
+
+/* "." and "..": true when full. */
+static bool readdir_dots(struct vfs_call *c, struct meta_txn *t, const struct meta_inode *dir)
+{
+	struct meta_inode up;
+	struct vfs_attr a;
+
+	attr_of(c->own.v, dir, &a);
+	if (c->own.off < OFF_DOT && c->fill(c, ".", &a, OFF_DOT))
+		return true;
+	if (c->own.off < OFF_DOTDOT) {
+		if (dir->parent && !meta_inode_get(t, dir->parent, &up))
+			attr_of(c->own.v, &up, &a);
+		return c->fill(c, "..", &a, OFF_DOTDOT);
+	}
+	return false;
+}
+
+static void run_readdir(struct vfs_call *c)
+{
+	struct vfs *v = c->own.v;
+	struct meta_txn *t;
+	struct meta_inode dir;
+	errint_t r;
+	int w;
+
+	/* Later pages go on with what the first one showed. */
+	w = c->own.off ? DIR_READY : dir_ready(c, c->own.ino);
+	if (w == DIR_PARKED)
+		return;
+	if (w < 0) {
+		call_done(c, w == -ENOENT ? -EIO : w);
+		return;
+	}
+	t = meta_begin_read(v->conf.meta);
+	r = meta_inode_get(t, c->own.ino, &dir);
+	if (!r && !readdir_dots(c, t, &dir))
+		r = meta_children(t, c->own.ino, MAX_OF(c->own.off, (uint64_t)OFF_DOTDOT),
+			!c->plain, readdir_child, c);
+	meta_abort(t);
+	call_done(c, r == -ENOENT ? 0 : r); /* removed while open: empty */
+}
+
+void vfs_readdir(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t off)
+{
+	assert(h && !h->n && c->fill);
+	call_begin(v, c, run_readdir);
+	c->own.ino = h->ino;
+	c->own.off = off;
+	run_readdir(c);
+}
+
+void vfs_fsyncdir(struct vfs *v, struct vfs_call *c, struct vfs_handle *h)
+{
+	assert(h && !h->n);
+	call_begin(v, c, sync_run);
+	c->own.ino = h->ino;
+	c->own.off = 0; /* one level */
+	c->own.what = v->conf.durability == DURABLE_LOCAL;
+	sync_run(c);
+}

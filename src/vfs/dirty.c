@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inodes with content that no cloud has, and when each is due for upload: upload_delay after the
+ * last FLUSH or at the last RELEASE of a writer, whichever is later, and HELD_OPEN_NS after the
+ * first change for files that stay open. An unlink or rename before that costs no request.
+ *
+ * The list is a cache of the index's own dirty list, which is what survives. One pool timer serves
+ * all. An inode leaves the list when its upload is posted, and comes back with the next change.
+ */
+#include "vfs_priv.h"
+
+static bool has_writers(struct vfs *v, uint64_t ino)
+{
+	struct vfs_node *n;
+	LOCKED(&v->open.lock);
+
+	HASH_FIND(hh, v->open.nodes, &ino, sizeof(ino), n);
+	return n && n->writers;
+}
+
+static void timer_locked(struct vfs *v, int64_t due)
+{
+	if (v->s.stopping || v->s.flushing)
+		return;
+	if (v->s.dirty_timer_ns && v->s.dirty_timer_ns <= due)
+		return;
+	v->s.dirty_timer_ns = due;
+	pool_post_at(v->conf.pool, &v->dirty_task, due);
+}
+
+static struct dirty *entry_locked(struct vfs *v, uint64_t ino, int64_t now, bool *ret_new)
+{
+	struct dirty *d;
+
+	HASH_FIND(hh, v->s.dirty, &ino, sizeof(ino), d);
+	*ret_new = !d;
+	if (d)
+		return d;
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return NULL;
+	d->ino = ino;
+	d->first_ns = d->flush_ns = now;
+	HASH_ADD(hh, v->s.dirty, ino, sizeof(ino), d);
+	return d;
+}
+
+void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
+{
+	int64_t now = clock_mono_ns(), delay = v->conf.upload_delay_ns;
+	struct dirty *d;
+	bool is_new;
+	LOCKED(&v->lock);
+
+	if (ev == DIRTY_FLUSH || ev == DIRTY_RELEASE) {
+		/* Of what is not dirty these say nothing. */
+		HASH_FIND(hh, v->s.dirty, &ino, sizeof(ino), d);
+		is_new = false;
+	} else {
+		d = entry_locked(v, ino, now, &is_new);
+	}
+	if (!d) {
+		if (ev != DIRTY_FLUSH && ev != DIRTY_RELEASE)
+			log_error("vfs",
+				"no memory to remember that inode %llu is dirty; it is "
+				"uploaded after the next mount",
+				(unsigned long long)ino);
+		return;
+	}
+	switch (ev) {
+	case DIRTY_WRITE:
+		if (!is_new)
+			return;
+		d->due_ns = now + HELD_OPEN_NS;
+		break;
+	case DIRTY_FLUSH:
+		d->flush_ns = now;
+		return;
+	case DIRTY_RELEASE:
+		d->due_ns = MAX_OF(now, d->flush_ns + delay);
+		break;
+	case DIRTY_CHANGE:
+	case DIRTY_AGAIN:
+		d->flush_ns = now;
+		d->due_ns = has_writers(v, ino) ? d->first_ns + HELD_OPEN_NS : now + delay;
+		break;
+	}
+	timer_locked(v, d->due_ns);
+}
+
+void dirty_forget(struct vfs *v, uint64_t ino)
+{
+	struct dirty *d;
+	LOCKED(&v->lock);
+
+	HASH_FIND(hh, v->s.dirty, &ino, sizeof(ino), d);
+	if (d) {
+		HASH_DEL(v->s.dirty, d);
+		free(d);
+	}
+}
+
+void dirty_hurry(struct vfs *v)
+{
+	int64_t now = clock_mono_ns();
+	struct dirty *d, *more;
+	LOCKED(&v->lock);
+
+	HASH_ITER (hh, v->s.dirty, d, more) {
+		d->due_ns = MIN_OF(d->due_ns, now);
+	}
+	timer_locked(v, now);
+}
+
+/* ---- posting ---- */
+
+static errint_t post_one(struct vfs *v, struct meta_txn *t, uint64_t ino, bool soon)
+{
+	struct meta_inode in;
+	errint_t r = meta_inode_get(t, ino, &in);
+
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	if (!(in.flags & META_F_DIRTY) || (in.flags & META_F_ORPHAN))
+		return 0;
+	return job_upload(v->jobs, t, ino, soon);
+}
+
+static errint_t post_txn(struct vfs *v, const uint64_t *inos, size_t n, bool soon)
+{
+	struct meta_txn *t = meta_begin(v->conf.meta);
+	errint_t r = 0;
+
+	for (size_t i = 0; i < n && !r; i++)
+		r = post_one(v, t, inos[i], soon);
+	if (r) {
+		meta_abort(t);
+		return r;
+	}
+	return meta_commit(t);
+}
+
+/* What cannot be posted now stays on the list. */
+static errint_t post_batch(struct vfs *v, const uint64_t *inos, size_t n, bool soon)
+{
+	errint_t r = post_txn(v, inos, n, soon), first = 0;
+
+	for (size_t i = 0; r && i < n; i++) {
+		errint_t one = n == 1 ? r : post_txn(v, &inos[i], 1, soon);
+
+		if (!one)
+			continue;
+		log_warn("vfs", "inode %llu cannot be posted for upload: %s; tried again",
+			(unsigned long long)inos[i], strerrordesc_np(-one));
+		dirty_event(v, inos[i], DIRTY_AGAIN);
+		if (!first)
+			first = one;
+	}
+	return first;
+}
+
+/* Takes what is due from the list; *ret_next = when the next one is, 0 = none. */
+static size_t take_due(struct vfs *v, uint64_t inos[DIRTY_BATCH], int64_t now, int64_t *ret_next)
+{
+	struct dirty *d, *more;
+	size_t n = 0;
+	LOCKED(&v->lock);
+
+	*ret_next = 0;
+	HASH_ITER (hh, v->s.dirty, d, more) {
+		if (d->due_ns <= now && n < DIRTY_BATCH) {
+			inos[n++] = d->ino;
+			HASH_DEL(v->s.dirty, d);
+			free(d);
+		} else if (!*ret_next || d->due_ns < *ret_next) {
+			*ret_next = d->due_ns;
+		}
+	}
+	return n;
+}
+
+void dirty_run(struct pool_task *t)
+{
+	struct vfs *v = container_of(t, struct vfs, dirty_task);
+	uint64_t inos[DIRTY_BATCH];
+	int64_t now = clock_mono_ns(), next;
+	size_t n;
+
+	lock_take(&v->lock);
+	v->s.dirty_timer_ns = 0;
+	if (v->s.stopping || v->s.flushing) {
+		lock_drop(&v->lock);
+		return;
+	}
+	atomic_fetch_add(&v->background, 1);
+	lock_drop(&v->lock);
+	if (job_full(v->jobs)) {
+		next = now + NS_PER_S / 2;
+	} else {
+		n = take_due(v, inos, now, &next);
+		if (n)
+			(void)post_batch(v, inos, n, false);
+	}
+	lock_take(&v->lock);
+	if (next)
+		timer_locked(v, MAX_OF(next, now + DIRTY_TICK_NS));
+	lock_drop(&v->lock);
+	atomic_fetch_sub(&v->background, 1);
+}
+
+struct inos {
+	uint64_t *p; /* owned */
+	size_t n, cap;
+};
+
+static int inos_add(void *arg, uint64_t ino)
+{
+	struct inos *a = arg;
+
+	if (a->n == a->cap) {
+		size_t cap = a->cap ? a->cap * 2 : 256;
+		uint64_t *p = reallocarray(a->p, cap, sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		a->p = p;
+		a->cap = cap;
+	}
+	a->p[a->n++] = ino;
+	return 0;
+}
+
+/* A batch of those that want() likes; flushes what staging knows better first. */
+static errint_t post_wanted(struct vfs *v, const struct inos *a, size_t from,
+	bool (*want)(struct vfs *v, struct meta_txn *t, const struct meta_inode *in, uint64_t arg),
+	uint64_t arg, bool soon)
+{
+	uint64_t inos[DIRTY_BATCH];
+	struct meta_txn *t = meta_begin_read(v->conf.meta);
+	struct meta_inode in;
+	size_t n = 0;
+
+	for (size_t i = from; i < a->n && i < from + DIRTY_BATCH; i++) {
+		if (!meta_inode_get(t, a->p[i], &in) && (!want || want(v, t, &in, arg)))
+			inos[n++] = a->p[i];
+	}
+	meta_abort(t);
+	for (size_t i = 0; i < n; i++) {
+		struct vfs_node *node = node_get(v, inos[i]);
+
+		if (!node)
+			continue;
+		(void)node_flush(v, node); /* the upload tells the row, too */
+		node_put(v, node);
+		dirty_forget(v, inos[i]);
+	}
+	return n ? post_batch(v, inos, n, soon) : 0;
+}
+
+errint_t dirty_post(struct vfs *v,
+	bool (*want)(struct vfs *v, struct meta_txn *t, const struct meta_inode *in, uint64_t arg),
+	uint64_t arg, bool soon)
+{
+	struct inos a = {0};
+	struct meta_txn *t = meta_begin_read(v->conf.meta);
+	errint_t r = meta_dirty_each(t, inos_add, &a), first;
+
+	meta_abort(t);
+	for (size_t i = 0; i < a.n && !r; i += DIRTY_BATCH) {
+		first = post_wanted(v, &a, i, want, arg, soon);
+		if (first)
+			r = first;
+	}
+	free(a.p);
+	return r;
+}
+
+/* ---- recovery ---- */
+
+/* Rows of files that were open at a crash: size and time are in the sidecar. */
+static errint_t recover_row(struct vfs *v, struct meta_txn *t, uint64_t ino)
+{
+	struct stage_file *sf = NULL;
+	struct meta_inode in;
+	errint_t r = meta_inode_get(t, ino, &in);
+
+	if (r || in.kind != META_FILE)
+		return r == -ENOENT ? 0 : r;
+	r = stage_get(v->conf.stage, ino, false, &sf);
+	if (r == -ENOENT && !in.size && !(in.flags & META_F_BASE)) {
+		/* Created, and killed before its staging was made. */
+		r = stage_get(v->conf.stage, ino, true, &sf);
+		if (!r)
+			r = stage_reset(sf);
+	} else if (!r && stage_dirty(sf)) {
+		in.size = stage_size(sf);
+		if (stage_mtime(sf))
+			in.mtime_ns = stage_mtime(sf);
+		r = meta_inode_put(t, &in);
+	}
+	stage_put(sf);
+	if (r && !meta_txn_failed(t)) {
+		log_error("vfs", "inode %llu: staged content cannot be read: %s",
+			(unsigned long long)ino, strerrordesc_np(-r));
+		r = 0; /* the others are not to suffer */
+	}
+	return r;
+}
+
+static errint_t recover_orphan(struct vfs *v, struct meta_txn *t, uint64_t ino)
+{
+	return job_orphan_closed(v->jobs, t, ino);
+}
+
+static errint_t recover_each(struct vfs *v, const struct inos *a,
+	errint_t (*fn)(struct vfs *v, struct meta_txn *t, uint64_t ino))
+{
+	for (size_t i = 0; i < a->n;) {
+		struct meta_txn *t = meta_begin(v->conf.meta);
+		errint_t r = 0;
+
+		for (size_t k = 0; k < DIRTY_BATCH && i < a->n && !r; k++)
+			r = fn(v, t, a->p[i++]);
+		if (r) {
+			meta_abort(t);
+			return r;
+		}
+		r = meta_commit(t);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+errint_t dirty_recover(struct vfs *v, struct err *err)
+{
+	struct inos dirty = {0}, orphans = {0};
+	struct meta_txn *t = meta_begin_read(v->conf.meta);
+	errint_t r = meta_dirty_each(t, inos_add, &dirty);
+
+	if (!r)
+		r = meta_orphans_each(t, inos_add, &orphans);
+	meta_abort(t);
+	if (!r && !v->conf.ro)
+		r = recover_each(v, &dirty, recover_row);
+	if (!r && !v->conf.ro)
+		r = recover_each(v, &orphans, recover_orphan);
+	for (size_t i = 0; i < dirty.n && !r; i++)
+		dirty_event(v, dirty.p[i], DIRTY_AGAIN);
+	if (r)
+		(void)err_set(err, r, ERR_FINAL, "recovering the list of changed files: %s",
+			strerrordesc_np(-r));
+	else if (dirty.n)
+		log_notice("vfs", "%zu changed files are still to be uploaded", dirty.n);
+	free(dirty.p);
+	free(orphans.p);
+	return r;
+}
+
+void vfs_flush_all(struct vfs *v)
+{
+	lock_take(&v->lock);
+	v->s.flushing = true;
+	lock_drop(&v->lock);
+	(void)dirty_post(v, NULL, 0, true); /* logged; what failed is in the index */
+}
+
+void dirty_done(struct vfs *v)
+{
+	struct dirty *d, *more;
+
+	HASH_ITER (hh, v->s.dirty, d, more) {
+		HASH_DEL(v->s.dirty, d);
+		free(d);
+	}
+}

@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading. What staging has is answered at once; what it has not is fetched from where the index
+ * says that the object is now, in units of at most one transfer buffer, each on its own worker:
+ *
+ *	read --miss--> fetch (slot of the remote -> buffer -> worker: get, fill) --> waiters run
+ *again
+ *
+ * The fetches of a file and the calls that wait for them are lists under the node's lock. A call
+ * waits for a range and is run again when any fetch that touches it has ended, well or not.
+ *
+ * A sequential reader opens a window that doubles with each read; random reads fetch what was
+ * asked for, rounded to grains. Nothing here waits for another unit, so two buffers and two
+ * workers are enough.
+ */
+#include "vfs_priv.h"
+
+#define SEQ_SLACK (1u << 20) /* the kernel's read-ahead comes a little out of order */
+#define WHOLE_MAX (128u << 10)
+#define ROUND	  (4u * STAGE_GRAIN)
+#define UNIT_MIN  (256u << 10)
+
+struct fetch {
+	TAILQ_ENTRY(fetch) link; /* n->io.fetches: n->lock */
+	TAILQ_ENTRY(fetch) slot; /* v->open.slots[].waiting: v->open.lock */
+	struct pool_task task;
+	struct vfs_node *n; /* referenced */
+	struct vfs *v;
+	struct slot_queue *queue; /* whose slot it has or waits for */
+	uint64_t off, len;
+	void *buf;
+};
+
+/* ---- slots ---- */
+
+static struct slot_queue *queue_locked(struct vfs *v, const struct vfs_node *n)
+{
+	for (size_t i = 0; i < v->conf.nremotes; i++) {
+		if (v->conf.remotes[i].id == n->dep_remote)
+			return &v->open.slots[i];
+	}
+	return &v->open.slots[v->conf.nremotes];
+}
+
+static void slot_enter(struct vfs *v, struct fetch *f)
+{
+	LOCKED(&v->open.lock);
+
+	f->queue = queue_locked(v, f->n);
+	if (f->queue->active >= v->open.slots_max) {
+		TAILQ_INSERT_TAIL(&f->queue->waiting, f, slot);
+		return;
+	}
+	f->queue->active++;
+	(void)pool_post(v->conf.pool, &f->task);
+}
+
+static void slot_leave(struct vfs *v, struct slot_queue *q)
+{
+	struct fetch *next;
+	LOCKED(&v->open.lock);
+
+	next = TAILQ_FIRST(&q->waiting);
+	if (!next) {
+		q->active--;
+		return;
+	}
+	TAILQ_REMOVE(&q->waiting, next, slot);
+	(void)pool_post(v->conf.pool, &next->task);
+}
+
+/* ---- one fetch ---- */
+
+static void fetch_end(struct fetch *f, errint_t r)
+{
+	struct call_list woken = TAILQ_HEAD_INITIALIZER(woken);
+	struct vfs_node *n = f->n;
+	struct vfs *v = f->v;
+	struct vfs_call *c, *more;
+	bool rest;
+
+	if (f->buf)
+		bufs_give(v->conf.bufs, f->buf);
+	slot_leave(v, f->queue);
+	lock_take(&n->lock);
+	TAILQ_REMOVE(&n->io.fetches, f, link);
+	n->io.nfetches--;
+	for (c = TAILQ_FIRST(&n->io.waiters); c; c = more) {
+		more = TAILQ_NEXT(c, own.fetch);
+		if (c->own.want_off >= f->off + f->len ||
+			f->off >= c->own.want_off + c->own.want_len)
+			continue;
+		TAILQ_REMOVE(&n->io.waiters, c, own.fetch);
+		c->own.in_fetch = false;
+		TAILQ_INSERT_TAIL(&woken, c, own.fetch);
+	}
+	if (r)
+		n->io.rest = false;
+	rest = n->io.rest;
+	lock_drop(&n->lock);
+	while ((c = TAILQ_FIRST(&woken))) {
+		TAILQ_REMOVE(&woken, c, own.fetch);
+		call_wake(c, r);
+	}
+	if (rest && !atomic_exchange(&n->rest_posted, true)) {
+		node_ref(v, n);
+		atomic_fetch_add(&v->background, 1);
+		(void)pool_post(v->conf.pool, &n->rest_task);
+	}
+	node_put(v, n);
+	free(f);
+	atomic_fetch_sub(&v->background, 1);
+}
+
+static void fetch_buf_ready(void *arg)
+{
+	struct fetch *f = arg;
+
+	(void)pool_post(f->v->conf.pool, &f->task);
+}
+
+/* What the store's answer means for those who wait. */
+static errint_t fetch_error(
+	struct fetch *f, const struct meta_inode *in, errint_t r, const struct err *err)
+{
+	switch (err->kind) {
+	case ERR_STALE:
+	case ERR_NOT_FOUND:
+		return -ESTALE;
+	case ERR_ARCHIVED:
+		return FETCH_ARCHIVED;
+	case ERR_CANCELLED:
+		return -EIO;
+	default:
+		break;
+	}
+	log_warn("vfs", "'%s': bytes %llu+%llu cannot be read: %s", in->name,
+		(unsigned long long)f->off, (unsigned long long)f->len, err_text(err, r));
+	return -EIO;
+}
+
+/* Gets the bytes and gives them to staging. 0 also when the file is to be bound anew. */
+static errint_t fetch_get(struct fetch *f)
+{
+	struct vfs *v = f->v;
+	struct stage_file *sf = node_sf(f->n);
+	struct store_call sc = {
+		.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns, .cancel = &v->cancel};
+	char names[STORE_KEY_MAX + STORE_BUCKET_MAX + 2], etag[META_ETAG_MAX];
+	const struct remote *remote;
+	struct store_obj obj;
+	struct meta_inode in;
+	struct err err = {0};
+	uint64_t base_size;
+	size_t got = 0;
+	errint_t r = row_get(v, f->n->ino, &in);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	remote = remote_by_id(v, in.loc.remote);
+	if (!(in.flags & META_F_OBJECT) || !(in.flags & META_F_BASE) || !remote)
+		return -EIO;
+	stage_base_get(sf, etag, &base_size);
+	if (!(in.flags & META_F_DIRTY) && strcmp(etag, in.loc.etag)) {
+		node_unbind(f->n); /* changed or moved since: the waiters bind it */
+		return 0;
+	}
+	r = remote_obj(remote, in.loc.path, names, &obj);
+	if (r)
+		return r;
+	r = store_get(remote->st, &sc, obj, in.loc.etag, f->off, f->buf, f->len, &got, &err);
+	if (r)
+		return fetch_error(f, &in, r, &err);
+	atomic_fetch_add(&f->n->cloud_bytes, got);
+	if (got < f->len && f->off + got < base_size) {
+		log_error("vfs", "'%s': the store gave %zu of %llu bytes", in.name, got,
+			(unsigned long long)f->len);
+		return -EIO;
+	}
+	r = stage_fill(sf, etag, f->off, f->buf, got);
+	if (r == -ESTALE) {
+		node_unbind(f->n);
+		r = 0;
+	}
+	return r;
+}
+
+static void fetch_run(struct pool_task *t)
+{
+	struct fetch *f = container_of(t, struct fetch, task);
+	struct vfs *v = f->v;
+
+	if (!f->buf)
+		f->buf = bufs_try_take(v->conf.bufs, false);
+	if (!f->buf && !atomic_load(&v->cancel)) {
+		bufs_wait(v->conf.bufs, false, fetch_buf_ready, f);
+		return;
+	}
+	fetch_end(f, f->buf && !atomic_load(&v->cancel) ? fetch_get(f) : -EIO);
+}
+
+static bool in_flight_locked(struct vfs_node *n, uint64_t off, uint64_t *ret_end)
+{
+	struct fetch *f;
+
+	TAILQ_FOREACH (f, &n->io.fetches, link) {
+		if (off >= f->off && off < f->off + f->len) {
+			*ret_end = f->off + f->len;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The first fetch that begins in (off, end) limits a new one. */
+static uint64_t limit_locked(struct vfs_node *n, uint64_t off, uint64_t end)
+{
+	struct fetch *f;
+
+	TAILQ_FOREACH (f, &n->io.fetches, link) {
+		if (f->off > off && f->off < end)
+			end = f->off;
+	}
+	return end;
+}
+
+static bool fetch_start_locked(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t end)
+{
+	struct fetch *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return false;
+	f->v = v;
+	f->n = n;
+	f->off = off;
+	f->len = end - off;
+	pool_task_init(&f->task, LANE_FOREGROUND, fetch_run);
+	node_ref(v, n);
+	TAILQ_INSERT_TAIL(&n->io.fetches, f, link);
+	n->io.nfetches++;
+	atomic_fetch_add(&v->background, 1);
+	slot_enter(v, f);
+	return true;
+}
+
+/* Starts what is missing of [off, end) and not under way, in pieces of at most unit bytes.
+ * must: also when many fetches run. False: no memory for the first one. */
+static bool fetch_want_locked(
+	struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t end, uint64_t unit, bool must)
+{
+	struct stage_file *sf = node_sf(n);
+	uint64_t a, len, stop;
+	bool any = false;
+
+	while (off < end && stage_missing(sf, off, end - off, &a, &len)) {
+		uint64_t last = MIN_OF(a + len, end);
+
+		if (in_flight_locked(n, a, &off)) {
+			any = true;
+			continue;
+		}
+		if (n->io.nfetches >= FETCHES_MAX && !(must && !any))
+			return true;
+		stop = limit_locked(n, a, MIN_OF(last, a + unit));
+		if (!fetch_start_locked(v, n, a, stop))
+			return any;
+		any = true;
+		off = stop;
+	}
+	return true;
+}
+
+/* ---- waiting for bytes ---- */
+
+static uint64_t round_to(uint64_t x, uint64_t unit, bool up)
+{
+	return (up ? x + unit - 1 : x) / unit * unit;
+}
+
+static void want(
+	struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t len, uint64_t ahead, bool *ret_ok)
+{
+	uint64_t unit = bufs_size(v->conf.bufs) / STAGE_GRAIN * STAGE_GRAIN;
+	uint64_t size = stage_size(node_sf(n)), end, piece;
+
+	assert(unit);
+	end = round_to(off + len, ROUND, true);
+	off = round_to(off, ROUND, false);
+	if (size <= WHOLE_MAX) {
+		off = 0;
+		end = round_to(size, STAGE_GRAIN, true);
+	}
+	*ret_ok = fetch_want_locked(v, n, off, end, unit, true);
+	if (!ahead || bufs_free(v->conf.bufs) < 2)
+		return;
+	piece = MIN_OF(unit, MAX_OF(round_to(ahead / 4, STAGE_GRAIN, true), (uint64_t)UNIT_MIN));
+	(void)fetch_want_locked(v, n, end, end + ahead, piece, false);
+}
+
+void fetch_wait(struct vfs_call *c, struct vfs_node *n, uint64_t off, uint64_t len, uint64_t ahead)
+{
+	const struct call_wait w = {.kind = WAIT_FETCH, .on_timeout = -EIO};
+	struct vfs *v = c->own.v;
+	uint64_t a, b;
+	bool ok = true, missing;
+
+	c->own.node = n;
+	c->own.want_off = off;
+	c->own.want_len = len;
+	if (!call_arm(c, &w))
+		return;
+	lock_take(&n->lock);
+	/* It may have come since the caller looked. */
+	missing = stage_missing(node_sf(n), off, len, &a, &b);
+	if (missing)
+		want(v, n, off, len, ahead, &ok);
+	missing = missing && ok;
+	if (missing) {
+		TAILQ_INSERT_TAIL(&n->io.waiters, c, own.fetch);
+		c->own.in_fetch = true;
+	}
+	lock_drop(&n->lock);
+	if (missing) {
+		call_armed(c);
+		return;
+	}
+	call_disarm(c);
+	if (!ok)
+		call_done(c, -ENOMEM);
+	else
+		call_later(c, LANE_FOREGROUND);
+}
+
+int fetch_failed(struct vfs_call *c, struct vfs_node *n, errint_t r, bool may_restore)
+{
+	struct meta_inode in;
+
+	if (r == FETCH_ARCHIVED) {
+		c->own.r = 0;
+		r = recall_wait(c, n->ino, may_restore);
+		if (r)
+			return r;
+		if (++c->own.tries > 1)
+			return -EIO;
+		/* The index does not know yet. */
+	} else if (r == -ESTALE) {
+		node_unbind(n);
+		if (++c->own.tries > STALE_TRIES)
+			return -ESTALE;
+		if (c->own.tries == 1)
+			return 0; /* moved meanwhile, most likely: the index knows where to */
+	} else {
+		return r == -ENOMEM || r == -ENOSPC ? r : -EIO;
+	}
+	r = row_get(c->own.v, n->ino, &in);
+	if (r || !in.parent)
+		return -ESTALE;
+	return dir_list(c, in.parent);
+}
+
+/* ---- the rest of an orphan ---- */
+
+void rest_run(struct pool_task *t)
+{
+	struct vfs_node *n = container_of(t, struct vfs_node, rest_task);
+	struct vfs *v = n->v;
+	uint64_t a, len, unit = bufs_size(v->conf.bufs) / STAGE_GRAIN * STAGE_GRAIN;
+	bool complete = false;
+
+	atomic_store(&n->rest_posted, false);
+	if (!atomic_load(&v->cancel) && !node_bind(v, n)) {
+		lock_take(&n->lock);
+		complete = !stage_missing(node_sf(n), 0, UINT64_MAX, &a, &len);
+		n->io.rest =
+			!complete && fetch_want_locked(v, n, 0, stage_size(node_sf(n)), unit, true);
+		lock_drop(&n->lock);
+	}
+	if (complete) {
+		LOCKED(&v->open.lock);
+		n->complete = true;
+	}
+	node_put(v, n);
+	atomic_fetch_sub(&v->background, 1);
+}
+
+/* ---- read ---- */
+
+/* The window that h's pattern deserves, after a read of [off, off+len). */
+static uint64_t ahead_next(struct vfs_handle *h, uint64_t off, uint64_t len)
+{
+	LOCKED(&h->n->lock);
+
+	if (off + SEQ_SLACK >= h->ra.next && off <= h->ra.next + SEQ_SLACK) {
+		/* The first read alone says nothing yet. */
+		if (off + len > h->ra.next && h->ra.next)
+			h->ra.window = h->ra.window ? MIN_OF(h->ra.window * 2, READ_AHEAD_MAX)
+						    : READ_AHEAD_MIN;
+		h->ra.next = MAX_OF(h->ra.next, off + len);
+	} else {
+		h->ra.window = 0;
+		h->ra.next = off + len;
+	}
+	return h->ra.window;
+}
+
+/* A hit in a sequential read keeps the window full. */
+static void read_ahead(struct vfs *v, struct vfs_node *n, uint64_t end, uint64_t window)
+{
+	uint64_t a, len;
+	bool ok;
+
+	if (!window || !stage_missing(node_sf(n), end, window / 2, &a, &len))
+		return;
+	lock_take(&n->lock);
+	want(v, n, a, MIN_OF(len, (uint64_t)UNIT_MIN), window, &ok);
+	lock_drop(&n->lock);
+}
+
+/* Staging is full of what must not go: the bytes are handed through. On a worker. */
+static errint_t read_through(struct vfs_call *c, struct vfs_node *n)
+{
+	struct vfs *v = c->own.v;
+	struct store_call sc = {
+		.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns, .cancel = &v->cancel};
+	char names[STORE_KEY_MAX + STORE_BUCKET_MAX + 2];
+	const struct remote *remote;
+	struct store_obj obj;
+	struct meta_inode in;
+	struct err err = {0};
+	size_t got = 0;
+	errint_t r = row_get(v, n->ino, &in);
+
+	if (r)
+		return -ESTALE;
+	remote = remote_by_id(v, in.loc.remote);
+	if (!remote || (in.flags & META_F_DIRTY) || stage_dirty(node_sf(n)))
+		return -ENOSPC; /* it would have to be mixed with what is here */
+	if (c->own.off >= in.size) {
+		c->len = 0;
+		return 0;
+	}
+	r = remote_obj(remote, in.loc.path, names, &obj);
+	if (r)
+		return r;
+	c->own.mem = malloc(c->own.size);
+	if (!c->own.mem)
+		return -ENOMEM;
+	r = store_get(
+		remote->st, &sc, obj, in.loc.etag, c->own.off, c->own.mem, c->own.size, &got, &err);
+	if (r) {
+		log_warn("vfs", "'%s': cannot be read: %s", in.name, err_text(&err, r));
+		return err.kind == ERR_STALE || err.kind == ERR_NOT_FOUND ? -ESTALE : -EIO;
+	}
+	atomic_fetch_add(&n->cloud_bytes, got);
+	c->data = c->own.mem;
+	c->len = got;
+	return 0;
+}
+
+/* Bookkeeping of a read that was answered. */
+void read_seen(struct vfs_handle *h, uint64_t bytes)
+{
+	atomic_store_explicit(&h->read_seen, true, memory_order_relaxed);
+	atomic_fetch_add_explicit(&h->bytes_read, bytes, memory_order_relaxed);
+}
+
+static void run_read(struct vfs_call *c)
+{
+	struct vfs *v = c->own.v;
+	struct vfs_handle *h = c->own.h;
+	struct vfs_node *n = h->n;
+	uint64_t miss_off = 0, miss_len = 0;
+	int r = c->own.r;
+
+	if (r == -ENOSPC && call_on_worker(c)) {
+		r = read_through(c, n);
+		if (!r)
+			read_seen(h, c->len);
+		call_done(c, r == -ENOSPC ? -EIO : r);
+		return;
+	}
+	if (r < 0)
+		r = fetch_failed(c, n, r, !h->no_recall);
+	if (r == 1)
+		return;
+	c->own.r = 0;
+	if (!r)
+		r = node_bind(v, n);
+	if (!r) {
+		c->own.mem = malloc(c->own.size + 1);
+		r = c->own.mem ? stage_read(node_sf(n), c->own.off, c->own.mem, c->own.size,
+					 &c->len, &miss_off, &miss_len)
+			       : -ENOMEM;
+	}
+	if (c->own.phase == 0 && (!r || r == -ENODATA))
+		c->own.size2 = ahead_next(h, c->own.off, c->own.size);
+	c->own.phase = 1;
+	if (r == -ENODATA) {
+		free(steal_ptr(&c->own.mem)); /* hundreds may wait */
+		/* Its own run of missing bytes only; what lies behind it is read-ahead. */
+		miss_len = MIN_OF(miss_len, c->own.off + c->own.size - miss_off);
+		fetch_wait(c, n, miss_off, miss_len, c->own.size2);
+		return;
+	}
+	if (!r) {
+		c->data = c->own.mem;
+		read_seen(h, c->len);
+		read_ahead(v, n, c->own.off + c->own.size, c->own.size2);
+	}
+	call_done(c, r);
+}
+
+void vfs_read(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t off, size_t size)
+{
+	assert(h && h->n);
+	call_begin(v, c, run_read);
+	c->own.h = h;
+	c->own.off = off;
+	c->own.off2 = 0;
+	c->own.size = size;
+	c->own.size2 = 0;
+	c->data = NULL;
+	c->len = 0;
+	if (!h->readable)
+		call_done(c, -EBADF);
+	else
+		run_read(c);
+}

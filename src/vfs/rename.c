@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rename(2) in all its forms. Everything is decided from the index; one transaction changes the
+ * names and posts the job that makes the clouds follow. The answer comes at once inside a cloud.
+ * Across clouds it waits for the job a little (migrate_wait in all, shared by those that wait at
+ * the same time: the kernel holds both directories meanwhile), so that small moves are over when
+ * mv returns and their errors reach it.
+ */
+#include "vfs_priv.h"
+
+#include <stdio.h> /* RENAME_* */
+
+enum { PHASE_CHECK, PHASE_WAIT };
+
+struct names {					 /* of one rename, as of its transaction */
+	struct meta_inode dir, new_dir, in, old; /* old: what has the new name now */
+	bool has_old;
+	uint32_t remote, new_remote;
+};
+
+/* ino = source directory, ino2 = target directory, name, name2, what = flags. */
+
+static errint_t names_get(struct vfs_call *c, struct meta_txn *t, struct names *n)
+{
+	uint64_t ino = 0, old = 0;
+	errint_t r = meta_inode_get(t, c->own.ino, &n->dir);
+
+	if (!r)
+		r = meta_inode_get(t, c->own.ino2, &n->new_dir);
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	r = meta_lookup(t, c->own.ino, c->own.name, &ino);
+	if (!r)
+		r = meta_inode_get(t, ino, &n->in);
+	if (r)
+		return r;
+	r = meta_lookup(t, c->own.ino2, c->own.name2, &old);
+	n->has_old = !r;
+	if (!r)
+		r = meta_inode_get(t, old, &n->old);
+	return r == -ENOENT ? 0 : r;
+}
+
+static bool fixed_dir(const struct meta_inode *in)
+{
+	return in->kind == META_DIR && (in->flags & (META_F_ROOT | META_F_BUCKET));
+}
+
+/* -ENOENT and the like; 1: nothing is to be done. */
+static int names_check(struct vfs_call *c, struct meta_txn *t, const struct names *n)
+{
+	struct vfs *v = c->own.v;
+	bool exchange = c->own.what & RENAME_EXCHANGE;
+	errint_t r;
+
+	if (fixed_dir(&n->in) || (n->has_old && fixed_dir(&n->old)))
+		return -EBUSY;
+	r = ns_place_ok(v, t, &n->new_dir, c->own.name2, n->in.kind);
+	if (!r && exchange)
+		r = ns_place_ok(v, t, &n->dir, c->own.name, n->has_old ? n->old.kind : META_FILE);
+	if (r)
+		return r;
+	if (ns_buckets_here(v, &n->new_dir) || ns_buckets_here(v, &n->dir))
+		return -EPERM; /* a bucket is not a directory of another place */
+	if (n->has_old && (c->own.what & RENAME_NOREPLACE))
+		return -EEXIST;
+	if (exchange && !n->has_old)
+		return -ENOENT;
+	if (n->has_old && n->old.ino == n->in.ino)
+		return 1;
+	if (n->in.kind == META_DIR && meta_is_below(t, n->new_dir.ino, n->in.ino))
+		return -EINVAL;
+	if (n->has_old && n->old.kind == META_DIR && meta_is_below(t, n->dir.ino, n->old.ino))
+		return exchange ? -EINVAL : -ENOTEMPTY;
+	if (!n->has_old || exchange)
+		return 0;
+	if (n->in.kind == META_DIR && n->old.kind != META_DIR)
+		return -ENOTDIR;
+	if (n->in.kind != META_DIR && n->old.kind == META_DIR)
+		return -EISDIR;
+	return n->old.kind == META_DIR && n->old.nchild ? -ENOTEMPTY : 0;
+}
+
+static errint_t remotes_check(struct vfs_call *c, struct meta_txn *t, struct names *n)
+{
+	char path[META_PATH_MAX + 1];
+	const struct meta_inode *in = &n->in, *old = &n->old;
+	bool exchange = c->own.what & RENAME_EXCHANGE;
+	errint_t r = meta_desired(t, n->dir.ino, &n->remote, path);
+
+	if (!r)
+		r = meta_desired(t, n->new_dir.ino, &n->new_remote, path);
+	if (r || n->remote == n->new_remote)
+		return r;
+	if ((in->flags & META_F_ARCHIVED) || (exchange && (old->flags & META_F_ARCHIVED))) {
+		log_warn("vfs",
+			"'%s' is archived and cannot move to another cloud: restore it "
+			"first (setfattr -n user.astra.restore -v 7d)",
+			(in->flags & META_F_ARCHIVED) ? c->own.name : c->own.name2);
+		return -EIO;
+	}
+	return 0;
+}
+
+/* The new place can hold in and all below it. */
+static errint_t key_check(struct vfs *v, struct meta_txn *t, const struct meta_inode *in)
+{
+	size_t below = 0;
+	errint_t r = 0;
+
+	if (in->kind == META_DIR)
+		r = meta_longest_below(t, in->ino, &below);
+	return r ? r : ns_key_ok(v, t, in->ino, below);
+}
+
+static errint_t exchange_names(struct vfs_call *c, struct meta_txn *t, struct names *n)
+{
+	struct vfs *v = c->own.v;
+	char tmp[64];
+	errint_t r;
+
+	(void)snprintf(tmp, sizeof(tmp), NAME_TMP "-swap-%llu", (unsigned long long)n->in.ino);
+	n->in.ctime_ns = n->old.ctime_ns = clock_now_ns();
+	r = job_pin_prefix(v->jobs, t, &n->in);
+	if (!r)
+		r = job_pin_prefix(v->jobs, t, &n->old);
+	if (!r)
+		r = meta_move(t, &n->in, n->dir.ino, tmp);
+	if (!r)
+		r = meta_move(t, &n->old, n->dir.ino, c->own.name);
+	if (!r)
+		r = meta_move(t, &n->in, n->new_dir.ino, c->own.name2);
+	if (!r)
+		r = key_check(v, t, &n->in);
+	if (!r)
+		r = key_check(v, t, &n->old);
+	if (!r)
+		r = job_exchanged(v->jobs, t, &n->in, &n->old);
+	return r;
+}
+
+static errint_t move_name(
+	struct vfs_call *c, struct meta_txn *t, struct names *n, uint64_t *ret_job)
+{
+	struct vfs *v = c->own.v;
+	errint_t r = job_pin_prefix(v->jobs, t, &n->in);
+
+	n->in.ctime_ns = clock_now_ns();
+	if (!r && n->has_old) {
+		n->old.ctime_ns = n->in.ctime_ns;
+		r = meta_unlink(t, &n->old);
+		node_orphan_set(v, n->old.ino, true);
+	}
+	if (!r)
+		r = meta_move(t, &n->in, n->new_dir.ino, c->own.name2);
+	if (!r)
+		r = key_check(v, t, &n->in);
+	if (!r)
+		r = job_moved(v->jobs, t, &n->in, n->has_old ? &n->old : NULL, ret_job);
+	return r;
+}
+
+static errint_t rename_txn(struct vfs_call *c, struct names *n, uint64_t *ret_job)
+{
+	struct vfs *v = c->own.v;
+	cleanup_txn struct meta_txn *t = meta_begin(v->conf.meta);
+	errint_t r = names_get(c, t, n);
+
+	*ret_job = 0;
+	if (!r)
+		r = names_check(c, t, n);
+	if (r)
+		return r == 1 ? 0 : r;
+	r = remotes_check(c, t, n);
+	if (!r)
+		r = (c->own.what & RENAME_EXCHANGE) ? exchange_names(c, t, n)
+						    : move_name(c, t, n, ret_job);
+	if (!r) {
+		if (n->dir.ino != n->new_dir.ino) {
+			ns_touch_dir(t, n->new_dir.ino);
+			ns_lost_entry(v, t, n->dir.ino);
+		} else {
+			ns_touch_dir(t, n->dir.ino);
+		}
+		r = meta_commit(steal_ptr(&t));
+	}
+	if (r && n->has_old)
+		node_orphan_set(v, n->old.ino, false);
+	return r;
+}
+
+/* Directories that must have been listed; 0, 1 = parked, -errno. */
+static int rename_ready(struct vfs_call *c)
+{
+	struct vfs *v = c->own.v;
+	struct meta_txn *t;
+	struct names n = {0};
+	int w;
+	errint_t r;
+
+	w = dir_ready(c, c->own.ino2);
+	if (w)
+		return w;
+	t = meta_begin_read(v->conf.meta);
+	r = names_get(c, t, &n);
+	meta_abort(t);
+	if (r == -ENOENT)
+		return (w = dir_ready(c, c->own.ino)) ? w : r;
+	if (r)
+		return r;
+	if (n.has_old && n.old.kind == META_DIR && n.in.kind == META_DIR && !n.old.nchild &&
+		!(c->own.what & (RENAME_EXCHANGE | RENAME_NOREPLACE)))
+		return dir_ready(c, n.old.ino);
+	return 0;
+}
+
+/* Waits for the job that moves the bytes, a little. */
+static void rename_wait(struct vfs_call *c, uint64_t ino, uint64_t job)
+{
+	struct vfs *v = c->own.v;
+	unsigned k = atomic_fetch_add(&v->renames, 1) + 1;
+	struct call_wait w = {.kind = WAIT_JOB,
+		.timeout_ns = v->conf.migrate_wait_ns / k,
+		.on_timeout = ON_TIMEOUT_RERUN,
+		.interruptible = true};
+
+	c->own.phase = PHASE_WAIT;
+	c->own.in_rename = true; /* call_done counts it out */
+	if (w.timeout_ns <= 0) {
+		call_done(c, 0);
+		return;
+	}
+	if (!call_arm(c, &w))
+		return;
+	if (job ? job_wait_id(v->jobs, job, &c->own.waiter)
+		: job_wait(v->jobs, ino, &c->own.waiter)) {
+		call_armed(c);
+		return;
+	}
+	call_disarm(c);
+	call_done(c, 0);
+}
+
+void rename_run(struct vfs_call *c)
+{
+	struct vfs *v = c->own.v;
+	struct names n = {0};
+	uint64_t job;
+	int r;
+
+	if (c->own.phase == PHASE_WAIT) {
+		/* Still under way: it is the job's now. Failed: the names are back. */
+		call_done(c, c->own.expired || c->own.r > 0 ? 0 : c->own.r);
+		return;
+	}
+	r = rename_ready(c);
+	if (r == 1)
+		return;
+	if (r) {
+		call_done(c, r);
+		return;
+	}
+	atomic_fetch_add(&v->removing, 1);
+	r = rename_txn(c, &n, &job);
+	atomic_fetch_sub(&v->removing, 1);
+	if (!r && c->own.tell_kernel) {
+		note_entry(v, c->own.ino, c->own.name);
+		note_entry(v, c->own.ino2, c->own.name2);
+	}
+	if (!r && n.has_old && !(c->own.what & RENAME_EXCHANGE))
+		dirty_forget(v, n.old.ino);
+	if (r || n.remote == n.new_remote || (!job && !(c->own.what & RENAME_EXCHANGE)))
+		call_done(c, r);
+	else
+		rename_wait(c, n.in.ino, job);
+}
+
+void vfs_rename(struct vfs *v, struct vfs_call *c, uint64_t parent, const char *name,
+	uint64_t new_parent, const char *new_name, unsigned flags)
+{
+	size_t len = strlen(name), new_len = strlen(new_name);
+
+	call_begin(v, c, rename_run);
+	c->own.ino = parent;
+	c->own.ino2 = new_parent;
+	c->own.what = flags;
+	if (v->conf.ro || len > META_NAME_MAX || new_len > META_NAME_MAX) {
+		call_done(c, v->conf.ro ? -EROFS : -ENAMETOOLONG);
+	} else if ((flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) ||
+		   flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) {
+		call_done(c, -EINVAL);
+	} else {
+		memcpy(c->own.name, name, len + 1);
+		memcpy(c->own.name2, new_name, new_len + 1);
+		rename_run(c);
+	}
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Life of the room, what jobs are told (hooks), and the notifier: one thread that tells the kernel
+ * to forget. That call blocks while the kernel holds a directory for a rename, so nobody waits for
+ * the thread, and when its queue is full the note is dropped: the kernel's own timeout is the net.
+ */
+#include "vfs_priv.h"
+
+/* ---- the notifier ---- */
+
+static void note_add(struct vfs *v, const struct note *n)
+{
+	bool tell = false;
+
+	lock_take(&v->note.lock);
+	if (v->note.count == NOTES_MAX) {
+		tell = !v->note.told;
+		v->note.told = true;
+	} else if (!v->note.stop) {
+		v->note.ring[(v->note.head + v->note.count++) % NOTES_MAX] = *n;
+	}
+	lock_drop(&v->note.lock);
+	(void)pthread_cond_signal(&v->note.wake);
+	if (tell)
+		log_warn("vfs",
+			"more than %d kernel invalidations are waiting: some are left to "
+			"time out",
+			NOTES_MAX);
+}
+
+void note_inode(struct vfs *v, uint64_t ino, bool data)
+{
+	struct note n = {.ino = ino, .data = data};
+
+	if (v->conf.inval_inode)
+		note_add(v, &n);
+}
+
+void note_entry(struct vfs *v, uint64_t parent, const char *name)
+{
+	struct note n = {.ino = parent, .entry = true};
+	size_t len = strlen(name);
+
+	if (!v->conf.inval_entry || len > META_NAME_MAX)
+		return;
+	memcpy(n.name, name, len);
+	note_add(v, &n);
+}
+
+/* Up to max notes out of the queue; 0 = stop. */
+static unsigned notes_take(struct vfs *v, struct note *out, unsigned max)
+{
+	unsigned n = 0;
+	LOCKED(&v->note.lock);
+
+	while (!v->note.count && !v->note.stop)
+		cond_wait(&v->note.wake, &v->note.lock);
+	while (v->note.count && !v->note.stop && n < max) {
+		out[n++] = v->note.ring[v->note.head];
+		v->note.head = (v->note.head + 1) % NOTES_MAX;
+		v->note.count--;
+	}
+	if (!v->note.count)
+		v->note.told = false;
+	return n;
+}
+
+static void *note_thread(void *arg)
+{
+	struct vfs *v = arg;
+	struct note notes[NOTES_BATCH];
+	unsigned n;
+
+	while ((n = notes_take(v, notes, NOTES_BATCH))) {
+		/* Some come from inside a transaction: the kernel must not look before it ends. */
+		meta_abort(meta_begin(v->conf.meta));
+		for (unsigned i = 0; i < n; i++) {
+			count_inc(notifies);
+			if (!notes[i].entry)
+				v->conf.inval_inode(v->conf.inval_arg, notes[i].ino, notes[i].data);
+			else
+				v->conf.inval_entry(v->conf.inval_arg, notes[i].ino, notes[i].name);
+		}
+	}
+	return NULL;
+}
+
+static void note_stop(struct vfs *v)
+{
+	if (!v->note.has_thread)
+		return;
+	lock_take(&v->note.lock);
+	v->note.stop = true;
+	lock_drop(&v->note.lock);
+	(void)pthread_cond_signal(&v->note.wake);
+	(void)pthread_join(v->note.thread, NULL);
+	v->note.has_thread = false;
+}
+
+/* ---- hooks ---- */
+
+static void hook_inode_changed(void *arg, uint64_t ino, bool data)
+{
+	struct vfs *v = arg;
+	struct vfs_node *n;
+
+	if (data) {
+		lock_take(&v->open.lock);
+		HASH_FIND(hh, v->open.nodes, &ino, sizeof(ino), n);
+		if (n)
+			node_unbind(n);
+		lock_drop(&v->open.lock);
+	}
+	note_inode(v, ino, data);
+}
+
+static void hook_entry_changed(void *arg, uint64_t parent, const char *name)
+{
+	note_entry(arg, parent, name);
+}
+
+static bool hook_is_open(void *arg, uint64_t ino)
+{
+	struct vfs *v = arg;
+	struct vfs_node *n;
+	LOCKED(&v->open.lock);
+
+	HASH_FIND(hh, v->open.nodes, &ino, sizeof(ino), n);
+	return n && n->handles;
+}
+
+/* Only what lost its name: other open files go on from the place that the index names. */
+static bool hook_in_use(void *arg, uint32_t remote, const char *path, const char *etag)
+{
+	struct vfs *v = arg;
+	struct vfs_node *n, *more;
+	bool used = false;
+	LOCKED(&v->open.lock);
+
+	HASH_ITER (hh, v->open.nodes, n, more) {
+		if (!n->handles || !n->orphan || n->complete || !n->dep_path ||
+			n->dep_remote != remote || strcmp(n->dep_path, path) ||
+			strcmp(n->dep_etag, etag))
+			continue;
+		used = true;
+		/* The task keeps n; it ends when all is here, or cannot be had. */
+		if (!atomic_exchange(&n->rest_posted, true)) {
+			n->refs++;
+			atomic_fetch_add(&v->background, 1);
+			(void)pool_post(v->conf.pool, &n->rest_task);
+		}
+	}
+	return used;
+}
+
+static void hook_dirty_again(void *arg, uint64_t ino)
+{
+	struct vfs *v = arg;
+	struct meta_inode in;
+	errint_t r = row_get(v, ino, &in);
+
+	/* A write that met the end of an upload may not be in the row. */
+	if (!r && !(in.flags & META_F_DIRTY)) {
+		struct meta_txn *t = meta_begin(v->conf.meta);
+
+		(void)meta_dirty_set(t, ino, true);
+		r = meta_commit(t);
+	}
+	if (!r)
+		dirty_event(v, ino, DIRTY_AGAIN);
+	else if (r != -ENOENT)
+		log_error("vfs", "inode %llu cannot be marked for upload: %s",
+			(unsigned long long)ino, strerrordesc_np(-r));
+}
+
+static void hook_cleaned(void *arg, uint64_t ino)
+{
+	dirty_forget(arg, ino);
+}
+
+struct job_hooks vfs_job_hooks(struct vfs *v)
+{
+	return (struct job_hooks){
+		.arg = v,
+		.inode_changed = hook_inode_changed,
+		.entry_changed = hook_entry_changed,
+		.is_open = hook_is_open,
+		.in_use = hook_in_use,
+		.dirty_again = hook_dirty_again,
+		.cleaned = hook_cleaned,
+	};
+}
+
+/* ---- life ---- */
+
+const struct remote *remote_by_id(struct vfs *v, uint32_t id)
+{
+	for (size_t i = 0; i < v->conf.nremotes; i++) {
+		if (v->conf.remotes[i].id == id)
+			return &v->conf.remotes[i];
+	}
+	return NULL;
+}
+
+errint_t vfs_new(const struct vfs_conf *conf, struct vfs **ret, struct err *err)
+{
+	struct vfs *v = calloc(1, sizeof(*v));
+
+	assert(conf->meta && conf->stage && conf->pool && conf->bufs);
+	if (!v)
+		return err_set(err, -ENOMEM, ERR_FINAL, "no memory");
+	v->conf = *conf;
+	if (!v->conf.io_deadline_ns)
+		v->conf.io_deadline_ns = 30 * NS_PER_S;
+	lock_init(&v->lock, RANK_VFS, "vfs");
+	lock_init(&v->open.lock, RANK_OPEN, "vfs open");
+	lock_init(&v->note.lock, RANK_NOTIFY, "vfs notes");
+	cond_init(&v->idle);
+	cond_init(&v->note.wake);
+	TAILQ_INIT(&v->s.calls);
+	pool_task_init(&v->deadline_task, LANE_FOREGROUND, deadline_run);
+	pool_task_init(&v->dirty_task, LANE_BACKGROUND, dirty_run);
+	v->open.slots = calloc(conf->nremotes + 1, sizeof(*v->open.slots));
+	v->note.ring = calloc(NOTES_MAX, sizeof(*v->note.ring));
+	if (!v->open.slots || !v->note.ring) {
+		vfs_destroy(v);
+		return err_set(err, -ENOMEM, ERR_FINAL, "no memory");
+	}
+	/* One hung remote must leave workers for the others. */
+	v->open.slots_max = MAX_OF(pool_threads(conf->pool) / 2, 1u);
+	for (size_t i = 0; i <= conf->nremotes; i++)
+		TAILQ_INIT(&v->open.slots[i].waiting);
+	*ret = v;
+	return 0;
+}
+
+errint_t vfs_start(struct vfs *v, struct jobs *jobs, struct err *err)
+{
+	errint_t r;
+
+	assert(!v->jobs && jobs);
+	v->jobs = jobs;
+	r = dirty_recover(v, err);
+	if (r)
+		return r;
+	if (v->conf.inval_inode || v->conf.inval_entry) {
+		r = -pthread_create(&v->note.thread, NULL, note_thread, v);
+		if (r)
+			return err_set(err, r, ERR_FINAL, "the notifier thread cannot start");
+		v->note.has_thread = true;
+		(void)pthread_setname_np(v->note.thread, "vfs-notify");
+	}
+	return 0;
+}
+
+void vfs_stop(struct vfs *v)
+{
+	atomic_store(&v->cancel, true);
+	calls_stop(v);
+	listings_done(v);
+	(void)pool_cancel(v->conf.pool, &v->deadline_task);
+	(void)pool_cancel(v->conf.pool, &v->dirty_task);
+	note_stop(v);
+}
+
+/* Handles that the kernel never released (it died first). */
+static void nodes_free(struct vfs *v)
+{
+	struct vfs_node *n, *more;
+
+	HASH_ITER (hh, v->open.nodes, n, more) {
+		HASH_DEL(v->open.nodes, n);
+		stage_put(node_sf(n));
+		free(n->dep_path);
+		lock_done(&n->lock);
+		free(n);
+	}
+}
+
+void vfs_destroy(struct vfs *v)
+{
+	if (!v)
+		return;
+	note_stop(v);
+	nodes_free(v);
+	dirty_done(v);
+	free(v->open.slots);
+	free(v->note.ring);
+	(void)pthread_cond_destroy(&v->idle);
+	(void)pthread_cond_destroy(&v->note.wake);
+	lock_done(&v->note.lock);
+	lock_done(&v->open.lock);
+	lock_done(&v->lock);
+	free(v);
+}
+
+void vfs_stat(struct vfs *v, struct vfs_stat *ret)
+{
+	lock_take(&v->lock);
+	ret->dirty = HASH_COUNT(v->s.dirty);
+	ret->parked = v->s.nparked;
+	lock_drop(&v->lock);
+	lock_take(&v->open.lock);
+	ret->handles = v->open.handles;
+	lock_drop(&v->open.lock);
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside the vfs room.
+ *
+ *   vfs.c    life, hooks, the notifier      call.c   parked calls: wait, wake, cut, answer
+ *   node.c   what is open: base, marking    dirty.c  what is to be uploaded, and when
+ *   attr.c ns.c rename.c dir.c open.c read.c write.c sync.c xattr.c facts.c: the operations
+ *
+ * Locks, outermost first: vfs.lock (RANK_VFS: parked calls, dirty list, background listings) <
+ * node.lock (RANK_INODE: fetches of one file and who waits for them) < the index writer <
+ * vfs.open.lock (RANK_OPEN: which inodes are open, fetch slots) < staging < pool < notifier.
+ * None is held across an answer, a store call, or an index write transaction.
+ */
+#ifndef ASTRA_VFS_PRIV_H
+#define ASTRA_VFS_PRIV_H
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#define uthash_fatal(msg) abort()
+#include <uthash.h>
+
+#include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
+#include "astra/base_count.h"
+#include "astra/base_lock.h"
+#include "astra/base_log.h"
+#include "astra/vfs.h"
+
+#define HELD_OPEN_NS   (30 * NS_PER_S) /* a file held open is uploaded after this at the latest */
+#define NAME_TMP       ".astra-tmp"    /* STORE_TMP_PREFIX as a name: not the user's */
+#define READ_AHEAD_MAX (32u << 20)
+#define READ_AHEAD_MIN (256u << 10)
+#define FETCHES_MAX    8    /* of one file at once */
+#define VERSIONS       4096 /* remembered content versions, for keep_cache */
+#define NOTES_MAX      4096 /* queued kernel invalidations */
+#define NOTES_BATCH    64
+#define LISTINGS_MAX   1024 /* directories whose background listing is remembered */
+#define LIST_RETRY_NS  (5 * NS_PER_S)
+#define DIRTY_TICK_NS  (20 * NS_PER_MS)
+#define DIRTY_BATCH    128
+#define STALE_TRIES    4
+
+/* How a fetch tells its waiters that the object is offline; no file operation returns it. */
+#define FETCH_ARCHIVED (-ENOMEDIUM)
+
+TAILQ_HEAD(call_list, vfs_call);
+
+struct fetch;
+TAILQ_HEAD(fetch_list, fetch);
+
+/* An inode that is open, or that a call or fetch works on. */
+struct vfs_node {
+	UT_hash_handle hh; /* all up to `lock`: v->open.lock */
+	uint64_t ino;
+	unsigned refs, handles, writers;
+	bool orphan;   /* lost its name: keeps its version from being destroyed */
+	bool complete; /* ... but not any more: all of it is here */
+	uint32_t dep_remote;
+	char *dep_path; /* owned; the object that missing bytes come from; NULL = none */
+	char dep_etag[META_ETAG_MAX];
+
+	struct lock lock; /* RANK_INODE */
+	struct {
+		struct fetch_list fetches;
+		unsigned nfetches;
+		struct call_list waiters;
+		bool rest; /* fetches go on until nothing is missing */
+	} io;		   /* lock */
+	struct vfs *v;
+	struct pool_task rest_task;
+	atomic_bool rest_posted;
+	_Atomic(struct stage_file *) sf; /* set once, under lock */
+	/* sf has the base that the row says when these are equal. */
+	_Atomic uint64_t bind_asked, bound;
+	_Atomic uint64_t cloud_bytes; /* fetched and not yet told to a handle */
+};
+
+struct vfs_handle {
+	struct vfs_node *n; /* NULL: a directory */
+	uint64_t ino;
+	int flags;
+	bool readable, writable, no_count, no_recall, kept;
+	atomic_bool read_seen, wrote, wrote_since_commit;
+	_Atomic uint64_t bytes_read, bytes_written;
+	struct {
+		uint64_t next, window;
+	} ra; /* n->lock */
+};
+
+struct note { /* one kernel invalidation */
+	uint64_t ino;
+	bool entry, data;
+	char name[META_NAME_MAX + 1];
+};
+
+struct dirty { /* one inode with content to upload */
+	UT_hash_handle hh;
+	uint64_t ino;
+	int64_t first_ns, flush_ns, due_ns; /* monotonic */
+};
+
+struct listing { /* a directory that is, or lately was, being listed; all under v->lock */
+	UT_hash_handle hh;
+	struct job_waiter waiter;
+	struct vfs *v;
+	uint64_t ino;
+	struct call_list calls; /* that wait for it, by own.fetch */
+	bool running;
+	int64_t retry_ns; /* monotonic: not before, in the background */
+};
+
+struct slot_queue { /* fetches of one remote */
+	unsigned active;
+	struct fetch_list waiting;
+};
+
+struct vfs {
+	struct vfs_conf conf;
+	struct jobs *jobs; /* set by vfs_start */
+
+	struct lock lock; /* RANK_VFS */
+	struct {
+		struct call_list calls; /* armed or parked */
+		unsigned nparked;
+		int64_t timer_ns; /* when deadline_task is armed for; 0 = not */
+		struct dirty *dirty;
+		int64_t dirty_timer_ns;
+		struct listing *listings;
+		unsigned nlistings_running;
+		bool stopping, flushing;
+	} s;		     /* lock */
+	pthread_cond_t idle; /* lock */
+	struct pool_task deadline_task, dirty_task;
+	_Atomic unsigned active;     /* calls begun and not answered */
+	_Atomic unsigned background; /* fetches and tasks that use v */
+	atomic_bool cancel;	     /* store calls end */
+	_Atomic unsigned removing;   /* transactions that may take an inode's name */
+	_Atomic unsigned renames;    /* that wait */
+
+	struct {
+		struct lock lock; /* RANK_OPEN */
+		struct vfs_node *nodes;
+		uint64_t handles;
+		struct {
+			uint64_t ino, version;
+		} seen[VERSIONS];
+		struct slot_queue *slots; /* owned; one for each remote and one more */
+		unsigned slots_max;
+	} open;
+
+	struct {
+		struct lock lock; /* RANK_NOTIFY */
+		pthread_cond_t wake;
+		struct note *ring; /* owned, NOTES_MAX */
+		unsigned head, count;
+		bool stop, has_thread, told;
+		pthread_t thread;
+	} note;
+};
+
+/* ---- call.c ---- */
+
+enum { ON_TIMEOUT_RERUN = 1 };
+enum wait_kind { WAIT_JOB = 1, WAIT_FETCH, WAIT_LIST, WAIT_TIME };
+enum call_state { CALL_RUNNING, CALL_ARMING, CALL_PARKED };
+
+struct call_wait {
+	enum wait_kind kind;
+	int64_t timeout_ns; /* 0 = the deadline of the whole operation (conf.io_deadline_ns) */
+	bool forever;	    /* no deadline */
+	int on_timeout;	    /* see struct vfs_own */
+	bool interruptible;
+};
+
+/* Every operation begins with call_begin and ends with call_done, once. */
+void call_begin(struct vfs *v, struct vfs_call *c, void (*run)(struct vfs_call *c));
+void call_done(struct vfs_call *c, errint_t r);
+/* Before a source of waking is armed. False: the call was answered; touch it no more. Then
+ * either call_armed() (touch it no more), or call_disarm() when there is nothing to wait for. */
+bool call_arm(struct vfs_call *c, const struct call_wait *w);
+void call_armed(struct vfs_call *c);
+void call_disarm(struct vfs_call *c);
+void call_wake(struct vfs_call *c, errint_t r); /* by the source, once */
+void call_job_fn(struct job_waiter *w, errint_t r);
+/* Runs it again on a worker. */
+void call_later(struct vfs_call *c, enum pool_lane lane);
+void calls_stop(struct vfs *v);
+void deadline_run(struct pool_task *t);
+bool call_on_worker(const struct vfs_call *c); /* may block a little */
+
+/* ---- node.c ---- */
+
+errint_t row_get(struct vfs *v, uint64_t ino, struct meta_inode *ret);
+struct vfs_node *node_get(struct vfs *v, uint64_t ino); /* NULL: no memory */
+void node_ref(struct vfs *v, struct vfs_node *n);
+void node_put(struct vfs *v, struct vfs_node *n);
+/* The same for a call by inode number: kept until it is answered. */
+errint_t call_node(struct vfs_call *c, uint64_t ino);
+/* Opens staging and binds it to the base that the index names. -ESTALE: no such file. */
+errint_t node_bind(struct vfs *v, struct vfs_node *n);
+void node_unbind(struct vfs_node *n);
+/* Remembers which object n's missing bytes come from. */
+void node_dep_set(struct vfs *v, struct vfs_node *n, const struct meta_inode *in);
+void node_orphan_set(struct vfs *v, uint64_t ino, bool orphan);
+/* Before staged content changes: dirty in the index, and on the list. */
+errint_t node_mark(struct vfs *v, struct vfs_node *n);
+/* After it: still so. */
+errint_t node_mark_check(struct vfs *v, struct vfs_node *n);
+/* Size and mtime from staging into the row. *ret_in may be NULL. */
+errint_t node_flush(struct vfs *v, struct vfs_node *n);
+/* Puts what staging knows better into a row read from the index. */
+void node_overlay(struct vfs *v, struct meta_inode *in);
+bool version_seen(struct vfs *v, uint64_t ino, uint64_t version); /* and remembers it */
+
+static inline struct stage_file *node_sf(struct vfs_node *n)
+{
+	return atomic_load_explicit(&n->sf, memory_order_acquire);
+}
+
+/* ---- dirty.c ---- */
+
+enum dirty_event {
+	DIRTY_WRITE,   /* changed through a handle */
+	DIRTY_CHANGE,  /* changed without one */
+	DIRTY_FLUSH,   /* FLUSH came */
+	DIRTY_RELEASE, /* the last writer went */
+	DIRTY_AGAIN,   /* a job says so */
+};
+void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev);
+void dirty_hurry(struct vfs *v); /* all is due: staging is full */
+void dirty_forget(struct vfs *v, uint64_t ino);
+void dirty_run(struct pool_task *t);
+errint_t dirty_recover(struct vfs *v, struct err *err);
+/* Posts uploads of all dirty inodes that want() likes (NULL = all). Not from a FUSE thread. */
+errint_t dirty_post(struct vfs *v,
+	bool (*want)(struct vfs *v, struct meta_txn *t, const struct meta_inode *in, uint64_t arg),
+	uint64_t arg, bool soon);
+void dirty_done(struct vfs *v);
+
+/* ---- vfs.c ---- */
+
+void note_inode(struct vfs *v, uint64_t ino, bool data);
+void note_entry(struct vfs *v, uint64_t parent, const char *name);
+const struct remote *remote_by_id(struct vfs *v, uint32_t id); /* NULL */
+
+/* ---- attr.c ---- */
+
+void attr_of(struct vfs *v, const struct meta_inode *in, struct vfs_attr *ret);
+errint_t attr_answer(struct vfs_call *c, const struct meta_inode *in); /* fills c->attr; 0 */
+
+/* ---- dir.c ---- */
+
+enum dir_wait { DIR_READY, DIR_PARKED };
+/* Makes sure that dir was listed once: DIR_READY, DIR_PARKED (return at once), or -errno (the
+ * caller answers). Lists it in the background when it is stale. */
+int dir_ready(struct vfs_call *c, uint64_t dir);
+/* Asks for a fresh listing and waits for it. */
+int dir_list(struct vfs_call *c, uint64_t dir);
+bool dir_list_cancel_locked(struct vfs_call *c);
+void dir_list_background(struct vfs *v, uint64_t dir);
+void listings_done(struct vfs *v);
+
+/* ---- ns.c ---- */
+
+/* A new name below parent: refuses what the place cannot hold. Inside a transaction. */
+errint_t ns_place_ok(struct vfs *v, struct meta_txn *t, const struct meta_inode *parent,
+	const char *name, enum meta_kind kind);
+/* The name that ino has just been given can be an object's key. */
+errint_t ns_key_ok(struct vfs *v, struct meta_txn *t, uint64_t ino, size_t longest_below);
+/* A new row for parent/name, linked; ino, times, owner, inheritance filled. */
+errint_t ns_make(struct vfs_call *c, struct meta_txn *t, enum meta_kind kind, uint32_t mode,
+	const char *target, struct meta_inode *in);
+/* Parent's times after a change of its entries. */
+void ns_touch_dir(struct meta_txn *t, uint64_t dir);
+/* parent lost an entry. */
+void ns_lost_entry(struct vfs *v, struct meta_txn *t, uint64_t parent);
+bool ns_buckets_here(struct vfs *v, const struct meta_inode *dir); /* children are buckets */
+void rename_run(struct vfs_call *c);
+
+/* ---- open.c, read.c, write.c ---- */
+
+/* The file is offline and its bytes are wanted. 0: it is not (any more); 1: parked; -errno. */
+int recall_wait(struct vfs_call *c, uint64_t ino, bool may_restore);
+/* Waits until [off, off+len) may have come; the call runs again. Touch it no more. */
+void fetch_wait(struct vfs_call *c, struct vfs_node *n, uint64_t off, uint64_t len, uint64_t ahead);
+/* After a fetch failed with r (own.r): 0 = try again; 1 = parked; else the answer. */
+int fetch_failed(struct vfs_call *c, struct vfs_node *n, errint_t r, bool may_restore);
+void rest_run(struct pool_task *t);
+void read_seen(struct vfs_handle *h, uint64_t bytes); /* a read was answered */
+/* Size change of a bound node: 0; 1 = parked; -errno. */
+int write_truncate(struct vfs_call *c, struct vfs_node *n, uint64_t size);
+errint_t write_reset(struct vfs *v, struct vfs_node *n); /* O_TRUNC */
+
+/* ---- sync.c ---- */
+
+/* Goes on with a wait for everything that ino's durability asks; answers. */
+void sync_run(struct vfs_call *c);
+
+#endif

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changing content: write, truncate, fallocate, lseek, copy. Always to staging, on the local disk
+ * and in the caller's thread; only a grain that is changed in part and is not here has to be
+ * fetched first, which parks the call. See node.c for what makes a change known to the index.
+ */
+#include "vfs_priv.h"
+
+#include <linux/falloc.h>
+
+#define COPY_BUF (256u << 10)
+#define COPY_MAX (16u << 20) /* of one call; the caller comes again */
+
+/* ---- write ---- */
+
+/* -ENODATA with the miss. Appends are placed under the node's lock. */
+static errint_t write_stage(struct vfs_call *c, struct vfs_node *n, uint64_t *ret_off,
+	uint64_t *ret_miss_off, uint64_t *ret_miss_len)
+{
+	struct stage_file *sf = node_sf(n);
+	errint_t r;
+
+	*ret_off = c->own.off;
+	if (!(c->own.h->flags & O_APPEND))
+		return stage_write(
+			sf, c->own.off, c->own.p, c->own.size, ret_miss_off, ret_miss_len);
+	lock_take(&n->lock);
+	*ret_off = stage_size(sf);
+	r = stage_write(sf, *ret_off, c->own.p, c->own.size, ret_miss_off, ret_miss_len);
+	lock_drop(&n->lock);
+	return r;
+}
+
+/* A change that had to wait comes back with the wait's outcome: 0, 1 = parked, -errno. */
+static int change_again(struct vfs_call *c, struct vfs_node *n)
+{
+	errint_t r = c->own.r;
+
+	if (r == FETCH_ARCHIVED)
+		return -EIO; /* a partial write reads */
+	if (r < 0)
+		r = fetch_failed(c, n, r, false);
+	if (r != 1)
+		c->own.r = 0;
+	return r;
+}
+
+static void changed(struct vfs_handle *h, uint64_t bytes)
+{
+	if (!h)
+		return;
+	atomic_store_explicit(&h->wrote, true, memory_order_relaxed);
+	atomic_store_explicit(&h->wrote_since_commit, true, memory_order_relaxed);
+	atomic_fetch_add_explicit(&h->bytes_written, bytes, memory_order_relaxed);
+}
+
+static void run_write(struct vfs_call *c)
+{
+	struct vfs *v = c->own.v;
+	struct vfs_node *n = c->own.h->n;
+	uint64_t off, miss_off = 0, miss_len = 0;
+	int r = change_again(c, n);
+
+	if (r == 1)
+		return;
+	if (!r)
+		r = node_bind(v, n);
+	if (!r)
+		r = node_mark(v, n);
+	if (!r)
+		r = write_stage(c, n, &off, &miss_off, &miss_len);
+	if (r == -ENODATA) {
+		fetch_wait(c, n, miss_off, miss_len, 0);
+		return;
+	}
+	if (r == -ENOSPC)
+		dirty_hurry(v); /* what is uploaded can be evicted */
+	if (!r)
+		r = node_mark_check(v, n);
+	if (!r) {
+		c->len = c->own.size;
+		changed(c->own.h, c->len);
+	}
+	if (!r && (c->own.h->flags & (O_SYNC | O_DSYNC)) && v->conf.durability != DURABLE_LOCAL) {
+		c->own.node = n;
+		c->own.ino = n->ino;
+		c->own.what = 0;
+		c->own.phase = 0;
+		c->own.run = sync_run;
+		sync_run(c);
+		return;
+	}
+	call_done(c, r);
+}
+
+void vfs_write(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t off, const void *p,
+	size_t len)
+{
+	assert(h && h->n);
+	call_begin(v, c, run_write);
+	c->own.h = h;
+	c->own.off = off;
+	c->own.off2 = 0;
+	c->own.p = p;
+	c->own.size = len;
+	c->len = 0;
+	if (!h->writable)
+		call_done(c, -EBADF);
+	else if (off > INT64_MAX || len > INT64_MAX - off)
+		call_done(c, -EFBIG);
+	else if (!len)
+		call_done(c, 0);
+	else
+		run_write(c);
+}
+
+/* ---- truncate ---- */
+
+/* The row forgets the old content before, and its base after, staging does: a kill in between
+ * leaves at worst an upload of the same bytes. */
+errint_t write_reset(struct vfs *v, struct vfs_node *n)
+{
+	struct meta_inode in;
+	struct meta_txn *t;
+	errint_t r = node_mark(v, n);
+
+	if (!r)
+		r = stage_reset(node_sf(n));
+	if (!r)
+		r = node_mark_check(v, n);
+	if (r)
+		return r;
+	t = meta_begin(v->conf.meta);
+	r = meta_inode_get(t, n->ino, &in);
+	/* An upload may have been faster; then the empty file is a version like any other. */
+	if (r || !(in.flags & META_F_DIRTY) || (!(in.flags & META_F_BASE) && !in.size)) {
+		meta_abort(t);
+		return r == -ENOENT ? -ESTALE : r;
+	}
+	in.flags &= ~(uint32_t)META_F_BASE;
+	node_overlay(v, &in);
+	(void)meta_inode_put(t, &in);
+	return meta_commit(t);
+}
+
+int write_truncate(struct vfs_call *c, struct vfs_node *n, uint64_t size)
+{
+	struct vfs *v = c->own.v;
+	uint64_t miss_off = 0, miss_len = 0;
+	int r = change_again(c, n);
+
+	if (r)
+		return r;
+	if (size == stage_size(node_sf(n)) && !stage_dirty(node_sf(n))) {
+		c->own.what |= VFS_SET_MTIME_NOW; /* all that changes */
+		return 0;
+	}
+	r = node_mark(v, n);
+	if (!r)
+		r = stage_truncate(node_sf(n), size, &miss_off, &miss_len);
+	if (r == -ENODATA) {
+		fetch_wait(c, n, miss_off, miss_len, 0);
+		return 1;
+	}
+	return r ? r : node_mark_check(v, n);
+}
+
+/* ---- fallocate ---- */
+
+static errint_t allocate(
+	struct vfs_call *c, struct stage_file *sf, uint64_t *ret_miss_off, uint64_t *ret_miss_len)
+{
+	const unsigned keep = FALLOC_FL_KEEP_SIZE;
+	uint64_t off = c->own.off, len = c->own.size;
+	unsigned mode = c->own.what;
+	errint_t r;
+
+	switch (mode & ~keep) {
+	case 0:
+		return stage_allocate(sf, off, len, mode & keep);
+	case FALLOC_FL_PUNCH_HOLE:
+		if (!(mode & keep))
+			return -EOPNOTSUPP;
+		return stage_punch(sf, off, len, ret_miss_off, ret_miss_len);
+	case FALLOC_FL_ZERO_RANGE:
+		r = stage_punch(sf, off, len, ret_miss_off, ret_miss_len);
+		if (!r && !(mode & keep) && off + len > stage_size(sf))
+			r = stage_truncate(sf, off + len, ret_miss_off, ret_miss_len);
+		return r;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+static void run_fallocate(struct vfs_call *c)
+{
+	struct vfs *v = c->own.v;
+	struct vfs_node *n = c->own.h->n;
+	uint64_t miss_off = 0, miss_len = 0;
+	int r = change_again(c, n);
+
+	if (r == 1)
+		return;
+	if (!r)
+		r = node_bind(v, n);
+	if (!r)
+		r = node_mark(v, n);
+	if (!r)
+		r = allocate(c, node_sf(n), &miss_off, &miss_len);
+	if (r == -ENODATA) {
+		fetch_wait(c, n, miss_off, miss_len, 0);
+		return;
+	}
+	if (!r)
+		r = node_mark_check(v, n);
+	if (!r)
+		changed(c->own.h, 0);
+	call_done(c, r);
+}
+
+void vfs_fallocate(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, int mode, uint64_t off,
+	uint64_t len)
+{
+	const int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+
+	assert(h && h->n);
+	call_begin(v, c, run_fallocate);
+	c->own.h = h;
+	c->own.off = off;
+	c->own.off2 = 0;
+	c->own.size = len;
+	c->own.what = (unsigned)mode;
+	if (!h->writable)
+		call_done(c, -EBADF);
+	else if (mode & ~known)
+		call_done(c, -EOPNOTSUPP);
+	else if (!len || off > INT64_MAX || len > INT64_MAX - off)
+		call_done(c, len ? -EFBIG : -EINVAL);
+	else
+		run_fallocate(c);
+}
+
+/* ---- lseek ---- */
+
+static void run_lseek(struct vfs_call *c)
+{
+	struct vfs_node *n = c->own.h->n;
+	uint64_t at = 0;
+	errint_t r = node_bind(c->own.v, n);
+
+	if (!r)
+		r = stage_seek(node_sf(n), c->own.off, c->own.what == SEEK_HOLE, &at);
+	c->off = (int64_t)at;
+	call_done(c, r);
+}
+
+void vfs_lseek(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t off, int whence)
+{
+	assert(h && h->n);
+	call_begin(v, c, run_lseek);
+	c->own.h = h;
+	c->own.off = off;
+	c->own.what = (unsigned)whence;
+	if (whence != SEEK_DATA && whence != SEEK_HOLE)
+		call_done(c, -EINVAL);
+	else
+		run_lseek(c);
+}
+
+/* ---- copy_file_range ---- */
+
+/* Through staging, when the source is here; the caller copies itself when it is not. */
+static errint_t copy_staged(struct vfs_call *c, struct stage_file *in, struct stage_file *out)
+{
+	cleanup_free char *buf = malloc(COPY_BUF);
+	uint64_t left = MIN_OF(c->own.size, (uint64_t)COPY_MAX), off = c->own.off, to = c->own.off2;
+	uint64_t miss_off, miss_len;
+	errint_t r = buf ? 0 : -ENOMEM;
+
+	while (left && !r) {
+		size_t n = (size_t)MIN_OF(left, (uint64_t)COPY_BUF), got = 0;
+
+		r = stage_read(in, off, buf, n, &got, &miss_off, &miss_len);
+		if (!r && !got)
+			break;
+		if (!r)
+			r = stage_write(out, to, buf, got, &miss_off, &miss_len);
+		if (r)
+			break;
+		off += got;
+		to += got;
+		left -= got;
+		c->len += got;
+	}
+	if (c->len)
+		return 0; /* a short copy says the rest */
+	return r == -ENODATA ? -EOPNOTSUPP : r;
+}
+
+static void run_copy(struct vfs_call *c)
+{
+	struct vfs *v = c->own.v;
+	struct vfs_node *in = c->own.h->n, *out = c->own.h2->n;
+	uint64_t a, b;
+	errint_t r = node_bind(v, in);
+
+	if (!r)
+		r = node_bind(v, out);
+	if (!r && stage_missing(node_sf(in), c->own.off, c->own.size, &a, &b))
+		r = -EOPNOTSUPP;
+	if (!r)
+		r = node_mark(v, out);
+	if (!r)
+		r = copy_staged(c, node_sf(in), node_sf(out));
+	if (!r)
+		r = node_mark_check(v, out);
+	if (!r) {
+		read_seen(c->own.h, c->len);
+		changed(c->own.h2, c->len);
+	}
+	call_done(c, r);
+}
+
+void vfs_copy_range(struct vfs *v, struct vfs_call *c, struct vfs_handle *in, uint64_t off_in,
+	struct vfs_handle *out, uint64_t off_out, uint64_t len)
+{
+	assert(in && in->n && out && out->n);
+	call_begin(v, c, run_copy);
+	c->own.h = in;
+	c->own.h2 = out;
+	c->own.off = off_in;
+	c->own.off2 = off_out;
+	c->own.size = len;
+	c->len = 0;
+	if (!in->readable || !out->writable || (out->flags & O_APPEND))
+		call_done(c, -EBADF);
+	else if (off_in > INT64_MAX - len || off_out > INT64_MAX - len || len > INT64_MAX)
+		call_done(c, -EINVAL);
+	else if (in->n == out->n)
+		call_done(c,
+			off_in < off_out + len && off_out < off_in + len ? -EINVAL : -EOPNOTSUPP);
+	else
+		run_copy(c);
+}
