@@ -291,14 +291,18 @@ static void test_load_refuses(void **state)
 	assert_null(other);
 	assert_non_null(strstr(err.msg, "interrupted"));
 
-	static const char *const bad[] = {"", "{}\n", "nonsense\n",
+#define HEAD "{\"t\":\"head\",\"schema\":1}\n"
+	static const char *const bad[] = {
+		"",
+		"{}\n",
+		"nonsense\n",
 		"{\"t\":\"head\",\"schema\":99}\n",
-		"{\"t\":\"head\",\"schema\":1}\n{\"t\":\"inode\",\"ino\":-1,\"kind\":\"file\"}\n",
-		"{\"t\":\"head\",\"schema\":1}\n{\"t\":\"inode\",\"ino\":50,\"kind\":\"pipe\"}\n",
-		"{\"t\":\"head\",\"schema\":1}\n{\"t\":\"inode\",\"ino\":50,\"kind\":\"file\","
-		"\"tier\":9}\n",
-		"{\"t\":\"head\",\"schema\":1}\n{\"t\":\"job\",\"id\":1,\"record\":\"xyz\"}\n",
-		"{\"t\":\"head\",\"schema\":1}\n{\"t\":\"end\",\"lines\":7}\n"};
+		(HEAD "{\"t\":\"inode\",\"ino\":-1,\"kind\":\"file\"}\n"),
+		(HEAD "{\"t\":\"inode\",\"ino\":50,\"kind\":\"pipe\"}\n"),
+		(HEAD "{\"t\":\"inode\",\"ino\":50,\"kind\":\"file\",\"tier\":9}\n"),
+		(HEAD "{\"t\":\"job\",\"id\":1,\"record\":\"xyz\"}\n"),
+		(HEAD "{\"t\":\"end\",\"lines\":7}\n"),
+	};
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		scratch_remove(dir2);
 		scratch_make(dir2);

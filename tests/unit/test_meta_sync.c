@@ -345,7 +345,7 @@ static void test_cuts_bite(void **state)
 	for (int round = 0; round < 6; round++) {
 		struct bytes now, data;
 		struct disk safe;
-		int status;
+		int status = 0;
 		pid_t pid;
 
 		settle(m);
@@ -661,6 +661,27 @@ static void test_thread(void **state)
 	meta_close(m);
 }
 
+/* After a failed fdatasync all pages are written again, beside running transactions. */
+static void test_rewrite(void **state)
+{
+	struct meta *m = slow_open(dir, "boot-1", NULL);
+	struct bytes before, after;
+
+	for (int i = 0; i < 5; i++) {
+		work(m, 100);
+		m->sy.rewrite = true; /* the sync thread sleeps for an hour */
+		before = dump_of(m);
+		assert_int_equal(meta_sync(m, NULL), 0);
+		assert_false(m->sy.rewrite);
+		after = dump_of(m);
+		assert_true(same_dump(&before, &after, true));
+		check_clean(m);
+		bytes_done(&before);
+		bytes_done(&after);
+	}
+	meta_close(m);
+}
+
 static _Atomic bool stop_writers;
 
 static void *sync_often(void *arg)
@@ -813,6 +834,7 @@ int main(void)
 		T(test_read_only),
 		T(test_kill),
 		T(test_thread),
+		T(test_rewrite),
 		T(test_shared),
 		T(test_full_disk),
 		T(test_full_map),

@@ -564,6 +564,71 @@ static void test_killed(void **state)
 	stage_close(s);
 }
 
+static void make_dirty(struct stage *s)
+{
+	struct stage_file *f = NULL;
+
+	if (stage_get(s, 8, true, &f) || wr(f, 0, mixed_base, 128 * K))
+		_exit(1);
+}
+
+/* Killed in a truncate, just after the size was stored: nothing behind it may come back. */
+static void test_killed_shrink(void **state)
+{
+	const uint64_t size = 5000;
+	char zeros[65536] = {0};
+	struct stage_stat st;
+	struct stage_file *f;
+	struct stage *s;
+
+	(void)state;
+	pattern(mixed_base, sizeof(mixed_base), 8);
+	in_killed_child(make_dirty, false);
+	poke(8, true, 32, &size, sizeof(size));
+	s = open_with(100 * M, 0, false);
+	f = get(s, 8);
+	stage_stat(s, &st);
+	assert_int_equal(st.dirty_bytes, 8192);
+	assert_int_equal(trunc_to(f, 100 * K), 0);
+	expect(f, 0, mixed_base, 5000);
+	expect(f, 5000, zeros, 65536);
+	stage_put(f);
+	stage_close(s);
+}
+
+/* What a checksum covers changes with the base, and where a write begins and ends. */
+static void test_checksums_move(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f = get(s, 2);
+	uint64_t before = count_get(COUNT_stage_damaged);
+
+	(void)state;
+	pattern(mixed_base, sizeof(mixed_base), 8);
+	assert_int_equal(stage_base(f, "e", 100 * K), 0);
+	assert_int_equal(stage_fill(f, "e", 0, mixed_base, 100 * K), 0);
+	assert_int_equal(trunc_to(f, 150 * K), 0);
+	assert_int_equal(stage_clean(f, stage_seq(f), "e2", 150 * K), 0);
+	stage_put(f);
+	f = get(s, 2);
+	expect(f, 0, mixed_base, 100 * K);
+	assert_int_equal(count_get(COUNT_stage_damaged), before);
+	stage_put(f);
+
+	f = get(s, 3);
+	assert_int_equal(stage_base(f, "e", 256 * K), 0);
+	assert_int_equal(stage_fill(f, "e", 0, mixed_base, 256 * K), 0);
+	stage_put(f);
+	poke(3, false, 5, "damage", 6);
+	poke(3, false, 3 * 65536 - 9, "damage", 6);
+	f = get(s, 3);
+	assert_int_equal(wr(f, 60 * K, mixed_base, 72 * K), 0);
+	expect_miss(f, 0, 4096, 0, 4096);
+	expect_miss(f, 132 * K, 60 * K, 132 * K, 60 * K);
+	stage_put(f);
+	stage_close(s);
+}
+
 static void test_power_cut(void **state)
 {
 	struct stage *s;
@@ -603,6 +668,8 @@ int main(void)
 		T(huge),
 		T(sync),
 		T(killed),
+		T(killed_shrink),
+		T(checksums_move),
 		T(power_cut),
 	};
 

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Verbs about jobs, and about the index of the live mount.
+ */
+#include "ctl_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
+
+#define LIST_MAX 1000 /* jobs in one answer */
+#define POLL_MS	 30
+#define PULSE_MS 200
+#define IDS_MAX	 1000
+
+/* ---- list ---- */
+
+struct list {
+	json_t *array;
+	bool live_only;
+	uint64_t more;
+};
+
+static int on_job(void *arg, const struct job_info *i)
+{
+	struct list *l = arg;
+
+	if (l->live_only && i->ended_ns)
+		return 1;
+	if (json_array_size(l->array) >= LIST_MAX)
+		l->more++;
+	else
+		(void)json_array_append_new(l->array, item_job(i));
+	return 0;
+}
+
+errint_t verb_jobs(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	struct list l = {
+		.array = json_array(), .live_only = json_is_true(json_object_get(req, "live"))};
+	struct jobs_stat js;
+
+	if (!l.array)
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	job_each(c->ctl->conf.jobs, on_job, &l);
+	jobs_stat(c->ctl->conf.jobs, &js);
+	*ret_data = json_pack("{s:o, s:I, s:o}", "jobs", l.array, "more", (json_int_t)l.more,
+		"stat", item_jobs_stat(&js));
+	return *ret_data ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+}
+
+/* ---- wait ---- */
+
+struct wait_ids {
+	uint64_t id[IDS_MAX];
+	unsigned n;
+	uint64_t ino; /* or: all jobs of this inode */
+	bool all;
+	uint64_t failed_before;
+	struct job_info info;
+};
+
+static errint_t ids_of(const json_t *req, struct wait_ids *w, struct err *err)
+{
+	const json_t *ids = json_object_get(req, "ids"), *v;
+	size_t i;
+
+	if (json_array_size(ids) > IDS_MAX)
+		return err_set(err, -E2BIG, ERR_FINAL, "more than %d jobs", IDS_MAX);
+	json_array_foreach (ids, i, v) {
+		if (!json_is_integer(v) || json_integer_value(v) <= 0)
+			return err_set(err, -EINVAL, ERR_FINAL, "a job's id is a number");
+		w->id[w->n++] = (uint64_t)json_integer_value(v);
+	}
+	return 0;
+}
+
+static bool has_failed(const struct job_info *i)
+{
+	return i->state == JOB_FAILED || i->state == JOB_CANCELLED;
+}
+
+/* Live jobs that are waited for, as items; *ret_failed of those that ended. */
+static json_t *look(struct ctl_conn *c, struct wait_ids *w, bool *ret_done, unsigned *ret_failed)
+{
+	struct jobs *jobs = c->ctl->conf.jobs;
+	struct list l = {.array = json_array(), .live_only = true};
+	struct jobs_stat js;
+
+	*ret_failed = 0;
+	if (!l.array)
+		return NULL;
+	if (w->all) {
+		jobs_stat(jobs, &js);
+		*ret_done = js.live == 0;
+		*ret_failed = (unsigned)(js.failed - MIN_OF(w->failed_before, js.failed));
+		job_each(jobs, on_job, &l);
+		return l.array;
+	}
+	if (w->ino) {
+		/* A file may have several, one behind the other: the last one tells. */
+		*ret_done = !job_live(jobs, w->ino);
+		if (job_info_ino(jobs, w->ino, &w->info)) {
+			w->id[0] = w->info.id;
+			w->n = 1;
+			(void)json_array_append_new(l.array, item_job(&w->info));
+		}
+		for (unsigned i = 0; i < w->n && *ret_done; i++)
+			*ret_failed +=
+				job_info_get(jobs, w->id[i], &w->info) && has_failed(&w->info);
+		return l.array;
+	}
+	*ret_done = true;
+	for (unsigned i = 0; i < w->n; i++) {
+		if (!job_info_get(jobs, w->id[i], &w->info))
+			continue; /* ended long ago */
+		if (w->info.ended_ns) {
+			*ret_failed += has_failed(&w->info);
+		} else {
+			*ret_done = false;
+			(void)json_array_append_new(l.array, item_job(&w->info));
+		}
+	}
+	return l.array;
+}
+
+static errint_t wait_for(struct ctl_conn *c, struct wait_ids *w, json_t **ret_data, struct err *err)
+{
+	int64_t pulse = clock_mono_ns() + PULSE_MS * NS_PER_MS;
+	unsigned failed = 0;
+	bool done = false;
+
+	for (;;) {
+		cleanup_json json_t *live = look(c, w, &done, &failed);
+		errint_t r = 0;
+
+		if (!live)
+			return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+		if (done)
+			break;
+		if (ctl_cancelled(c))
+			return err_set(err, -ECANCELED, ERR_CANCELLED, "the daemon is ending");
+		if (clock_mono_ns() >= pulse) {
+			r = ctl_send(c, "progress", json_pack("{s:O}", "jobs", live));
+			pulse = clock_mono_ns() + PULSE_MS * NS_PER_MS;
+		}
+		if (r)
+			return r;
+		ctl_pause(POLL_MS);
+	}
+	*ret_data = json_pack(
+		"{s:i, s:s}", "failed", (int)failed, "note", failed && !w->all ? w->info.note : "");
+	return *ret_data ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+}
+
+errint_t verb_jobs_wait(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	cleanup_free struct wait_ids *w = calloc(1, sizeof(*w));
+	struct jobs_stat js;
+	errint_t r = w ? ids_of(req, w, err) : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+
+	if (!r && (json_object_get(req, "path") || json_object_get(req, "path_hex")))
+		r = ctl_path(c, req, "path", false, &w->ino, NULL, err);
+	if (r)
+		return r;
+	w->all = !w->n && !w->ino;
+	jobs_stat(c->ctl->conf.jobs, &js);
+	w->failed_before = js.failed;
+	return wait_for(c, w, ret_data, err);
+}
+
+/* ---- cancel, retry ---- */
+
+static errint_t for_each(struct ctl_conn *c, const json_t *req,
+	errint_t (*fn)(struct jobs *j, uint64_t id), const char *what, struct err *err)
+{
+	cleanup_free struct wait_ids *w = calloc(1, sizeof(*w));
+	errint_t r = w ? ids_of(req, w, err) : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+
+	if (!r && !w->n)
+		r = err_set(err, -EINVAL, ERR_FINAL, "no job is named");
+	for (unsigned i = 0; !r && i < w->n; i++) {
+		r = fn(c->ctl->conf.jobs, w->id[i]);
+		if (r)
+			(void)err_set(err, r, ERR_FINAL, "job %llu cannot be %s: %s",
+				(unsigned long long)w->id[i], what,
+				r == -ENOENT	 ? "there is no such live job"
+				: r == -EALREADY ? "it is past its commit and goes on"
+						 : err_text(NULL, r));
+	}
+	return r;
+}
+
+errint_t verb_jobs_cancel(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	(void)ret_data;
+	return for_each(c, req, job_cancel, "cancelled", err);
+}
+
+errint_t verb_jobs_retry(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	(void)ret_data;
+	return for_each(c, req, job_retry, "tried again", err);
+}
+
+/* ---- the index ---- */
+
+static void on_violation(void *arg, const char *line)
+{
+	struct ctl_conn *c = arg;
+
+	(void)ctl_send(c, "item", json_pack("{s:o}", "fault", json_text(line)));
+}
+
+errint_t verb_db_check(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	int n = meta_check(c->ctl->conf.meta, on_violation, c);
+
+	(void)req;
+	if (n < 0)
+		return err_set(
+			err, n, ERR_FINAL, "the index cannot be checked: %s", err_text(NULL, n));
+	*ret_data = json_pack("{s:i}", "faults", n);
+	return *ret_data ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+}
+
+/* The dump's own lines go out as they are: none of them has "ok". */
+errint_t verb_db_dump(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	(void)req;
+	(void)ret_data;
+	return meta_dump(c->ctl->conf.meta, c->fd, err);
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Verbs about the mount as a whole: who it is, how it is, sync, umount, the set-up's health.
+ */
+#include "ctl_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "astra/base_buf.h"
+#include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
+#include "astra/base_count.h"
+#include "astra/base_log.h"
+
+#define CLEAN_POLL_MS 20
+#define PULSE_MS      500
+
+static errint_t no_memory(struct err *err)
+{
+	return err_set(err, -ENOMEM, ERR_RETRY, "no memory for the answer");
+}
+
+errint_t verb_hello(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	const struct ctl_conf *conf = &c->ctl->conf;
+
+	(void)req;
+	*ret_data = json_pack("{s:o, s:o, s:s, s:i}", "mountpoint", json_text(conf->mountpoint),
+		"state", json_text(conf->state), "version", conf->version, "pid", (int)getpid());
+	return *ret_data ? 0 : no_memory(err);
+}
+
+/* ---- status ---- */
+
+static void add_op(void *arg, const char *op, uint64_t calls, uint64_t errors, uint64_t bytes,
+	uint64_t total_us)
+{
+	json_t *ops = arg;
+
+	if (calls)
+		(void)json_object_set_new(ops, op,
+			json_pack("{s:I, s:I, s:I, s:I}", "calls", (json_int_t)calls, "errors",
+				(json_int_t)errors, "bytes", (json_int_t)bytes, "total_us",
+				(json_int_t)total_us));
+}
+
+static json_t *remotes_json(const struct ctl_conf *conf)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; list && i < conf->nremotes; i++) {
+		const struct remote *r = &conf->remotes[i];
+		json_t *ops = json_object();
+
+		if (ops)
+			store_stats_each(r->st, add_op, ops);
+		(void)json_array_append_new(list,
+			json_pack("{s:s, s:s, s:s, s:s, s:s, s:o*}", "name", r->name, "provider",
+				r->provider, "bucket", r->bucket, "region", r->region, "breaker",
+				store_breaker_state(r->st), "ops", ops));
+	}
+	return list;
+}
+
+static json_t *counters_json(void)
+{
+	json_t *o = json_object();
+
+	for (unsigned i = 0; o && i < COUNT_N; i++)
+		(void)json_object_set_new(o, count_name((enum count_id)i),
+			json_integer((json_int_t)count_get((enum count_id)i)));
+	return o;
+}
+
+static json_t *engine_json(struct tier_engine *e)
+{
+	struct tier_stat st;
+
+	tier_stat(e, &st);
+	return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "mode",
+		tier_mode_name(st.mode), "running", st.running, "passes", (json_int_t)st.passes,
+		"last", (json_int_t)(st.last_start_ns / NS_PER_S), "next",
+		(json_int_t)(st.mode == TIER_OFF ? 0 : st.next_ns / NS_PER_S), "files",
+		(json_int_t)st.files, "moves", (json_int_t)st.moves, "failed",
+		(json_int_t)st.failed, "saving", item_money(st.saving));
+}
+
+static json_t *index_json(struct meta *m)
+{
+	struct meta_stat st;
+
+	if (meta_stat(m, &st))
+		return json_null();
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "inodes", (json_int_t)st.inodes,
+		"names", (json_int_t)st.dentries, "used_bytes", (json_int_t)st.used_bytes,
+		"file_bytes", (json_int_t)st.file_bytes, "map_bytes", (json_int_t)st.map_bytes,
+		"last_txn", (json_int_t)st.last_txn, "synced_txn", (json_int_t)st.synced_txn);
+}
+
+struct clean {
+	struct jobs_stat js;
+	struct vfs_stat vs;
+};
+
+/* Nothing is to be done for the clouds to be as the tree is. */
+static bool is_clean(const struct ctl_conf *conf, struct clean *ret)
+{
+	vfs_stat(conf->vfs, &ret->vs);
+	jobs_stat(conf->jobs, &ret->js);
+	return !ret->vs.dirty && !ret->js.live;
+}
+
+static json_t *status_json(struct ctl_conn *c)
+{
+	const struct ctl_conf *conf = &c->ctl->conf;
+	struct stage_stat ss;
+	struct clean cl;
+	bool clean = is_clean(conf, &cl);
+
+	stage_stat(conf->stage, &ss);
+	return json_pack(
+		"{s:o, s:o, s:s, s:i, s:I, s:b, s:b, s:I, s:I, s:I, s:o*, s:o*, s:o, s:o*, "
+		"s:o*, s:o*, s:o*}",
+		"mountpoint", json_text(conf->mountpoint), "state", json_text(conf->state),
+		"version", conf->version, "pid", (int)getpid(), "since",
+		(json_int_t)(c->ctl->since_ns / NS_PER_S), "ro", conf->ro, "clean", clean,
+		"handles", (json_int_t)cl.vs.handles, "dirty", (json_int_t)cl.vs.dirty, "parked",
+		(json_int_t)cl.vs.parked, "remotes", remotes_json(conf), "jobs",
+		item_jobs_stat(&cl.js), "stage",
+		json_pack("{s:I, s:I, s:I, s:I}", "files", (json_int_t)ss.files, "clean_bytes",
+			(json_int_t)ss.clean_bytes, "dirty_bytes", (json_int_t)ss.dirty_bytes,
+			"quota_bytes", (json_int_t)ss.quota_bytes),
+		"buffers",
+		json_pack("{s:I, s:I, s:I}", "count", (json_int_t)bufs_count(conf->bufs), "free",
+			(json_int_t)bufs_free(conf->bufs), "bytes",
+			(json_int_t)bufs_size(conf->bufs)),
+		"index", index_json(conf->meta), "engine", engine_json(conf->tier), "counters",
+		counters_json());
+}
+
+static errint_t wait_clean(struct ctl_conn *c, struct err *err)
+{
+	int64_t pulse = clock_mono_ns() + PULSE_MS * NS_PER_MS;
+	struct clean cl;
+	errint_t r = 0;
+
+	while (!is_clean(&c->ctl->conf, &cl) && !r) {
+		if (ctl_cancelled(c))
+			return err_set(err, -ECANCELED, ERR_CANCELLED, "the daemon is ending");
+		if (clock_mono_ns() >= pulse) {
+			r = ctl_send(c, "progress",
+				json_pack("{s:o, s:I}", "jobs", item_jobs_stat(&cl.js), "dirty",
+					(json_int_t)cl.vs.dirty));
+			pulse = clock_mono_ns() + PULSE_MS * NS_PER_MS;
+		}
+		ctl_pause(CLEAN_POLL_MS);
+	}
+	return r;
+}
+
+errint_t verb_status(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	errint_t r = 0;
+
+	if (json_is_true(json_object_get(req, "wait_clean")))
+		r = wait_clean(c, err);
+	if (r)
+		return r;
+	*ret_data = status_json(c);
+	return *ret_data ? 0 : no_memory(err);
+}
+
+/* ---- sync, umount ---- */
+
+static void sync_pulse(struct ctl_conn *c)
+{
+	struct clean cl;
+
+	(void)is_clean(&c->ctl->conf, &cl);
+	(void)ctl_send(c, "progress",
+		json_pack("{s:o, s:I}", "jobs", item_jobs_stat(&cl.js), "dirty",
+			(json_int_t)cl.vs.dirty));
+}
+
+errint_t verb_sync(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	cleanup_wait struct ctl_wait *w = NULL;
+	char path[4096];
+	uint64_t ino;
+	errint_t r = ctl_path(c, req, "path", true, &ino, path, err);
+
+	(void)ret_data;
+	if (r)
+		return r;
+	w = ctl_wait_new(c, err);
+	if (!w)
+		return -ENOMEM;
+	vfs_sync(c->ctl->conf.vfs, &w->call, ino);
+	r = ctl_wait_end(w, PULSE_MS, sync_pulse);
+	return r ? err_set(err, r, ERR_FINAL,
+			   "%s: not everything reached its cloud: %s; see 'astra jobs'", path,
+			   err_text(NULL, r))
+		 : 0;
+}
+
+errint_t verb_umount(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	(void)req;
+	(void)err;
+	/* Whoever asked may wait for the end of file, which is the end of the process. */
+	c->hold = true;
+	*ret_data = json_pack("{s:i}", "pid", (int)getpid());
+	c->ctl->conf.stop(c->ctl->conf.stop_arg);
+	return 0;
+}
+
+/* ---- doctor, init-cloud ---- */
+
+static errint_t finding(struct ctl_conn *c, const char *level, const char *what, const char *fmt,
+	...) __attribute__((format(printf, 4, 5)));
+
+static errint_t finding(
+	struct ctl_conn *c, const char *level, const char *what, const char *fmt, ...)
+{
+	char text[600];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return ctl_send(c, "item",
+		json_pack("{s:s, s:o, s:o}", "level", level, "check", json_text(what), "text",
+			json_text(text)));
+}
+
+/* Does it answer, with the bucket that the configuration names? */
+static errint_t remote_probe(const struct remote *r, struct err *err)
+{
+	struct store_page page = {0};
+	char **buckets = NULL;
+	size_t n = 0;
+	errint_t res;
+
+	if (*r->bucket) {
+		res = store_list(r->st, NULL, r->bucket, r->prefix, '/', NULL, 1, &page, err);
+		store_page_done(&page);
+		return res;
+	}
+	res = store_bucket_list(r->st, NULL, &buckets, &n, err);
+	for (size_t i = 0; !res && i < n; i++)
+		free(buckets[i]);
+	free(buckets);
+	return res;
+}
+
+static errint_t check_space(struct ctl_conn *c)
+{
+	const struct ctl_conf *conf = &c->ctl->conf;
+	struct statvfs sv;
+	char size[MONEY_TEXT_MAX];
+	uint64_t free_bytes;
+
+	if (statvfs(conf->state, &sv) < 0)
+		return finding(c, "error", "state", "%s: %s", conf->state, err_text(NULL, -errno));
+	free_bytes = (uint64_t)sv.f_bavail * sv.f_frsize;
+	return finding(c, free_bytes < (1u << 30) ? "warning" : "ok", "state",
+		"%s has %s free on its disk", conf->state, size_format(size, free_bytes));
+}
+
+errint_t verb_doctor(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	const struct ctl_conf *conf = &c->ctl->conf;
+	struct stage_stat ss;
+	struct jobs_stat js;
+	errint_t r = check_space(c);
+
+	(void)req;
+	(void)ret_data;
+	(void)err;
+	for (size_t i = 0; !r && i < conf->nremotes; i++) {
+		const struct remote *rm = &conf->remotes[i];
+		char what[80];
+		struct err why = {0};
+		errint_t bad = remote_probe(rm, &why);
+
+		(void)snprintf(what, sizeof(what), "remote %s", rm->name);
+		if (bad)
+			r = finding(c, "error", what, "does not answer as it should: %s",
+				err_text(&why, bad));
+		else
+			r = finding(c, "ok", what, "%s %s answers", rm->provider,
+				*rm->bucket ? rm->bucket : "(all buckets)");
+	}
+	stage_stat(conf->stage, &ss);
+	if (!r)
+		r = finding(c, ss.dirty_bytes > ss.quota_bytes / 10 * 9 ? "warning" : "ok",
+			"staging", "%llu bytes wait for their upload, of %llu allowed",
+			(unsigned long long)ss.dirty_bytes, (unsigned long long)ss.quota_bytes);
+	jobs_stat(conf->jobs, &js);
+	if (!r)
+		r = finding(c, js.failed ? "warning" : "ok", "jobs",
+			"%llu under way, %llu failed since the mount", (unsigned long long)js.live,
+			(unsigned long long)js.failed);
+	if (!r)
+		r = finding(c, meta_has_room(conf->meta) ? "ok" : "error", "index", "%s",
+			meta_has_room(conf->meta) ? "has room" : "is full: nothing can be created");
+	return r;
+}
+
+errint_t verb_init_cloud(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	const struct ctl_conf *conf = &c->ctl->conf;
+	errint_t r = ctl_may_change(c, err), first = 0;
+
+	(void)req;
+	(void)ret_data;
+	for (size_t i = 0; !r && i < conf->nremotes; i++) {
+		const struct remote *rm = &conf->remotes[i];
+		struct err why = {0};
+		errint_t made = -EEXIST, bad;
+
+		if (*rm->bucket)
+			made = store_bucket_create(rm->st, NULL, rm->bucket, &why);
+		bad = made && made != -EEXIST && made != -EOPNOTSUPP ? made
+								     : remote_probe(rm, &why);
+		if (bad && !first)
+			first = err_set(
+				err, bad, ERR_FINAL, "%s: %s", rm->name, err_text(&why, bad));
+		r = ctl_send(c, "item",
+			json_pack("{s:s, s:s, s:s, s:s, s:b, s:o}", "name", rm->name, "provider",
+				rm->provider, "region", rm->region, "bucket", rm->bucket, "ok",
+				bad == 0, "text",
+				json_text(bad	  ? err_text(&why, bad)
+					  : !made ? "bucket made"
+						  : "ready")));
+	}
+	return r ? r : first;
+}
+
+errint_t verb_debug_fault(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
+{
+	const struct ctl_conf *conf = &c->ctl->conf;
+	const char *name = json_string_value(json_object_get(req, "remote"));
+	const char *rules = json_string_value(json_object_get(req, "rules"));
+
+	(void)ret_data;
+	if (!name || !rules)
+		return err_set(err, -EINVAL, ERR_FINAL, "a remote and rules are needed");
+	for (size_t i = 0; i < conf->nremotes; i++) {
+		if (strcmp(conf->remotes[i].name, name) != 0)
+			continue;
+		log_notice("ctl", "fault rules of %s: '%s'", name, rules);
+		return store_fault_set(conf->remotes[i].st, rules, err);
+	}
+	return err_set(err, -ENOENT, ERR_NOT_FOUND, "there is no remote '%s'", name);
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is done to the index of a stopped mount: check, dump, load, rebuild. One thread, but for
+ * rebuild, which runs jobs to list the clouds.
+ */
+#include "modes.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
+#include "astra/base_lock.h"
+#include "astra/fuse.h"
+#include "astra/job.h"
+#include "astra/meta.h"
+#include "state.h"
+#include "wire.h"
+
+static void say(void *arg, const char *line)
+{
+	(void)arg;
+	(void)fprintf(stderr, "astrafs: %s\n", line);
+}
+
+static errint_t index_open(
+	const struct options *o, bool read_only, struct meta **ret, struct err *err)
+{
+	cleanup_free char *dir = NULL;
+	struct meta_conf mc = {.read_only = read_only};
+	struct stat st;
+	char boot_id[64];
+	bool power_cut;
+	errint_t r = state_boot_id(boot_id, err);
+
+	if (r)
+		return r;
+	if (asprintf(&dir, "%s/index", o->state) < 0) {
+		dir = NULL;
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	}
+	if (read_only && stat(dir, &st) < 0)
+		return err_set(err, -ENOENT, ERR_NOT_FOUND, "there is no index in %s", o->state);
+	if (!read_only) {
+		r = state_mkdir(dir, err);
+		if (r)
+			return r;
+	}
+	mc.dir = dir;
+	mc.boot_id = boot_id;
+	return meta_open(&mc, ret, &power_cut, err);
+}
+
+static void on_violation(void *arg, const char *line)
+{
+	(void)arg;
+	(void)printf("%s\n", line);
+}
+
+static errint_t check(const struct options *o, struct err *err)
+{
+	struct meta *m = NULL;
+	errint_t r = index_open(o, true, &m, err);
+	int bad;
+
+	if (r)
+		return r;
+	bad = meta_check(m, on_violation, NULL);
+	meta_close(m);
+	if (bad < 0)
+		return err_set(err, bad, ERR_FINAL, "the index in %s cannot be checked: %s",
+			o->state, err_text(NULL, bad));
+	if (bad)
+		return err_set(err, -EBADMSG, ERR_FINAL,
+			"the index in %s has %d faults; 'astra db rebuild' makes it anew from the "
+			"clouds",
+			o->state, bad);
+	(void)printf("the index is in order\n");
+	return 0;
+}
+
+static errint_t dump(const struct options *o, struct err *err)
+{
+	struct meta *m = NULL;
+	errint_t r = index_open(o, true, &m, err);
+
+	if (r)
+		return r;
+	r = meta_dump(m, STDOUT_FILENO, err);
+	meta_close(m);
+	return r;
+}
+
+static errint_t load(const struct options *o, struct err *err)
+{
+	struct meta *m = NULL;
+	errint_t r = index_open(o, false, &m, err);
+
+	if (r)
+		return r;
+	r = meta_load(m, STDIN_FILENO, err);
+	if (!r)
+		r = meta_recovered(m, err);
+	meta_close(m);
+	return r;
+}
+
+/* ---- rebuild ---- */
+
+/* Moves index and staging to STATE/old-TIME. */
+static errint_t put_aside(const struct options *o, struct err *err)
+{
+	static const char *const parts[] = {"index", "stage"};
+	cleanup_free char *old = NULL;
+	time_t now = (time_t)(clock_now_ns() / NS_PER_S);
+	char stamp[32];
+	struct tm tm;
+	bool any = false;
+	errint_t r;
+
+	gmtime_r(&now, &tm);
+	(void)strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
+	if (asprintf(&old, "%s/old-%s", o->state, stamp) < 0) {
+		old = NULL;
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	}
+	r = state_mkdir(old, err);
+	for (size_t i = 0; !r && i < ARRAY_SIZE(parts); i++) {
+		cleanup_free char *from = NULL, *to = NULL;
+
+		if (asprintf(&from, "%s/%s", o->state, parts[i]) < 0 ||
+			asprintf(&to, "%s/%s", old, parts[i]) < 0)
+			return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+		if (rename(from, to) == 0) {
+			any = true;
+		} else if (errno != ENOENT) {
+			r = -errno;
+			return err_set(err, r, ERR_FINAL, "cannot move %s to %s: %s", from, to,
+				err_text(NULL, r));
+		}
+	}
+	if (!r && any)
+		(void)fprintf(stderr,
+			"astrafs: the old index and what was not yet in the clouds are in %s\n",
+			old);
+	else if (!r)
+		(void)rmdir(old);
+	return r;
+}
+
+struct listed { /* waits for one listing */
+	struct job_waiter waiter;
+	struct lock lock;
+	pthread_cond_t cond;
+	bool done; /* lock */
+	errint_t r;
+};
+
+static void on_listed(struct job_waiter *w, errint_t r)
+{
+	struct listed *l = container_of(w, struct listed, waiter);
+	LOCKED(&l->lock);
+
+	l->r = r;
+	l->done = true;
+	(void)pthread_cond_broadcast(&l->cond);
+}
+
+static errint_t list_dir(struct jobs *j, uint64_t dir)
+{
+	struct listed l = {.waiter.fn = on_listed};
+
+	lock_init(&l.lock, RANK_CTL, "listed");
+	cond_init(&l.cond);
+	job_list(j, dir, &l.waiter);
+	lock_take(&l.lock);
+	while (!l.done)
+		cond_wait(&l.cond, &l.lock);
+	lock_drop(&l.lock);
+	(void)pthread_cond_destroy(&l.cond);
+	lock_done(&l.lock);
+	return l.r;
+}
+
+struct todo {
+	uint64_t *dirs; /* owned */
+	size_t n, cap;
+	uint64_t files, done;
+};
+
+static errint_t todo_add(struct todo *td, uint64_t dir)
+{
+	if (td->n == td->cap) {
+		size_t cap = td->cap ? td->cap * 2 : 256;
+		uint64_t *p = realloc(td->dirs, cap * sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		td->dirs = p;
+		td->cap = cap;
+	}
+	td->dirs[td->n++] = dir;
+	return 0;
+}
+
+static int on_child(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
+	const struct meta_inode *full)
+{
+	struct todo *td = arg;
+
+	(void)name;
+	(void)full;
+	td->files += kind != META_DIR;
+	return kind == META_DIR ? todo_add(td, ino) : 0;
+}
+
+static errint_t children_add(struct meta *m, uint64_t dir, struct todo *td)
+{
+	struct meta_txn *t = meta_begin_read(m);
+	errint_t r = meta_children(t, dir, 0, false, on_child, td), end = meta_commit(t);
+
+	return r < 0 ? r : end;
+}
+
+/* One directory after the other; a listing runs its own pages side by side. */
+static errint_t list_all(struct jobs *j, struct meta *m, struct err *err)
+{
+	struct todo td = {0};
+	errint_t r = children_add(m, META_ROOT_INO, &td);
+
+	while (!r && td.n) {
+		uint64_t dir = td.dirs[--td.n];
+		char path[4096] = "?";
+		struct meta_txn *t;
+
+		r = list_dir(j, dir);
+		if (r) {
+			t = meta_begin_read(m);
+			(void)meta_path(t, dir, path, sizeof(path));
+			(void)meta_commit(t);
+			(void)err_set(err, r, ERR_RETRY, "cannot list %s: %s; run it again", path,
+				err_text(NULL, r));
+			break;
+		}
+		r = children_add(m, dir, &td);
+		td.done++;
+	}
+	free(td.dirs);
+	if (r && !*err->msg)
+		return err_set(err, r, ERR_FINAL, "cannot read the index: %s", err_text(NULL, r));
+	if (!r)
+		(void)fprintf(stderr, "astrafs: %llu directories and %llu files\n",
+			(unsigned long long)td.done, (unsigned long long)td.files);
+	return r;
+}
+
+static errint_t rebuild(struct options *o, int lock_fd, struct err *err)
+{
+	struct wire_conf conf = {.o = o, .lock_fd = lock_fd};
+	struct wire *w = NULL;
+	errint_t r = put_aside(o, err);
+
+	if (!r)
+		r = wire_up(&conf, &w, err);
+	if (!r)
+		r = list_all(wire_jobs(w), wire_meta(w), err);
+	wire_down(w);
+	return r;
+}
+
+/* ---- */
+
+static errint_t prepare(struct options *o, int *ret_lock, struct err *err)
+{
+	cleanup_free char *place = NULL;
+	struct stat st;
+	errint_t r;
+
+	if (!o->state && !o->mountpoint)
+		return err_set(err, -EINVAL, ERR_FINAL,
+			"say which index: -o state=DIR, or the mount point");
+	if (o->mountpoint) {
+		r = fuse_front_place(o->mountpoint, &place, err);
+		if (!r)
+			r = options_state_default(o, place, err);
+		if (r)
+			return r;
+	}
+	if (stat(o->state, &st) < 0 && o->mode != RUN_LOAD && o->mode != RUN_REBUILD) {
+		r = -errno;
+		return err_set(
+			err, r, ERR_FINAL, "state directory %s: %s", o->state, err_text(NULL, r));
+	}
+	return state_lock(o->state, o->lock_wait_ns, say, NULL, ret_lock, err);
+}
+
+int modes_run(struct options *o)
+{
+	struct err err = {0};
+	int lock = -1;
+	errint_t r = log_open(o->log_level, NULL, &err);
+
+	if (!r)
+		r = prepare(o, &lock, &err);
+	if (r)
+		goto out;
+	switch (o->mode) {
+	case RUN_CHECK:
+		r = check(o, &err);
+		break;
+	case RUN_DUMP:
+		r = dump(o, &err);
+		break;
+	case RUN_LOAD:
+		r = load(o, &err);
+		break;
+	default:
+		assert(o->mode == RUN_REBUILD);
+		r = rebuild(o, lock, &err);
+	}
+out:
+	if (lock >= 0)
+		(void)close(lock);
+	if (r)
+		(void)fprintf(stderr, "astrafs: %s\n", err_text(&err, r));
+	return r == -EINVAL ? 2 : r ? 1 : 0;
+}

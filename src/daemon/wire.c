@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The design on one page: builds every room in the order of the arrows, and takes all down in
+ * reverse.
+ *
+ *	pool, bufs	workers and transfer buffers, shared by all
+ *	remotes		stacks of layers over drivers
+ *	meta		the index; asks stage to be durable before each sync point
+ *	stage		staging and cache files
+ *	vfs <-> jobs	the vfs posts jobs; jobs tell the vfs through hooks
+ *	tier, ctl	the engine; the socket
+ *	front		the kernel
+ *
+ * The end: detach (new opens fail, what is open is served on), until the kernel closes the
+ * connection; then everything dirty is posted and jobs run until none is left or drain_timeout is
+ * over; the journal keeps the rest. Last, a sync point and the clean mark.
+ */
+#include "wire.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "astra/base_buf.h"
+#include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
+#include "astra/base_log.h"
+#include "astra/base_pool.h"
+#include "astra/ctl.h"
+#include "astra/fuse.h"
+#include "astra/job.h"
+#include "astra/meta.h"
+#include "astra/policy.h"
+#include "astra/stage.h"
+#include "astra/store.h"
+#include "astra/tier.h"
+#include "astra/vfs.h"
+#include "state.h"
+
+#define BUF_BYTES	(UINT64_C(8) << 20)
+#define BUFS_MAX	UINT64_C(1024)
+#define MIN_FREE_MAX	(UINT64_C(256) << 20)
+#define DRAIN_POLL_NS	(10 * NS_PER_MS)
+#define DRAIN_REPORT_NS (5 * NS_PER_S)
+
+struct wire {
+	const struct options *o;
+	char *place;				/* owned; NULL = without a mount */
+	char *index_dir, *stage_dir, *data_dir; /* owned */
+
+	struct policy_rules *rules; /* owned */
+	struct price_book *book;    /* owned */
+	struct tier_conf tier_conf;
+
+	struct pool *pool;
+	struct bufs *bufs;
+	struct remote *remotes;
+	size_t nremotes;
+	struct meta *meta;
+	_Atomic(struct stage *) stage; /* the index's sync thread may ask before it is there */
+	struct vfs *vfs;
+	struct jobs *jobs;
+	bool jobs_run, vfs_run;
+	struct tier_engine *tier;
+	struct ctl *ctl;
+	struct fuse_front *front;
+
+	atomic_bool stopping, hurry;
+	_Atomic int64_t stop_until_ns; /* monotonic */
+};
+
+/* ---- up ---- */
+
+static errint_t no_memory(struct err *err)
+{
+	return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+}
+
+static errint_t paths_make(struct wire *w, struct err *err)
+{
+	const struct options *o = w->o;
+	errint_t r;
+
+	if (asprintf(&w->index_dir, "%s/index", o->state) < 0 ||
+		asprintf(&w->stage_dir, "%s/stage", o->state) < 0)
+		return no_memory(err);
+	if (o->data)
+		w->data_dir = strdup(o->data);
+	else if (asprintf(&w->data_dir, "%s/data", o->state) < 0)
+		w->data_dir = NULL;
+	if (!w->data_dir)
+		return no_memory(err);
+	r = state_mkdir(w->index_dir, err);
+	if (!r)
+		r = state_mkdir(w->data_dir, err);
+	return r;
+}
+
+static errint_t money_up(struct wire *w, struct err *err)
+{
+	errint_t r;
+
+	w->rules = calloc(1, sizeof(*w->rules));
+	w->book = calloc(1, sizeof(*w->book));
+	if (!w->rules || !w->book)
+		return no_memory(err);
+	r = policy_rules_parse(w->o->conf, tier_keys, tier_nkeys, w->rules, err);
+	if (!r)
+		r = price_book_parse(w->o->conf, w->rules->prices, w->book, err);
+	if (!r)
+		r = tier_conf_parse(w->o->conf, &w->tier_conf, err);
+	return r;
+}
+
+static errint_t transfer_up(struct wire *w, struct err *err)
+{
+	const struct options *o = w->o;
+	uint64_t count = o->buffers ? o->buffers : o->memory_limit / 2 / BUF_BYTES;
+
+	count = MIN_OF(MAX_OF(count, UINT64_C(2)), BUFS_MAX);
+	w->pool = pool_new((unsigned)o->workers, "worker");
+	w->bufs = bufs_new((unsigned)count, BUF_BYTES);
+	return w->pool && w->bufs ? 0 : no_memory(err);
+}
+
+static errint_t before_sync(void *arg)
+{
+	struct wire *w = arg;
+	struct stage *s = atomic_load(&w->stage);
+	struct err err;
+
+	return s ? stage_sync_all(s, &err) : 0;
+}
+
+/* What the file system of the state keeps free: cached bytes are dropped before. */
+static uint64_t min_free(const char *dir)
+{
+	struct statvfs sv;
+
+	if (statvfs(dir, &sv) < 0)
+		return MIN_FREE_MAX;
+	return MIN_OF((uint64_t)sv.f_blocks * sv.f_frsize / 50, MIN_FREE_MAX);
+}
+
+static errint_t index_up(struct wire *w, struct err *err)
+{
+	struct meta_conf mc = {
+		.dir = w->index_dir, .before_sync = before_sync, .before_sync_arg = w};
+	struct stage_conf sc = {.dir = w->stage_dir,
+		.quota_bytes = w->o->cache_size,
+		.min_free_bytes = min_free(w->o->state)};
+	struct stage *stage = NULL;
+	char boot_id[64];
+	errint_t r = state_boot_id(boot_id, err);
+
+	if (r)
+		return r;
+	mc.boot_id = boot_id;
+	r = meta_open(&mc, &w->meta, &sc.power_cut, err);
+	if (r)
+		return r;
+	if (sc.power_cut)
+		log_warn("daemon", "the machine went down while mounted; the index is as of its "
+				   "last sync point");
+	r = stage_open(&sc, &stage, err);
+	if (r)
+		return r;
+	atomic_store(&w->stage, stage);
+	return meta_recovered(w->meta, err);
+}
+
+/* Names become directories of the mount, and numbers that jobs remember. */
+static errint_t remotes_name(struct wire *w, struct err *err)
+{
+	struct meta_txn *t = meta_begin(w->meta);
+	errint_t r;
+
+	for (size_t i = 0; i < w->nremotes; i++) {
+		uint64_t ino;
+		uint32_t id = 0;
+
+		if (!meta_remote(t, w->remotes[i].name, w->o->uid, w->o->gid, &id, &ino))
+			w->remotes[i].id = id;
+	}
+	r = meta_commit(t);
+	return r ? err_set(err, r, ERR_FINAL, "cannot write the index: %s", err_text(NULL, r)) : 0;
+}
+
+static errint_t vfs_up(struct wire *w, struct err *err)
+{
+	const struct options *o = w->o;
+	struct vfs_conf vc = {
+		.meta = w->meta,
+		.stage = w->stage,
+		.pool = w->pool,
+		.bufs = w->bufs,
+		.remotes = w->remotes,
+		.nremotes = w->nremotes,
+		.rules = w->rules,
+		.prices = w->book,
+		.durability = o->durability,
+		.recall = o->recall,
+		.recall_block_ns = o->recall_block_ns,
+		.migrate_wait_ns = o->migrate_wait_ns,
+		.upload_delay_ns = o->upload_delay_ns,
+		.metadata_ttl_ns = o->metadata_ttl_ns,
+		.io_deadline_ns = o->io_deadline_ns,
+		.uid = o->uid,
+		.gid = o->gid,
+		.umask = o->umask,
+		.ro = o->ro,
+		.no_count = o->no_count,
+		.no_recall = o->no_recall,
+		.inval_inode = w->front ? fuse_front_inval_inode : NULL,
+		.inval_entry = w->front ? fuse_front_inval_entry : NULL,
+		.inval_arg = w->front,
+	};
+	struct jobs_conf jc = {
+		.meta = w->meta,
+		.stage = w->stage,
+		.remotes = w->remotes,
+		.nremotes = w->nremotes,
+		.pool = w->pool,
+		.bufs = w->bufs,
+		.upload_delay_ns = o->upload_delay_ns,
+		.open_grace_ns = o->open_grace_ns,
+		.metadata_ttl_ns = o->metadata_ttl_ns,
+		.uid = o->uid,
+		.gid = o->gid,
+		.umask = o->umask,
+		.conflict_overwrite = o->conflict_overwrite,
+	};
+	errint_t r;
+
+	(void)gethostname(jc.host, sizeof(jc.host) - 1);
+	r = vfs_new(&vc, &w->vfs, err);
+	if (r)
+		return r;
+	jc.hooks = vfs_job_hooks(w->vfs);
+	r = jobs_open(&jc, &w->jobs, err);
+	if (r)
+		return r;
+	r = vfs_start(w->vfs, w->jobs, err);
+	if (r)
+		return r;
+	w->vfs_run = true;
+	jobs_start(w->jobs);
+	w->jobs_run = true;
+	w->tier_conf.is_open = jc.hooks.is_open;
+	w->tier_conf.is_open_arg = jc.hooks.arg;
+	return 0;
+}
+
+static errint_t tier_up(struct wire *w, struct err *err)
+{
+	w->tier_conf.meta = w->meta;
+	w->tier_conf.jobs = w->jobs;
+	w->tier_conf.remotes = w->remotes;
+	w->tier_conf.nremotes = w->nremotes;
+	w->tier_conf.rules = w->rules;
+	w->tier_conf.prices = w->book;
+	w->tier_conf.ro = w->o->ro;
+	return tier_engine_new(&w->tier_conf, &w->tier, err);
+}
+
+/* As if by a signal: the signal thread does it. */
+static void stop_by_ctl(void *arg)
+{
+	(void)arg;
+	(void)kill(getpid(), SIGTERM);
+}
+
+static errint_t ctl_up(struct wire *w, struct err *err)
+{
+	char name[256];
+	struct ctl_conf cc = {
+		.name = name,
+		.mountpoint = w->place,
+		.state = w->o->state,
+		.version = ASTRA_VERSION,
+		.vfs = w->vfs,
+		.jobs = w->jobs,
+		.tier = w->tier,
+		.meta = w->meta,
+		.stage = w->stage,
+		.bufs = w->bufs,
+		.remotes = w->remotes,
+		.nremotes = w->nremotes,
+		.rules = w->rules,
+		.prices = w->book,
+		.uid = w->o->uid,
+		.gid = w->o->gid,
+		.ro = w->o->ro,
+		.stop = stop_by_ctl,
+	};
+
+	options_name_of(w->place, name);
+	return ctl_open(&cc, &w->ctl, err);
+}
+
+static errint_t front_new(struct wire *w, const struct wire_conf *conf, struct err *err)
+{
+	struct fuse_front_conf fc = {
+		.mountpoint = conf->place,
+		.fsname = w->o->fsname,
+		.flags = w->o->mount_flags,
+		.ro = w->o->ro,
+		.allow_other = w->o->allow_other,
+		.ready = conf->ready,
+		.ready_arg = conf->arg,
+		.lock_fd = conf->lock_fd,
+	};
+
+	return fuse_front_new(&fc, &w->front, err);
+}
+
+static errint_t rooms_up(struct wire *w, const struct wire_conf *conf, struct err *err)
+{
+	errint_t r = money_up(w, err);
+
+	if (!r)
+		r = paths_make(w, err);
+	if (!r)
+		r = transfer_up(w, err);
+	if (!r)
+		r = remotes_build(w->o->conf, w->data_dir, &w->remotes, &w->nremotes, err);
+	if (!r)
+		r = index_up(w, err);
+	if (!r)
+		r = remotes_name(w, err);
+	if (!r && conf->place)
+		r = front_new(w, conf, err);
+	if (!r)
+		r = vfs_up(w, err);
+	if (!r && conf->place)
+		r = tier_up(w, err);
+	if (!r && conf->place)
+		r = ctl_up(w, err);
+	if (!r && conf->place)
+		r = fuse_front_mount(w->front, w->vfs, err);
+	return r;
+}
+
+errint_t wire_up(const struct wire_conf *conf, struct wire **ret, struct err *err)
+{
+	struct wire *w = calloc(1, sizeof(*w));
+	errint_t r = 0;
+
+	assert(conf->o->state);
+	*ret = NULL;
+	if (!w)
+		return no_memory(err);
+	w->o = conf->o;
+	if (conf->place) {
+		w->place = strdup(conf->place);
+		if (!w->place)
+			r = no_memory(err);
+	}
+	if (!r)
+		r = rooms_up(w, conf, err);
+	if (r) {
+		wire_down(w);
+		return r;
+	}
+	*ret = w;
+	return 0;
+}
+
+/* ---- serving, and the end of it ---- */
+
+struct waits {		  /* is every live job one that cannot go on before the drain's end? */
+	int64_t until_ns; /* wall clock */
+	bool all;
+};
+
+static int look_at_job(void *arg, const struct job_info *i)
+{
+	struct waits *ws = arg;
+
+	if (i->ended_ns)
+		return 1; /* live ones come first */
+	if (i->state != JOB_WAITING || i->next_ns <= ws->until_ns)
+		ws->all = false;
+	return !ws->all;
+}
+
+static bool drained(
+	struct wire *w, int64_t until_mono_ns, struct jobs_stat *js, struct vfs_stat *vs)
+{
+	struct waits ws = {.all = true};
+
+	/* In this order: what stops being dirty is a job before. */
+	vfs_stat(w->vfs, vs);
+	jobs_stat(w->jobs, js);
+	if (!vs->dirty && !js->live)
+		return true;
+	if (vs->dirty || js->waiting < js->live)
+		return false;
+	ws.until_ns = clock_now_ns() + (until_mono_ns - clock_mono_ns());
+	job_each(w->jobs, look_at_job, &ws);
+	return ws.all;
+}
+
+static void drain(struct wire *w)
+{
+	int64_t now = clock_mono_ns(), until = now + w->o->drain_ns, report = now;
+	const struct timespec poll = {.tv_nsec = DRAIN_POLL_NS};
+	struct jobs_stat js;
+	struct vfs_stat vs;
+
+	if (atomic_load(&w->hurry))
+		return;
+	vfs_flush_all(w->vfs);
+	while (!drained(w, until, &js, &vs)) {
+		now = clock_mono_ns();
+		if (now >= until || atomic_load(&w->hurry))
+			break;
+		if (now >= report + DRAIN_REPORT_NS) {
+			log_notice("daemon", "finishing: %llu jobs, %llu changed files to go",
+				(unsigned long long)js.live, (unsigned long long)vs.dirty);
+			report = now;
+		}
+		(void)nanosleep(&poll, NULL);
+	}
+	if (js.live || vs.dirty)
+		log_warn("daemon",
+			"%llu jobs and %llu changed files are left for the next mount of %s",
+			(unsigned long long)js.live, (unsigned long long)vs.dirty, w->o->state);
+}
+
+errint_t wire_serve(struct wire *w, struct err *err)
+{
+	errint_t r = fuse_front_loop(w->front, err);
+
+	log_notice("daemon", "%s is unmounted", w->place);
+	/* The engine would only make more work. */
+	tier_engine_stop(w->tier);
+	drain(w);
+	return r;
+}
+
+void wire_stop(struct wire *w, unsigned nth)
+{
+	struct err err;
+
+	if (nth == 1) {
+		atomic_store(&w->stop_until_ns, clock_mono_ns() + w->o->drain_ns);
+		atomic_store(&w->stopping, true);
+		if (!fuse_front_detach(w->front, &err))
+			return;
+		log_error("daemon", "%s; ending the session instead", err.msg);
+	} else {
+		atomic_store(&w->hurry, true);
+	}
+	fuse_front_exit(w->front);
+}
+
+void wire_stop_tick(struct wire *w)
+{
+	if (atomic_load(&w->stopping) &&
+		(atomic_load(&w->hurry) || clock_mono_ns() >= atomic_load(&w->stop_until_ns)))
+		fuse_front_exit(w->front);
+}
+
+struct jobs *wire_jobs(struct wire *w)
+{
+	return w->jobs;
+}
+
+struct meta *wire_meta(struct wire *w)
+{
+	return w->meta;
+}
+
+void wire_down(struct wire *w)
+{
+	if (!w)
+		return;
+	ctl_close(w->ctl);
+	tier_engine_destroy(w->tier);
+	if (w->jobs_run)
+		jobs_stop(w->jobs);
+	if (w->vfs_run)
+		vfs_stop(w->vfs);
+	/* Its thread calls jobs and staging; the clean mark comes last of all that is written. */
+	meta_close(w->meta);
+	/* Its threads may be in the last lines of a task of these. */
+	pool_destroy(w->pool);
+	jobs_close(w->jobs);
+	if (w->vfs)
+		vfs_destroy(w->vfs);
+	fuse_front_destroy(w->front);
+	stage_close(w->stage);
+	remotes_destroy(w->remotes, w->nremotes);
+	bufs_destroy(w->bufs);
+	free(w->rules);
+	free(w->book);
+	free(w->index_dir);
+	free(w->stage_dir);
+	free(w->data_dir);
+	free(w->place);
+	free(w);
+}

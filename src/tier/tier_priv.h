@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside the tier room: engine.c (thread, hours), scan.c (facts, walks), run.c (judge and act). */
+#ifndef TIER_PRIV_H
+#define TIER_PRIV_H
+
+#include <pthread.h>
+
+#include "astra/base_lock.h"
+#include "astra/tier.h"
+
+#define TIER_SLICE 1024 /* files between two short transactions */
+
+struct tier_engine {
+	struct tier_conf conf; /* constant */
+	atomic_bool cancel;    /* ends the pass under way */
+	pthread_t thread;
+	bool has_thread;
+
+	struct lock lock; /* RANK_TIER */
+	pthread_cond_t wake;
+	struct {
+		bool stop, kick;
+		struct tier_stat stat;
+	} s; /* lock */
+};
+
+/* A pass of the engine's thread: judges everything, posts and does not wait. */
+struct tier_pass {
+	uint64_t files, moves, failed;
+	money_t saving;
+};
+errint_t tier_pass_run(struct tier_engine *e, struct tier_pass *ret);
+
+#endif

@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the verbs share: which mount, what a path means, asking the daemon, progress, words.
+ */
+#include "astra.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "astra/base_cleanup.h"
+#include "astra/base_hash.h"
+
+/* ---- errors ---- */
+
+int app_usage(const struct app *a, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)fprintf(stderr, "astra %s: ", a->cmd->name);
+	(void)vfprintf(stderr, fmt, ap);
+	(void)fprintf(stderr, "\nusage: astra %s%s%s\n", a->cmd->name, *a->cmd->args ? " " : "",
+		a->cmd->args);
+	va_end(ap);
+	return EXIT_USAGE;
+}
+
+int app_fail(const struct app *a, errint_t r, const struct err *err)
+{
+	(void)fprintf(stderr, "astra %s: %s\n", a->cmd->name, err_text(err, r));
+	switch (r) {
+	case -ENOTUNIQ:
+		return EXIT_AMBIGUOUS;
+	case -ECONNRESET:
+	case -EPIPE:
+	case -ECONNREFUSED:
+		return EXIT_NO_MOUNT;
+	case -ETIMEDOUT:
+		return EXIT_TIMEOUT;
+	default:
+		return EXIT_FAILED;
+	}
+}
+
+/* ---- paths ---- */
+
+/* Absolute, without ".", ".." and doubled slashes, by the letters alone. */
+static char *lexical(const char *path)
+{
+	cleanup_free char *cwd = *path == '/' ? strdup("") : getcwd(NULL, 0), *whole = NULL;
+	char *out, *save = NULL;
+	size_t n = 0;
+
+	if (!cwd || asprintf(&whole, "%s/%s", cwd, path) < 0) {
+		whole = NULL;
+		return NULL;
+	}
+	out = malloc(strlen(whole) + 2);
+	if (!out)
+		return NULL;
+	for (char *w = strtok_r(whole, "/", &save); w; w = strtok_r(NULL, "/", &save)) {
+		if (!strcmp(w, "."))
+			continue;
+		if (!strcmp(w, "..")) {
+			while (n && out[--n] != '/')
+				;
+			continue;
+		}
+		out[n++] = '/';
+		memcpy(out + n, w, strlen(w));
+		n += strlen(w);
+	}
+	if (!n)
+		out[n++] = '/';
+	out[n] = '\0';
+	return out;
+}
+
+/* What lies behind the mount point in an absolute path, "/" for the mount point itself; NULL when
+ * the path is elsewhere. */
+static const char *behind(const char *abs, const char *mountpoint)
+{
+	size_t len = strlen(mountpoint);
+
+	if (strncmp(abs, mountpoint, len) != 0)
+		return NULL;
+	if (!abs[len])
+		return "/";
+	return abs[len] == '/' ? abs + len : NULL;
+}
+
+/* Through symbolic links of the way to it, but not its own. */
+static char *physical(const char *abs)
+{
+	cleanup_free char *dir = strdup(abs), *real = NULL;
+	char *slash = dir ? strrchr(dir, '/') : NULL, *out = NULL;
+
+	if (!slash)
+		return NULL;
+	*slash = '\0';
+	real = realpath(*dir ? dir : "/", NULL);
+	if (!real)
+		return NULL;
+	if (asprintf(&out, "%s/%s", strcmp(real, "/") ? real : "", slash + 1) < 0)
+		return NULL;
+	return out;
+}
+
+/* The part of a local path below a mount, owned; NULL when it is not below it. */
+static char *below_mount(const char *given, const char *mountpoint)
+{
+	cleanup_free char *abs = lexical(given), *real = NULL;
+	const char *rest = abs ? behind(abs, mountpoint) : NULL;
+
+	if (!rest && abs) {
+		real = physical(abs);
+		rest = real ? behind(real, mountpoint) : NULL;
+	}
+	return rest ? strdup(rest) : NULL;
+}
+
+char *app_path(const struct app *a, const char *given)
+{
+	char *below = NULL, *out = NULL;
+
+	/* A bare name is a file here, if here is in the mount, or one that is looked for. */
+	if (!strchr(given, '/') && strcmp(given, ".") != 0 && strcmp(given, "..") != 0) {
+		below = access(given, F_OK) == 0 ? below_mount(given, a->m.mountpoint) : NULL;
+		return below ? below : strdup(given);
+	}
+	below = below_mount(given, a->m.mountpoint);
+	if (below)
+		return below;
+	if (*given == '/')
+		return lexical(given);
+	/* "aws/x": from the mount's root. */
+	if (asprintf(&out, "/%s", given) < 0)
+		return NULL;
+	below = lexical(out);
+	free(out);
+	return below;
+}
+
+char *app_local(const struct app *a, const char *tree)
+{
+	char *out = NULL;
+
+	if (asprintf(&out, "%s%s", strcmp(a->m.mountpoint, "/") ? a->m.mountpoint : "", tree) < 0)
+		return NULL;
+	return out;
+}
+
+/* ---- the mount ---- */
+
+static bool chosen(const struct ctl_mount *m, const char *mount)
+{
+	cleanup_free char *abs = lexical(mount), *real = NULL;
+
+	if (abs && !strcmp(abs, m->mountpoint))
+		return true;
+	real = abs ? physical(abs) : NULL;
+	return real && !strcmp(real, m->mountpoint);
+}
+
+/* The one that the hint, or else the working directory, lies in; n when there is none. */
+static size_t choose_by_place(const struct ctl_mount *all, size_t n, const char *hint)
+{
+	const char *const places[] = {hint && strchr(hint, '/') ? hint : NULL, "."};
+
+	for (size_t k = 0; k < ARRAY_SIZE(places); k++) {
+		for (size_t i = 0; places[k] && i < n; i++) {
+			cleanup_free char *rest = below_mount(places[k], all[i].mountpoint);
+
+			if (rest)
+				return i;
+		}
+	}
+	return n;
+}
+
+static int choose(
+	struct app *a, const struct ctl_mount *all, size_t n, const char *hint, size_t *ret)
+{
+	if (a->mount) {
+		for (*ret = 0; *ret < n && !chosen(&all[*ret], a->mount);)
+			++*ret;
+		if (*ret < n)
+			return EXIT_DONE;
+		(void)fprintf(stderr, "astra: no astrafs of yours is mounted at %s\n", a->mount);
+		return EXIT_NO_MOUNT;
+	}
+	if (!n) {
+		(void)fprintf(stderr, "astra: no astrafs of yours is mounted; mount one by "
+				      "'astrafs MOUNTPOINT'\n");
+		return EXIT_NO_MOUNT;
+	}
+	*ret = n == 1 ? 0 : choose_by_place(all, n, hint);
+	if (*ret < n)
+		return EXIT_DONE;
+	(void)fprintf(stderr, "astra: there are several mounts; choose one by --mount:\n");
+	for (size_t i = 0; i < n; i++)
+		(void)fprintf(stderr, "    %s\n", all[i].mountpoint);
+	return EXIT_AMBIGUOUS;
+}
+
+int app_connect(struct app *a, const char *hint)
+{
+	struct ctl_mount *all = NULL;
+	struct err err = {0};
+	size_t n = 0, mine = 0;
+	errint_t r;
+	int code;
+
+	if (a->connected)
+		return EXIT_DONE;
+	r = ctl_mounts(&all, &n, &err);
+	code = r ? app_fail(a, r, &err) : choose(a, all, n, hint, &mine);
+	for (size_t i = 0; i < n; i++) {
+		if (code == EXIT_DONE && i == mine)
+			a->m = all[i];
+		else
+			ctl_mount_done(&all[i]);
+	}
+	free(all);
+	a->connected = code == EXIT_DONE;
+	return code;
+}
+
+/* ---- asking ---- */
+
+json_t *app_request(const char *verb)
+{
+	json_t *req = json_pack("{s:s}", "verb", verb);
+
+	if (!req) {
+		(void)fprintf(stderr, "astra: no memory\n");
+		exit(EXIT_FAILED);
+	}
+	return req;
+}
+
+int app_add_path(json_t *req, const char *key, const char *path)
+{
+	json_t *text = json_string(path); /* NULL for bytes that are not UTF-8 */
+	cleanup_free char *hex = NULL;
+	char hex_key[64];
+
+	if (text)
+		return json_object_set_new(req, key, text);
+	hex = malloc(strlen(path) * 2 + 1);
+	if (!hex)
+		return -1;
+	hex_encode(path, strlen(path), hex);
+	(void)snprintf(hex_key, sizeof(hex_key), "%s_hex", key);
+	return json_object_set_new(req, hex_key, json_string(hex));
+}
+
+struct asking {
+	struct app *app;
+	void (*fn)(struct app *a, const json_t *item);
+	json_t *items; /* owned; NULL: not collected */
+};
+
+static int on_line(void *arg, const json_t *line)
+{
+	struct asking *k = arg;
+	struct app *a = k->app;
+	const json_t *item = json_object_get(line, "item");
+	const json_t *progress = json_object_get(line, "progress");
+	const char *text = json_string_value(json_object_get(line, "text"));
+
+	if (progress) {
+		app_bar_jobs(a, progress);
+		return 0;
+	}
+	app_bar(a, NULL);
+	if (text && !a->json)
+		(void)fputs(text, stdout);
+	if (item && k->items)
+		(void)json_array_append(k->items, (json_t *)item);
+	else if (item && k->fn)
+		k->fn(a, item);
+	return 0;
+}
+
+static int ask(struct app *a, json_t *req, void (*fn)(struct app *a, const json_t *item),
+	json_t *items, json_t **ret_data)
+{
+	struct asking k = {.app = a, .fn = fn, .items = items};
+	struct err err = {0};
+	errint_t r = ctl_ask(a->m.fd, req, on_line, &k, ret_data, &err);
+
+	json_decref(req);
+	app_bar(a, NULL);
+	return r ? app_fail(a, r, &err) : EXIT_DONE;
+}
+
+int app_ask(struct app *a, json_t *req, void (*fn)(struct app *a, const json_t *item),
+	json_t **ret_data)
+{
+	return ask(a, req, fn, NULL, ret_data);
+}
+
+void app_print_json(const json_t *j)
+{
+	(void)json_dumpf(j, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	(void)fputc('\n', stdout);
+}
+
+int app_show(struct app *a, json_t *req, void (*fn)(struct app *a, const json_t *item),
+	void (*done)(struct app *a, const json_t *data))
+{
+	cleanup_json json_t *data = NULL, *items = a->json ? json_array() : NULL;
+	int code = ask(a, req, fn, items, &data);
+
+	if (code != EXIT_DONE)
+		return code;
+	if (!a->json) {
+		if (done && data)
+			done(a, data);
+		return code;
+	}
+	if (!data)
+		data = json_object();
+	if (data && (fn || json_array_size(items)))
+		(void)json_object_set(data, "items", items);
+	app_print_json(data);
+	return code;
+}
+
+int app_wait_path(struct app *a, const char *tree)
+{
+	json_t *req = app_request("jobs-wait");
+	cleanup_json json_t *data = NULL;
+	int code;
+
+	(void)app_add_path(req, "path", tree);
+	code = app_ask(a, req, NULL, &data);
+	if (code == EXIT_DONE && app_int(data, "failed")) {
+		(void)fprintf(
+			stderr, "astra %s: it failed: %s\n", a->cmd->name, app_str(data, "note"));
+		code = EXIT_FAILED;
+	}
+	return code;
+}
+
+/* ---- progress ---- */
+
+void app_bar(struct app *a, const char *text)
+{
+	struct winsize ws;
+	int width = 79;
+
+	if (!a->bar)
+		return;
+	if (!text) {
+		if (a->bar_width)
+			(void)fprintf(stderr, "\r\033[K");
+		a->bar_width = 0;
+		return;
+	}
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) == 0 && ws.ws_col > 10)
+		width = ws.ws_col - 1;
+	(void)fprintf(stderr, "\r\033[K%.*s", width, text);
+	(void)fflush(stderr);
+	a->bar_width = strlen(text);
+}
+
+static void draw_job(struct app *a, const json_t *job, size_t more)
+{
+	char bar[21], done[32], total[32], speed[48] = "", left[48] = "", text[1024], num[32];
+	int64_t bytes = app_int(job, "bytes"), have = app_int(job, "bytes_done");
+	int64_t files = app_int(job, "files");
+	unsigned percent = bytes > 0 ? (unsigned)(have * 100 / bytes) : 0;
+
+	percent = MIN_OF(percent, 100u);
+	for (unsigned i = 0; i < 20; i++)
+		bar[i] = i < percent / 5 ? '=' : i == percent / 5 ? '>' : ' ';
+	bar[20] = '\0';
+	if (app_num(job, "speed") > 0)
+		(void)snprintf(speed, sizeof(speed), "  %s/s",
+			app_size(num, (uint64_t)app_num(job, "speed")));
+	if (app_num(job, "left_s") > 0)
+		(void)snprintf(
+			left, sizeof(left), "  %s left", app_span(num, app_num(job, "left_s")));
+	if (files > 1)
+		(void)snprintf(text, sizeof(text), "[%s] %lld of %lld files  %s%s %s", bar,
+			(long long)app_int(job, "files_done"), (long long)files,
+			app_str(job, "state"), left, app_str(job, "destination"));
+	else
+		(void)snprintf(text, sizeof(text), "[%s] %3u %%  %s of %s%s%s  %s %s", bar, percent,
+			app_size(done, (uint64_t)have), app_size(total, (uint64_t)bytes), speed,
+			left, app_str(job, "state"), app_str(job, "source"));
+	if (more)
+		(void)snprintf(
+			text + strlen(text), sizeof(text) - strlen(text), "  and %zu more", more);
+	for (char *s = text; *s; s++) {
+		if (iscntrl((unsigned char)*s))
+			*s = '?';
+	}
+	app_bar(a, text);
+}
+
+void app_bar_jobs(struct app *a, const json_t *progress)
+{
+	const json_t *jobs = json_object_get(progress, "jobs");
+	char text[128];
+
+	if (!a->bar)
+		return;
+	if (json_is_array(jobs)) {
+		if (json_array_size(jobs))
+			draw_job(a, json_array_get(jobs, 0), json_array_size(jobs) - 1);
+		return;
+	}
+	(void)snprintf(text, sizeof(text), "%lld jobs, %lld changed files to go",
+		(long long)app_int(jobs, "live"), (long long)app_int(progress, "dirty"));
+	app_bar(a, text);
+}
+
+/* ---- words ---- */
+
+const char *app_str(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "";
+}
+
+int64_t app_int(const json_t *o, const char *key)
+{
+	return json_integer_value(json_object_get(o, key));
+}
+
+double app_num(const json_t *o, const char *key)
+{
+	return json_number_value(json_object_get(o, key));
+}
+
+const char *app_size(char out[32], uint64_t bytes)
+{
+	static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB", "PB", "EB"};
+	double v = (double)bytes;
+	unsigned u = 0;
+
+	for (; v >= 999.5 && u + 1 < ARRAY_SIZE(units); u++)
+		v /= 1000;
+	if (!u || v >= 99.95)
+		(void)snprintf(out, 32, "%.0f %s", v, units[u]);
+	else
+		(void)snprintf(out, 32, "%.*f %s", v >= 9.995 ? 1 : 2, v, units[u]);
+	return out;
+}
+
+/* As the engine prints: three decimals, two from a dollar on, more where the rounded figure would
+ * be off by more than 4 %. */
+const char *app_money(char out[32], const json_t *dollars)
+{
+	const char *s = json_string_value(dollars);
+	double v = s ? strtod(s, NULL) : 0, abs = v < 0 ? -v : v;
+	int decimals = abs >= 1 ? 2 : 3;
+
+	if (abs > 0 && abs < 5e-7) {
+		(void)snprintf(out, 32, "%s<$0.000001", v < 0 ? "-" : "");
+		return out;
+	}
+	for (; decimals < 6; decimals++) {
+		double off;
+
+		(void)snprintf(out, 32, "%.*f", decimals, abs);
+		off = strtod(out, NULL) - abs;
+		if ((off < 0 ? -off : off) <= abs * 0.04000001)
+			break;
+	}
+	(void)snprintf(out, 32, "%s$%.*f", v < 0 ? "-" : "", decimals, abs);
+	return out;
+}
+
+const char *app_time(char out[32], const json_t *seconds)
+{
+	time_t t = (time_t)json_number_value(seconds);
+	struct tm tm;
+
+	if (!json_is_number(seconds) || !t || !localtime_r(&t, &tm) ||
+		!strftime(out, 32, "%Y-%m-%d %H:%M", &tm))
+		memcpy(out, "-", 2);
+	return out;
+}
+
+const char *app_span(char out[32], double seconds)
+{
+	static const struct {
+		double above, unit;
+		const char *name;
+	} units[] = {{172800, 86400, "days"}, {7200, 3600, "h"}, {120, 60, "min"}, {0, 1, "s"}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		if (seconds < units[i].above)
+			continue;
+		(void)snprintf(out, 32, "%.0f %s", seconds / units[i].unit, units[i].name);
+		break;
+	}
+	return out;
+}
+
+void app_puts(const char *s, int width)
+{
+	int n = 0;
+
+	for (; *s; s++, n++) {
+		if (iscntrl((unsigned char)*s))
+			n += printf("\\x%02x", (unsigned char)*s) - 1;
+		else
+			(void)putchar(*s);
+		n -= ((unsigned char)*s & 0xc0) == 0x80; /* within a character */
+	}
+	for (; n < width; n++)
+		(void)putchar(' ');
+}
+
+/* ---- the command line ---- */
+
+static void take_out(int *argc, char **argv, int at, int n)
+{
+	memmove(&argv[at], &argv[at + n], (size_t)(*argc - at - n + 1) * sizeof(*argv));
+	*argc -= n;
+}
+
+const char *app_option(int *argc, char **argv, const char *name)
+{
+	size_t len = strlen(name);
+	const char *value;
+
+	for (int i = 1; i < *argc && strcmp(argv[i], "--") != 0; i++) {
+		const char *s = argv[i];
+
+		if (s[0] != '-' || s[1] != '-' || strncmp(s + 2, name, len) != 0)
+			continue;
+		if (s[len + 2] == '=') {
+			value = s + len + 3;
+			take_out(argc, argv, i, 1);
+			return value;
+		}
+		if (!s[len + 2] && i + 1 < *argc) {
+			value = argv[i + 1];
+			take_out(argc, argv, i, 2);
+			return value;
+		}
+	}
+	return NULL;
+}
+
+/* "-x" for a name of one letter, else "--name". */
+bool app_flag(int *argc, char **argv, const char *name)
+{
+	char full[64];
+
+	(void)snprintf(full, sizeof(full), "%s%s", name[1] ? "--" : "-", name);
+	for (int i = 1; i < *argc && strcmp(argv[i], "--") != 0; i++) {
+		if (strcmp(argv[i], full) != 0)
+			continue;
+		take_out(argc, argv, i, 1);
+		return true;
+	}
+	return false;
+}
+
+bool app_number(const char *s, uint64_t *ret)
+{
+	char *end;
+
+	if (!s || !isdigit((unsigned char)*s))
+		return false;
+	errno = 0;
+	*ret = strtoull(s, &end, 10);
+	return !*end && !errno;
+}
+
+int app_words(struct app *a, int *argc, char **argv, int min, int max)
+{
+	bool dashes = false;
+
+	for (int i = 1; i < *argc; i++) {
+		if (dashes || argv[i][0] != '-' || !argv[i][1])
+			continue;
+		if (strcmp(argv[i], "--") != 0)
+			return app_usage(a, "unknown switch '%s'", argv[i]);
+		take_out(argc, argv, i--, 1);
+		dashes = true;
+	}
+	if (*argc - 1 < min)
+		return app_usage(a, "something is missing");
+	if (*argc - 1 > max)
+		return app_usage(a, "'%s' is too much", argv[max + 1]);
+	return EXIT_DONE;
+}

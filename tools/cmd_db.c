@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * db check, dump, load, rebuild. On a mount that runs, the daemon does it; else astrafs itself is
+ * started in the mode of that name, on the state directory that --state or --mount names.
+ */
+#include "astra.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "astra/base_cleanup.h"
+
+/* astrafs beside this program, or in PATH. Does not return but on failure. */
+static int exec_astrafs(struct app *a, const char *mode, const char *state)
+{
+	char self[PATH_MAX], beside[PATH_MAX + 16], opt[PATH_MAX + 16], *argv[6];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+	int k = 0;
+
+	argv[k++] = "astrafs";
+	argv[k++] = (char *)mode;
+	if (state) {
+		if (snprintf(opt, sizeof(opt), "state=%s", state) >= (int)sizeof(opt) ||
+			strchr(state, ','))
+			return app_usage(a, "--state: too long, or with a comma");
+		argv[k++] = "-o";
+		argv[k++] = opt;
+	} else {
+		argv[k++] = (char *)a->mount;
+	}
+	argv[k] = NULL;
+	(void)fflush(NULL);
+	if (n > 0) {
+		self[n] = '\0';
+		slash = strrchr(self, '/');
+		if (slash) {
+			*slash = '\0';
+			(void)snprintf(beside, sizeof(beside), "%s/astrafs", self);
+			(void)execv(beside, argv);
+		}
+	}
+	(void)execvp("astrafs", argv);
+	(void)fprintf(stderr, "astra db: cannot start astrafs: %s\n", strerror(errno));
+	return EXIT_FAILED;
+}
+
+static void print_fault(struct app *a, const json_t *item)
+{
+	(void)a;
+	(void)printf("%s\n", app_str(item, "fault"));
+}
+
+static int check_live(struct app *a)
+{
+	cleanup_json json_t *data = NULL;
+	int code = app_ask(a, app_request("db-check"), print_fault, &data);
+
+	if (code != EXIT_DONE)
+		return code;
+	if (a->json)
+		app_print_json(data);
+	else
+		(void)printf(app_int(data, "faults") ? "the index has %lld faults\n"
+						     : "the index is in order\n",
+			(long long)app_int(data, "faults"));
+	return app_int(data, "faults") ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int on_dump_line(void *arg, const json_t *line)
+{
+	(void)arg;
+	return json_dumpf(line, stdout, JSON_COMPACT) < 0 || putchar('\n') == EOF;
+}
+
+static int dump_live(struct app *a)
+{
+	struct err err = {0};
+	cleanup_json json_t *req = app_request("db-dump");
+	errint_t r = ctl_ask(a->m.fd, req, on_dump_line, NULL, NULL, &err);
+
+	return r ? app_fail(a, r, &err) : EXIT_DONE;
+}
+
+/* Is a mount there that --mount means, or the only one? Says nothing when not. */
+static bool is_live(struct app *a)
+{
+	struct ctl_mount *all = NULL;
+	struct err err = {0};
+	size_t n = 0;
+	bool live;
+
+	if (ctl_mounts(&all, &n, &err))
+		return false;
+	live = n == 1 && !a->mount;
+	for (size_t i = 0; i < n; i++) {
+		live |= a->mount && !strcmp(a->mount, all[i].mountpoint);
+		live |= n > 1 && !a->mount;
+		ctl_mount_done(&all[i]);
+	}
+	free(all);
+	return live;
+}
+
+int cmd_db(struct app *a, int argc, char **argv)
+{
+	static const char *const modes[] = {"--check", "--dump", "--load", "--rebuild"};
+	const char *state = app_option(&argc, argv, "state");
+	size_t i;
+	int code = app_words(a, &argc, argv, 1, 1);
+
+	if (code != EXIT_DONE)
+		return code;
+	for (i = 0; i < ARRAY_SIZE(modes) && strcmp(argv[1], modes[i] + 2) != 0; i++)
+		;
+	if (i == ARRAY_SIZE(modes))
+		return app_usage(a, "'%s' is not known", argv[1]);
+	if (!state && is_live(a)) {
+		if (i >= 2)
+			return app_usage(
+				a, "%s works on a stopped mount: 'astra umount' first", argv[1]);
+		code = app_connect(a, NULL);
+		if (code != EXIT_DONE)
+			return code;
+		return i == 0 ? check_live(a) : dump_live(a);
+	}
+	if (!state && !a->mount) {
+		(void)fprintf(stderr, "astra db: nothing is mounted: say which index by "
+				      "--state DIR or --mount DIR\n");
+		return EXIT_NO_MOUNT;
+	}
+	return exec_astrafs(a, modes[i], state);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/* Verbs about files: ls, explain, tier, restore, mv. */
+#include "astra.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "astra/base_cleanup.h"
+
+/* ---- ls ---- */
+
+static void print_name(struct app *a, const json_t *i)
+{
+	(void)a;
+	app_puts(app_str(i, "name"), 0);
+	(void)printf("%s\n", !strcmp(app_str(i, "kind"), "dir") ? "/" : "");
+}
+
+static void print_long(struct app *a, const json_t *i)
+{
+	char size[32], cost[32], when[32];
+	bool dir = !strcmp(app_str(i, "kind"), "dir");
+
+	(void)a;
+	(void)printf("%-7s%s %-14s %10s ", dir ? "" : app_str(i, "tier"),
+		json_is_true(json_object_get(i, "pinned")) ? "*" : " ",
+		dir ? "" : app_str(i, "class"),
+		app_size(size, (uint64_t)app_int(i, dir ? "bytes" : "size")));
+	if (dir)
+		(void)printf("%10s %6lld files ", "", (long long)app_int(i, "files"));
+	else
+		(void)printf("%10s %6lld times ", app_money(cost, json_object_get(i, "cost")),
+			(long long)app_int(i, "accesses"));
+	(void)printf(
+		"%-10s %-16s ", app_str(i, "state"), app_time(when, json_object_get(i, "mtime")));
+	app_puts(app_str(i, "name"), 0);
+	(void)printf("%s\n", dir ? "/" : "");
+}
+
+int cmd_ls(struct app *a, int argc, char **argv)
+{
+	bool wide = app_flag(&argc, argv, "l");
+	json_t *req;
+	int code = app_words(a, &argc, argv, 0, 1);
+
+	if (code == EXIT_DONE)
+		code = app_connect(a, argc > 1 ? argv[1] : NULL);
+	if (code != EXIT_DONE)
+		return code;
+	req = app_request("ls");
+	if (argc > 1) {
+		cleanup_free char *path = app_path(a, argv[1]);
+
+		(void)app_add_path(req, "path", path ? path : argv[1]);
+	}
+	return app_show(a, req, wide ? print_long : print_name, NULL);
+}
+
+/* ---- one file ---- */
+
+/* A request about the file that argv[1] names; NULL after *ret_code was set. */
+static json_t *file_request(struct app *a, const char *verb, const char *given, int *ret_code)
+{
+	cleanup_free char *path = NULL;
+	json_t *req;
+
+	*ret_code = app_connect(a, given);
+	if (*ret_code != EXIT_DONE)
+		return NULL;
+	path = app_path(a, given);
+	req = app_request(verb);
+	(void)app_add_path(req, "path", path ? path : given);
+	return req;
+}
+
+int cmd_explain(struct app *a, int argc, char **argv)
+{
+	int code = app_words(a, &argc, argv, 1, 1);
+	json_t *req;
+
+	if (code != EXIT_DONE)
+		return code;
+	req = file_request(a, "explain", argv[1], &code);
+	return req ? app_show(a, req, NULL, NULL) : code;
+}
+
+/* Sends it and follows the job that it started, if any. */
+static int and_wait(struct app *a, json_t *req, const char *said)
+{
+	cleanup_json json_t *data = NULL;
+	int code = app_ask(a, req, NULL, &data);
+	const json_t *job = json_object_get(data, "job");
+
+	if (code == EXIT_DONE && job)
+		code = app_wait_path(a, app_str(data, "path"));
+	if (code != EXIT_DONE)
+		return code;
+	if (a->json)
+		app_print_json(data);
+	else
+		(void)printf("%s: %s\n", app_str(data, "path"), said);
+	return code;
+}
+
+int cmd_tier(struct app *a, int argc, char **argv)
+{
+	static const char *const tiers[] = {"HOT", "WARM", "COLD", "ARCHIVE", "AUTO"};
+	char said[64];
+	json_t *req;
+	size_t i;
+	int code = app_words(a, &argc, argv, 2, 2);
+
+	if (code != EXIT_DONE)
+		return code;
+	for (i = 0; i < ARRAY_SIZE(tiers) && strcasecmp(argv[2], tiers[i]) != 0; i++)
+		;
+	if (i == ARRAY_SIZE(tiers))
+		return app_usage(
+			a, "'%s' is no tier; allowed: HOT, WARM, COLD, ARCHIVE, AUTO", argv[2]);
+	req = file_request(a, "tier", argv[1], &code);
+	if (!req)
+		return code;
+	(void)json_object_set_new(req, "tier", json_string(tiers[i]));
+	(void)snprintf(said, sizeof(said),
+		strcmp(tiers[i], "AUTO") ? "in %s, and stays there" : "the engine decides",
+		tiers[i]);
+	return and_wait(a, req, said);
+}
+
+int cmd_restore(struct app *a, int argc, char **argv)
+{
+	int code = app_words(a, &argc, argv, 1, 2);
+	json_t *req;
+
+	if (code != EXIT_DONE)
+		return code;
+	req = file_request(a, "restore", argv[1], &code);
+	if (!req)
+		return code;
+	(void)json_object_set_new(req, "for", json_string(argc > 2 ? argv[2] : "7d"));
+	return and_wait(a, req, "can be read");
+}
+
+/* ---- mv ---- */
+
+/* The destination as rename(2) wants it: into a directory that is there, under the same name. */
+static char *destination(const char *src, const char *dst)
+{
+	cleanup_free char *copy = strdup(src);
+	size_t len = strlen(dst);
+	struct stat st;
+	char *out = NULL;
+
+	if (stat(dst, &st) < 0 || !S_ISDIR(st.st_mode))
+		return strdup(dst);
+	if (!copy || asprintf(&out, "%s%s%s", dst, len && dst[len - 1] == '/' ? "" : "/",
+			     basename(copy)) < 0)
+		return NULL;
+	return out;
+}
+
+/* A bare name may be looked for: the daemon knows where it is. */
+static char *tree_path(struct app *a, const char *given, int *ret_code)
+{
+	cleanup_free char *path = app_path(a, given);
+	cleanup_json json_t *data = NULL;
+	json_t *req;
+
+	*ret_code = EXIT_DONE;
+	if (path && *path == '/')
+		return steal_ptr(&path);
+	req = app_request("resolve");
+	(void)app_add_path(req, "path", path ? path : given);
+	*ret_code = app_ask(a, req, NULL, &data);
+	return *ret_code == EXIT_DONE ? strdup(app_str(data, "path")) : NULL;
+}
+
+int cmd_mv(struct app *a, int argc, char **argv)
+{
+	cleanup_free char *src = NULL, *dst = NULL, *from = NULL, *into = NULL, *to = NULL;
+	int code = app_words(a, &argc, argv, 2, 2);
+	const char *tree;
+
+	if (code == EXIT_DONE)
+		code = app_connect(a, argv[1]);
+	if (code != EXIT_DONE)
+		return code;
+	src = tree_path(a, argv[1], &code);
+	if (!src)
+		return code;
+	dst = app_path(a, argv[2]);
+	if (!dst || *dst != '/') {
+		/* A bare name: beside where we are is not in the mount, so beside the source. */
+		cleanup_free char *copy = strdup(src);
+
+		free(dst);
+		if (!copy || asprintf(&dst, "%s/%s", dirname(copy), argv[2]) < 0)
+			dst = NULL;
+	}
+	from = app_local(a, src);
+	into = dst ? app_local(a, dst) : NULL;
+	to = from && into ? destination(from, into) : NULL;
+	if (!to)
+		return app_fail(a, -ENOMEM, NULL);
+	if (rename(from, to) < 0) {
+		(void)fprintf(stderr, "astra mv: %s -> %s: %s\n", from, to, strerror(errno));
+		return EXIT_FAILED;
+	}
+	tree = to + strlen(a->m.mountpoint) * (strcmp(a->m.mountpoint, "/") != 0);
+	code = app_wait_path(a, tree);
+	if (code == EXIT_DONE && a->json) {
+		cleanup_json json_t *out = json_pack(
+			"{s:o, s:o}", "source", json_text(src), "destination", json_text(tree));
+
+		app_print_json(out);
+	}
+	return code;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* jobs list, watch, wait, cancel, retry. */
+#include "astra.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "astra/base_cleanup.h"
+
+#define WATCH_MS 500
+
+static void print_job(const json_t *j)
+{
+	char done[32], total[32], speed[32], left[32];
+	int64_t bytes = app_int(j, "bytes"), files = app_int(j, "files");
+	const char *note = app_str(j, "note");
+
+	(void)printf("%6lld  %-10s %-11s ", (long long)app_int(j, "id"), app_str(j, "kind"),
+		app_str(j, "state"));
+	if (files > 1)
+		(void)printf("%lld of %lld files  ", (long long)app_int(j, "files_done"),
+			(long long)files);
+	else if (bytes)
+		(void)printf("%s of %s  ", app_size(done, (uint64_t)app_int(j, "bytes_done")),
+			app_size(total, (uint64_t)bytes));
+	if (app_num(j, "left_s") > 0)
+		(void)printf("%s/s, %s left  ", app_size(speed, (uint64_t)app_num(j, "speed")),
+			app_span(left, app_num(j, "left_s")));
+	app_puts(app_str(j, "source"), 0);
+	if (*app_str(j, "destination") &&
+		strcmp(app_str(j, "source"), app_str(j, "destination")) != 0) {
+		(void)printf(" -> ");
+		app_puts(app_str(j, "destination"), 0);
+	}
+	if (*app_str(j, "tier"))
+		(void)printf(" -> %s", app_str(j, "tier"));
+	if (*note) {
+		(void)printf("  (");
+		app_puts(note, 0);
+		(void)printf(")");
+	}
+	(void)putchar('\n');
+}
+
+static void print_jobs(struct app *a, const json_t *data)
+{
+	const json_t *jobs = json_object_get(data, "jobs"), *j;
+	size_t i;
+
+	(void)a;
+	json_array_foreach (jobs, i, j)
+		print_job(j);
+	if (app_int(data, "more"))
+		(void)printf("and %lld more\n", (long long)app_int(data, "more"));
+	if (!json_array_size(jobs))
+		(void)printf("no jobs\n");
+}
+
+static int list(struct app *a)
+{
+	int code = app_connect(a, NULL);
+
+	return code != EXIT_DONE ? code : app_show(a, app_request("jobs"), NULL, print_jobs);
+}
+
+/* Until there is none; drawn again on a terminal, else as lines of what changed. */
+static int watch(struct app *a)
+{
+	const struct timespec pause = {.tv_nsec = WATCH_MS * 1000000L};
+	bool screen = isatty(STDOUT_FILENO) && !a->json;
+	cleanup_json json_t *before = NULL;
+	int code = app_connect(a, NULL);
+
+	while (code == EXIT_DONE) {
+		cleanup_json json_t *data = NULL;
+		json_t *req = app_request("jobs");
+
+		(void)json_object_set_new(req, "live", json_true());
+		code = app_ask(a, req, NULL, &data);
+		if (code != EXIT_DONE)
+			break;
+		if (screen)
+			(void)printf("\033[H\033[J");
+		if (a->json)
+			app_print_json(data);
+		else if (screen || !before ||
+			 !json_equal(
+				 json_object_get(before, "jobs"), json_object_get(data, "jobs")))
+			print_jobs(a, data);
+		(void)fflush(stdout);
+		if (!json_array_size(json_object_get(data, "jobs")))
+			break;
+		json_decref(before);
+		before = json_incref(data);
+		(void)nanosleep(&pause, NULL);
+	}
+	return code;
+}
+
+static int with_ids(struct app *a, const char *verb, int argc, char **argv, bool needed)
+{
+	cleanup_json json_t *data = NULL;
+	json_t *req, *ids;
+	uint64_t id;
+	int code = app_words(a, &argc, argv, needed, 1000);
+
+	for (int i = 1; i < argc && code == EXIT_DONE; i++) {
+		if (!app_number(argv[i], &id))
+			code = app_usage(a, "'%s' is not the number of a job", argv[i]);
+	}
+	if (code == EXIT_DONE)
+		code = app_connect(a, NULL);
+	if (code != EXIT_DONE)
+		return code;
+	req = app_request(verb);
+	ids = json_array();
+	for (int i = 1; i < argc; i++) {
+		(void)app_number(argv[i], &id);
+		(void)json_array_append_new(ids, json_integer((json_int_t)id));
+	}
+	(void)json_object_set_new(req, "ids", ids);
+	code = app_ask(a, req, NULL, &data);
+	if (code == EXIT_DONE && a->json && data)
+		app_print_json(data);
+	if (code == EXIT_DONE && app_int(data, "failed")) {
+		(void)fprintf(
+			stderr, "astra jobs: %lld failed\n", (long long)app_int(data, "failed"));
+		code = EXIT_FAILED;
+	}
+	return code;
+}
+
+int cmd_jobs(struct app *a, int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "list";
+
+	if (!strcmp(what, "wait"))
+		return with_ids(a, "jobs-wait", argc - 1, argv + 1, false);
+	if (!strcmp(what, "cancel"))
+		return with_ids(a, "jobs-cancel", argc - 1, argv + 1, true);
+	if (!strcmp(what, "retry"))
+		return with_ids(a, "jobs-retry", argc - 1, argv + 1, true);
+	if (argc > 2)
+		return app_usage(a, "'%s' is too much", argv[2]);
+	if (!strcmp(what, "list"))
+		return list(a);
+	if (!strcmp(what, "watch"))
+		return watch(a);
+	return app_usage(a, "'%s' is not known", what);
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/* Verbs about the mount as a whole: status, sync, umount, doctor, debug. */
+#include "astra.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
+#include "astra/base_conf.h"
+
+/* ---- status ---- */
+
+static void print_remotes(const json_t *remotes)
+{
+	const json_t *r;
+	size_t i;
+
+	json_array_foreach (remotes, i, r) {
+		const char *breaker = app_str(r, "breaker");
+		const char *health = !strcmp(breaker, "closed") ? "healthy"
+				     : !strcmp(breaker, "open") ? "FAILING: requests are held back"
+								: "failing, being tried again";
+
+		(void)printf("  %-10s %-6s %-20s %s\n", app_str(r, "name"), app_str(r, "provider"),
+			*app_str(r, "bucket") ? app_str(r, "bucket") : "(all buckets)", health);
+	}
+}
+
+static void print_engine(const json_t *e)
+{
+	char last[32], next[32], saving[32];
+
+	(void)printf("Engine:     %s; last pass %s, next %s; %lld files, %lld moves (%s a month)\n",
+		app_str(e, "mode"), app_time(last, json_object_get(e, "last")),
+		app_time(next, json_object_get(e, "next")), (long long)app_int(e, "files"),
+		(long long)app_int(e, "moves"), app_money(saving, json_object_get(e, "saving")));
+}
+
+static void print_status(struct app *a, const json_t *d)
+{
+	const json_t *jobs = json_object_get(d, "jobs"), *stage = json_object_get(d, "stage");
+	const json_t *age = json_object_get(jobs, "oldest_age_s");
+	char since[32], dirty[32], clean[32], quota[32], span[32];
+
+	(void)a;
+	(void)printf("Mount:      %s%s, since %s, version %s, process %lld\n",
+		app_str(d, "mountpoint"),
+		json_is_true(json_object_get(d, "ro")) ? " (read-only)" : "",
+		app_time(since, json_object_get(d, "since")), app_str(d, "version"),
+		(long long)app_int(d, "pid"));
+	(void)printf("State:      %s\n", app_str(d, "state"));
+	(void)printf("Remotes:\n");
+	print_remotes(json_object_get(d, "remotes"));
+	(void)printf("Jobs:       %lld under way (%lld waiting), %lld done, %lld failed\n",
+		(long long)app_int(jobs, "live"), (long long)app_int(jobs, "waiting"),
+		(long long)app_int(jobs, "done"), (long long)app_int(jobs, "failed"));
+	(void)printf("Changed:    %lld files not yet posted; %s staged, %s cached, of %s\n",
+		(long long)app_int(d, "dirty"),
+		app_size(dirty, (uint64_t)app_int(stage, "dirty_bytes")),
+		app_size(clean, (uint64_t)app_int(stage, "clean_bytes")),
+		app_size(quota, (uint64_t)app_int(stage, "quota_bytes")));
+	print_engine(json_object_get(d, "engine"));
+	if (json_is_true(json_object_get(d, "clean")))
+		(void)printf("The clouds are as the tree is.\n");
+	else if (json_is_number(age))
+		(void)printf("The oldest change that is not in the clouds is %s old.\n",
+			app_span(span, json_number_value(age)));
+	else
+		(void)printf("There are changes that are not in the clouds.\n");
+}
+
+static void on_alarm(int sig)
+{
+	static const char text[] = "astra status: not clean when the time was over\n";
+	ssize_t n = write(STDERR_FILENO, text, sizeof(text) - 1);
+
+	(void)sig;
+	(void)n;
+	_exit(EXIT_TIMEOUT);
+}
+
+int cmd_status(struct app *a, int argc, char **argv)
+{
+	bool wait = app_flag(&argc, argv, "wait-clean");
+	const char *timeout = app_option(&argc, argv, "timeout");
+	int64_t ns = 0;
+	json_t *req;
+	int code = app_words(a, &argc, argv, 0, 0);
+
+	if (code == EXIT_DONE && timeout && parse_duration(timeout, &ns))
+		code = app_usage(a, "'%s' is not a duration, like 30s or 5m", timeout);
+	if (code == EXIT_DONE)
+		code = app_connect(a, NULL);
+	if (code != EXIT_DONE)
+		return code;
+	if (timeout) {
+		(void)signal(SIGALRM, on_alarm);
+		(void)alarm((unsigned)MIN_OF(MAX_OF(ns / NS_PER_S, 1), 1000000000));
+	}
+	req = app_request("status");
+	if (wait)
+		(void)json_object_set_new(req, "wait_clean", json_true());
+	/* A script that waits wants no page of text. */
+	if (wait && !a->json)
+		return app_ask(a, req, NULL, NULL);
+	return app_show(a, req, NULL, print_status);
+}
+
+/* ---- sync, umount ---- */
+
+int cmd_sync(struct app *a, int argc, char **argv)
+{
+	json_t *req;
+	int code = app_words(a, &argc, argv, 0, 1);
+
+	if (code == EXIT_DONE)
+		code = app_connect(a, argc > 1 ? argv[1] : NULL);
+	if (code != EXIT_DONE)
+		return code;
+	req = app_request("sync");
+	if (argc > 1) {
+		cleanup_free char *path = app_path(a, argv[1]);
+
+		(void)app_add_path(req, "path", path ? path : argv[1]);
+	}
+	return app_ask(a, req, NULL, NULL);
+}
+
+int cmd_umount(struct app *a, int argc, char **argv)
+{
+	char buf[64];
+	int code = app_words(a, &argc, argv, 0, 0);
+	ssize_t n;
+
+	if (code == EXIT_DONE)
+		code = app_connect(a, NULL);
+	if (code == EXIT_DONE)
+		code = app_ask(a, app_request("umount"), NULL, NULL);
+	if (code != EXIT_DONE)
+		return code;
+	app_bar(a, "finishing jobs ...");
+	/* The end of file is the end of the daemon. */
+	do
+		n = read(a->m.fd, buf, sizeof(buf));
+	while (n > 0 || (n < 0 && errno == EINTR));
+	return EXIT_DONE;
+}
+
+/* ---- doctor ---- */
+
+static int worst; /* exit status of the findings so far */
+
+static void print_finding(struct app *a, const json_t *f)
+{
+	const char *level = app_str(f, "level");
+
+	(void)a;
+	(void)printf("%-8s %-18s ", level, app_str(f, "check"));
+	app_puts(app_str(f, "text"), 0);
+	(void)putchar('\n');
+}
+
+static json_t *doctor_list; /* --json: ours and the daemon's */
+
+static void on_finding(struct app *a, const json_t *f)
+{
+	if (!a->json)
+		print_finding(a, f);
+	else
+		(void)json_array_append(doctor_list, (json_t *)f);
+	if (!strcmp(app_str(f, "level"), "error"))
+		worst = EXIT_FAILED;
+}
+
+static void finding(
+	struct app *a, json_t *list, const char *level, const char *check, const char *text)
+{
+	json_t *f = json_pack("{s:s, s:s, s:s}", "level", level, "check", check, "text", text);
+
+	doctor_list = list;
+	on_finding(a, f);
+	json_decref(f);
+}
+
+static bool in_path(const char *name)
+{
+	const char *path = getenv("PATH");
+	cleanup_free char *copy = strdup(path ? path : "/usr/bin:/bin");
+	char *save = NULL, full[4096];
+
+	for (char *d = copy ? strtok_r(copy, ":", &save) : NULL; d;
+		d = strtok_r(NULL, ":", &save)) {
+		if (snprintf(full, sizeof(full), "%s/%s", d, name) < (int)sizeof(full) &&
+			access(full, X_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void check_local(struct app *a, json_t *list)
+{
+	char dir[256], text[400];
+	struct err err = {0};
+	bool fuse = access("/dev/fuse", R_OK | W_OK) == 0;
+
+	finding(a, list, fuse ? "ok" : "error", "/dev/fuse",
+		fuse ? "is there and usable"
+		     : "cannot be used: load it by 'modprobe fuse', or ask for access to it");
+	if (in_path("fusermount3"))
+		finding(a, list, "ok", "fusermount3", "is installed");
+	else
+		finding(a, list, geteuid() ? "error" : "warning", "fusermount3",
+			"is missing (apt install fuse3): no mounts by users, no auto_unmount");
+	if (ctl_dir(dir, sizeof(dir), &err)) {
+		finding(a, list, "error", "runtime directory", err.msg);
+	} else {
+		(void)snprintf(text, sizeof(text), "sockets are in %s", dir);
+		finding(a, list, "ok", "runtime directory", text);
+	}
+}
+
+int cmd_doctor(struct app *a, int argc, char **argv)
+{
+	cleanup_json json_t *list = json_array();
+	struct ctl_mount *all = NULL;
+	struct err err = {0};
+	size_t n = 0;
+	int code = app_words(a, &argc, argv, 0, 0);
+
+	if (code != EXIT_DONE)
+		return code;
+	check_local(a, list);
+	if (!a->mount && !ctl_mounts(&all, &n, &err)) {
+		for (size_t i = 0; i < n; i++)
+			ctl_mount_done(&all[i]);
+		free(all);
+		if (!n)
+			finding(a, list, "warning", "mounts",
+				"nothing is mounted: the rest cannot be checked");
+	}
+	if (n || a->mount) {
+		code = app_connect(a, NULL);
+		if (code == EXIT_DONE)
+			code = app_ask(a, app_request("doctor"), on_finding, NULL);
+	}
+	if (a->json && code == EXIT_DONE)
+		app_print_json(list);
+	return code != EXIT_DONE ? code : worst;
+}
+
+/* ---- debug ---- */
+
+int cmd_debug(struct app *a, int argc, char **argv)
+{
+	json_t *req;
+	int code = app_words(a, &argc, argv, 3, 3);
+
+	if (code != EXIT_DONE)
+		return code;
+	if (strcmp(argv[1], "fault") != 0)
+		return app_usage(a, "'%s' is not known; allowed: fault", argv[1]);
+	code = app_connect(a, NULL);
+	if (code != EXIT_DONE)
+		return code;
+	req = app_request("debug-fault");
+	(void)json_object_set_new(req, "remote", json_string(argv[2]));
+	(void)json_object_set_new(req, "rules", json_string(argv[3]));
+	return app_ask(a, req, NULL, NULL);
+}
