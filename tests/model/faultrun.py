@@ -1,0 +1,389 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Fault runs: every store call of a change in turn goes wrong, in every way that the fault layer
+knows. A scenario is a row of SCENARIOS: files that are there and settled, one change, and the
+files that must be there after it. For n = 1, 2, ... the n-th store call that the change causes at
+one of its remotes fails with each of ACTIONS. Whatever happens, in the end
+
+  - the tree holds the files of after, or those of before: where the change told an error, or where
+    the fault was one that no retry helps against;
+  - the stores hold the same files with the same bytes;
+  - no conflict copy of our own write, nor any other name, appears.
+
+Many cases share one mount, each with names of its own. One that fails keeps the directories."""
+
+import argparse
+import errno
+import os
+import random
+import sys
+import time
+
+import harness as h
+
+# (word, rule, final): final ones may roll the change back, all others must be got over
+ACTIONS = (
+    ("error", "error=EIO", False),
+    ("throttle", "throttle=20", False),
+    ("timeout", "timeout=50", False),
+    ("short", "short", False),
+    ("cut", "cut", False),
+    ("corrupt", "corrupt", False),
+    ("lost", "lost", False),
+    ("slow", "delay=100", False),
+    ("final", "error=EIO/final", True),
+    ("auth", "error=EACCES/auth", True),
+)
+SMALL, LARGE = 5000, 18 << 20
+
+CONFIG = """[remote %s]
+type = local
+provider = %s
+bucket = astra-%s
+retry_delay = 5ms
+fault = *:n=1:delay=0
+"""
+
+
+def put(d, path, data, sync=False):
+    fd = os.open(os.path.join(d.mnt, path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        for off in range(0, len(data), 1 << 20):
+            h.write_all(fd, data[off:off + (1 << 20)], off)
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def patch(d, path, off, data):
+    fd = os.open(os.path.join(d.mnt, path), os.O_RDWR)
+    try:
+        h.write_all(fd, data, off)
+    finally:
+        os.close(fd)
+
+
+def move(d, a, b, flags=0):
+    h.rename(os.path.join(d.mnt, a), os.path.join(d.mnt, b), flags)
+
+
+def tier(d, path, value):
+    os.setxattr(os.path.join(d.mnt, path), "user.astra.tier", value.encode())
+
+
+def tier_is(d, path):
+    return os.getxattr(os.path.join(d.mnt, path), "user.astra.storage_class").decode()
+
+
+class Case:
+    """Names and bytes of one case; N is put before every name, so that cases do not meet."""
+
+    def __init__(self, number):
+        self.n = "c%d-" % number
+
+    def p(self, path):
+        """aws/x -> aws/cN-x"""
+        root, rest = path.split("/", 1)
+        return "%s/%s%s" % (root, self.n, rest)
+
+    def data(self, tag, size=SMALL):
+        return h.body("%s%s" % (self.n, tag), size)
+
+
+def upload(size, sync=False):
+    return ({}, lambda d, c: put(d, c.p("aws/a"), c.data("new", size), sync),
+            {"aws/a": ("new", size)})
+
+
+def overwrite(size):
+    return ({"aws/a": ("old", size)}, lambda d, c: put(d, c.p("aws/a"), c.data("new", size)),
+            {"aws/a": ("new", size)})
+
+
+def renamed(a, b, size, over=False, flags=0):
+    before = {a: ("one", size)}
+    after = {b: ("one", size)}
+    if over:
+        before[b] = ("two", SMALL)
+    if flags == h.RENAME_EXCHANGE:
+        after[a] = ("two", SMALL)
+    return before, lambda d, c: move(d, c.p(a), c.p(b), flags), after
+
+
+def removed():
+    return ({"aws/a": ("old", SMALL)}, lambda d, c: os.unlink(os.path.join(d.mnt, c.p("aws/a"))),
+            {})
+
+
+def dir_moved(a, b):
+    names = ("x", "y", "sub/z")
+    return ({a + "/" + n: (n, SMALL) for n in names}, lambda d, c: move(d, c.p(a), c.p(b)),
+            {b + "/" + n: (n, SMALL) for n in names})
+
+
+def logrotate(d, c):
+    move(d, c.p("aws/log"), c.p("aws/log.1"))
+    put(d, c.p("aws/log"), c.data("new"))
+
+
+def replaced(d, c):
+    put(d, c.p("aws/tmp"), c.data("new"))
+    move(d, c.p("aws/tmp"), c.p("aws/a"))
+
+
+X = h.RENAME_EXCHANGE
+# name: (remotes whose calls fail, (before, change, after), class expected of aws/a)
+SCENARIOS = {
+    "upload": (("aws",), upload(SMALL), None),
+    "upload-fsync": (("aws",), upload(SMALL, True), None),
+    "upload-empty": (("aws",), upload(0), None),
+    "upload-large": (("aws",), upload(LARGE), None),
+    "overwrite": (("aws",), overwrite(SMALL), None),
+    "overwrite-large": (("aws",), overwrite(LARGE), None),
+    "patch-large": (("aws",), ({"aws/a": ("old", LARGE)},
+                               lambda d, c: patch(d, c.p("aws/a"), 9 << 20, c.data("new")),
+                               {"aws/a": ("patched", LARGE)}), None),
+    "save-by-rename": (("aws",), ({"aws/a": ("old", SMALL)}, replaced, {"aws/a": ("new", SMALL)}),
+                       None),
+    "logrotate": (("aws",), ({"aws/log": ("old", SMALL)}, logrotate,
+                             {"aws/log.1": ("old", SMALL), "aws/log": ("new", SMALL)}), None),
+    "rename": (("aws",), renamed("aws/a", "aws/b", SMALL), None),
+    "rename-over": (("aws",), renamed("aws/a", "aws/b", SMALL, True), None),
+    "exchange": (("aws",), renamed("aws/a", "aws/b", SMALL, True, X), None),
+    "unlink": (("aws",), removed(), None),
+    "move": (("aws", "gcp"), renamed("aws/a", "gcp/a", SMALL), None),
+    "move-large": (("aws", "gcp"), renamed("aws/a", "gcp/a", LARGE), None),
+    "move-over": (("aws", "gcp"), renamed("aws/a", "gcp/b", SMALL, True), None),
+    "exchange-across": (("aws", "gcp"), renamed("aws/a", "gcp/b", SMALL, True, X), None),
+    "rename-dir": (("aws",), dir_moved("aws/d", "aws/e"), None),
+    "move-dir": (("aws", "gcp"), dir_moved("aws/d", "gcp/d"), None),
+    "transition": (("aws",), ({"aws/a": ("old", SMALL)},
+                              lambda d, c: tier(d, c.p("aws/a"), "WARM"),
+                              {"aws/a": ("old", SMALL)}), "STANDARD_IA"),
+}
+
+
+def contents(case, files):
+    out = {}
+    for p, (tag, size) in files.items():
+        if tag == "patched":
+            old, new = case.data("old", size), case.data("new")
+            out[case.p(p)] = old[:9 << 20] + new + old[(9 << 20) + len(new):]
+        else:
+            out[case.p(p)] = case.data(tag, size)
+    return out
+
+
+def make(d, files):
+    for p, data in sorted(files.items()):
+        os.makedirs(os.path.join(d.mnt, os.path.dirname(p)), exist_ok=True)
+        put(d, p, data)
+
+
+def fault(d, remote, rules):
+    d.verb("debug", "fault", remote, rules)
+
+
+def calls_of(d, remote):
+    """Store calls so far at a remote, or None where the status does not tell."""
+    total, seen = 0, False
+
+    def walk(x, inside):
+        nonlocal total, seen
+        if isinstance(x, dict):
+            inside = inside or x.get("name") == remote
+            for k, v in x.items():
+                if k == "calls" and inside and isinstance(v, int):
+                    total, seen = total + v, True
+                else:
+                    walk(v, inside or k == remote)
+        elif isinstance(x, list):
+            for v in x:
+                walk(v, inside)
+
+    walk(h.json_of(d.verb("--json", "status")), False)
+    return total if seen else None
+
+
+def settle(d, patient):
+    """Waits for the jobs; a job that gave up is asked for once more, now that nothing fails."""
+    if patient:
+        d.settle()
+        return
+    try:
+        d.settle(timeout=5)
+    except h.Fail:
+        try:
+            d.verb("jobs", "retry")
+        except h.Fail:
+            pass                        # nothing to retry
+        d.settle()
+
+
+def state_of(d, case):
+    """What the mount and what the stores hold of this case: path -> bytes."""
+    mount, native = {}, {}
+    for out, tops in ((mount, {r: os.path.join(d.mnt, r) for r in h.ROOTS}),
+                      (native, {r: d.bucket(r) for r in h.ROOTS})):
+        for r, top in tops.items():
+            for name in os.listdir(top):
+                if not name.startswith(case.n):
+                    continue
+                full = os.path.join(top, name)
+                if not os.path.isdir(full):
+                    out["%s/%s" % (r, name)] = h.read_file(full)
+                for at, _, names in os.walk(full):
+                    for x in names:
+                        p = os.path.join(at, x)
+                        out["%s/%s" % (r, os.path.relpath(p, top))] = h.read_file(p)
+    return mount, native
+
+
+def differ(got, want):
+    for p in sorted(set(got) | set(want)):
+        if p not in got:
+            return "%s is missing" % p
+        if p not in want:
+            return "%s should not be there" % p
+        if got[p] != want[p]:
+            return "%s: %s" % (p, h.describe(got[p], want[p]))
+    return None
+
+
+def forget(d, case):
+    """Removes what a case left, so that the next ones list little."""
+    for r in h.ROOTS:
+        top = os.path.join(d.mnt, r)
+        for name in os.listdir(top):
+            if name.startswith(case.n):
+                for at, dirs, names in os.walk(os.path.join(top, name), topdown=False):
+                    for x in names:
+                        os.unlink(os.path.join(at, x))
+                    for x in dirs:
+                        os.rmdir(os.path.join(at, x))
+                full = os.path.join(top, name)
+                if os.path.isdir(full):
+                    os.rmdir(full)
+                else:
+                    os.unlink(full)
+
+
+def run_case(d, number, name, remote, rules, final):
+    """One change with one fault; returns the store calls it took, where the status tells."""
+    remotes, (before, change, after), want_class = SCENARIOS[name]
+    case = Case(number)
+    before, after = contents(case, before), contents(case, after)
+    make(d, before)
+    d.settle()
+    calls = calls_of(d, remote)
+    was_class = tier_is(d, case.p("aws/a")) if want_class else None
+    told = None
+    fault(d, remote, rules)
+    try:
+        change(d, case)
+    except OSError as e:
+        if e.errno == errno.ENOTCONN:
+            raise h.Fail("the daemon is gone: %s" % e) from e
+        told = e
+    try:
+        d.settle(timeout=8)
+        settled = True
+    except h.Fail:
+        settled = False
+    used = None if calls is None else calls_of(d, remote) - calls
+    fault(d, remote, "")
+    settle(d, settled)
+    mount, native = state_of(d, case)
+    why = differ(mount, after)
+    if why and (told or final):
+        back = differ(mount, before)
+        why = back and "%s; and for a roll-back: %s" % (why, back)
+    if why:
+        raise h.Fail("%s%s" % (why, " (the change said: %s)" % told if told else ""))
+    why = differ(native, mount)
+    if why:
+        raise h.Fail("store against tree: %s" % why)
+    if want_class and tier_is(d, case.p("aws/a")) not in \
+            ((want_class, was_class) if told or final else (want_class,)):
+        raise h.Fail("the class is %s" % tier_is(d, case.p("aws/a")))
+    forget(d, case)
+    return used
+
+
+def cases(args, used):
+    """All (scenario, remote, n, action) in turn, first without a fault, which leaves in used[0] how
+    many calls the change makes; n goes as far."""
+    for name, (remotes, _, _) in SCENARIOS.items():
+        if args.only and name not in args.only.split(","):
+            continue
+        for remote in remotes:
+            yield name, remote, 0, "no fault", "", False
+            last = args.calls if used[0] is None else min(used[0] + 2, args.calls)
+            for n in range(1, last + 1):
+                for word, rule, final in ACTIONS:
+                    if not args.actions or word in args.actions.split(","):
+                        yield name, remote, n, word, "*:n=%d:%s" % (n, rule), final
+
+
+def new_daemon(args, tag):
+    work = os.path.join(os.path.abspath(args.work), "fault-%s" % tag)
+    h.shutil.rmtree(work, ignore_errors=True)
+    os.makedirs(work)
+    d = h.Daemon(args, work)
+    d.conf = os.path.join(work, "astrafs.conf")
+    with open(d.conf, "w", encoding="ascii") as f:
+        for r in h.ROOTS:
+            f.write(CONFIG % (r, r, r))
+    os.chmod(d.conf, 0o600)
+    d.start()
+    return d
+
+
+def run(args):
+    rng = random.Random(args.seed)
+    t0 = time.monotonic()
+    failed = done = 0
+    used = [None]
+    d = new_daemon(args, "0")
+    try:
+        for name, remote, n, word, rules, final in cases(args, used):
+            if n and rng.random() >= args.share:
+                continue
+            done += 1
+            where = "%s: call %d at %s: %s" % (name, n, remote, word)
+            try:
+                calls = run_case(d, done, name, remote, rules, final)
+                used[0] = used[0] if n else calls
+                if args.verbose:
+                    print("ok: " + where, flush=True)
+            except (h.Fail, OSError) as e:
+                failed += 1
+                print("FAILED: %s: %s\n  kept: %s\n  rules: astra debug fault %s '%s'"
+                      % (where, e, d.work, remote, rules), flush=True)
+                if failed >= args.max_failures:
+                    break
+                d.kill()
+                d = new_daemon(args, str(failed))
+        else:
+            d.umount()
+    finally:
+        d.kill()
+    if not failed:
+        h.shutil.rmtree(d.work, ignore_errors=True)
+    print("faultrun: %d cases, %d failed, %.1f s" % (done, failed, time.monotonic() - t0))
+    return 1 if failed else 0
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--only", help="scenarios: " + " ".join(SCENARIOS))
+    p.add_argument("--actions", help="actions: " + " ".join(a[0] for a in ACTIONS))
+    p.add_argument("--calls", type=int, default=16, help="at most this many calls of a change")
+    p.add_argument("--share", type=float, default=1.0, help="share of the cases, by --seed")
+    args = h.add_arguments(p, sys.argv)
+    return run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
