@@ -91,14 +91,12 @@ bool app_number(const char *s, uint64_t *ret);
 extern const struct cmd app_cmds[];
 extern const size_t app_ncmds;
 
-#define APP_CMDS(X)                                                                                \
-	X(status)                                                                                  \
-	X(sync)                                                                                    \
-	X(umount)                                                                                  \
-	X(doctor)                                                                                  \
-	X(ls) X(explain) X(tier) X(restore) X(mv) X(cost) X(engine) X(jobs) X(db) X(init_cloud)    \
-		X(ingest_sample) X(show_dashboard) X(run_engine) X(age_file) X(simulate_access)    \
-			X(debug)
+/* clang-format off */
+#define APP_CMDS(X) \
+	X(status) X(sync) X(umount) X(doctor) X(ls) X(explain) X(tier) X(restore) X(mv) X(cost) \
+	X(engine) X(jobs) X(db) X(init_cloud) X(ingest_sample) X(show_dashboard) X(run_engine) \
+	X(age_file) X(simulate_access) X(debug)
+/* clang-format on */
 #define X(id) int cmd_##id(struct app *a, int argc, char **argv);
 APP_CMDS(X)
 #undef X

@@ -309,6 +309,7 @@ struct remote {
  *   type=local|mem  provider=aws|gcp|azure|local  bucket=  prefix=  region=  path= (local)
  *   class.HOT= class.WARM= class.COLD= class.ARCHIVE=   offline= (classes, comma separated)
  *   restore_delay= (duration; restore_delay.TIER= overrides)  verify=yes|no  sync=yes|no (local)
+ *   max_bytes= (mem; default 1G)
  *   retries= retry_delay= (retry)  max_requests= bandwidth= requests_per_second= (limit)
  *   fault= (fault layer; the syntax is at the head of fault.c)
  * Unknown keys are errors that name the nearest known one. *ret is an owned array. */

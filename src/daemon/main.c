@@ -106,12 +106,11 @@ static errint_t build(struct start *s, struct wire **ret, struct err *err)
 	struct wire_conf wc = {.o = s->o, .place = s->place, .ready = on_ready, .arg = s};
 	errint_t r;
 
-	r = state_lock(s->o->state, s->o->lock_wait_ns, say, NULL, &s->lock_fd, err);
+	r = log_up(s->o, err);
+	if (!r)
+		r = state_lock(s->o->state, s->o->lock_wait_ns, say, NULL, &s->lock_fd, err);
 	if (!r)
 		r = fuse_front_free(s->place, true, err);
-	/* Logging to the system's log from here on; before, standard error is read by someone. */
-	if (!r)
-		r = log_up(s->o, err);
 	if (r)
 		return r;
 	wc.lock_fd = s->lock_fd;
@@ -144,7 +143,8 @@ static int serve(struct start *s)
 	}
 	signals_end();
 	wire_down(w);
-	log_notice("daemon", "ended");
+	if (w)
+		log_notice("daemon", "ended");
 	log_close();
 	/* The lock goes with the process. */
 	return exit_status(r);

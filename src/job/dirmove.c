@@ -34,6 +34,8 @@ struct walk {
 	uint64_t cookie;
 	struct source src[BATCH];
 	size_t nsrc, removed;
+	uint64_t *left; /* owned; inodes of jobs behind this one */
+	size_t nleft, left_at;
 	size_t skipped; /* files that stay behind for good */
 	errint_t skip_r;
 	char skip_why[150];
@@ -48,6 +50,7 @@ void dirmove_free(void *p)
 	for (size_t i = 0; i < w->nsrc; i++)
 		free(w->src[i].path);
 	free(w->dirs);
+	free(w->left);
 	free(w);
 }
 
@@ -85,23 +88,15 @@ static int take_file(void *arg, uint64_t ino, enum meta_kind kind, const char *n
 	return w->nfiles == SLICE_MAX;
 }
 
-/* Where ino belongs under this move: job->dst and the names from the directory down. */
+/* Where a place below job->src goes: history is replayed, whatever the name is by now. */
 static errint_t target_of(
-	struct job *job, struct meta_txn *t, uint64_t ino, bool dir, char ret[META_PATH_MAX + 1])
+	struct job *job, uint32_t remote, const char *path, char ret[META_PATH_MAX + 1])
 {
-	char want[META_PATH_MAX + 1], top[META_PATH_MAX + 1];
-	uint32_t remote = 0;
-	errint_t r = meta_desired(t, job->ino, &remote, top);
+	size_t n = strlen(job->src);
 
-	if (r == 0)
-		r = meta_desired(t, ino, &remote, want);
-	if (r < 0)
-		return r;
-	size_t n = strlen(top);
-
-	if (strncmp(want, top, n) != 0)
-		return -ESTALE; /* it left the directory meanwhile */
-	return snprintf(ret, META_PATH_MAX + 1, "%s%s", job->dst, want + n) > META_PATH_MAX
+	if (remote != job->src_remote || strncmp(path, job->src, n) != 0)
+		return -ESTALE; /* not of this move: it has jobs of its own */
+	return snprintf(ret, META_PATH_MAX + 1, "%s%s", job->dst, path + n) > META_PATH_MAX
 		       ? -ENAMETOOLONG
 		       : 0;
 }
@@ -189,16 +184,11 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
 	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
 	errint_t r = meta_inode_get(t, ino, &in);
 
-	if (r == 0)
-		r = target_of(job, t, ino, false, path);
 	meta_abort(t);
-	if (r < 0 || (in.flags & META_F_OBJECT) == 0)
+	if (r < 0 || (in.flags & META_F_OBJECT) == 0 || in.kind == META_DIR ||
+		target_of(job, in.loc.remote, in.loc.path, path) < 0)
 		return 0;
 	if (in.loc.remote == job->dst_remote && strcmp(in.loc.path, path) == 0)
-		return 0;
-	/* Only what lies under this move's prefix: other things have jobs of their own. */
-	if (in.loc.remote != job->src_remote ||
-		strncmp(in.loc.path, job->src, strlen(job->src)) != 0)
 		return 0;
 	if (job_in_use(job, in.loc.remote, in.loc.path, in.loc.etag))
 		return -EINPROGRESS;
@@ -227,6 +217,63 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
 	r = point(job, &in, path, &st, w);
 	store_stat_done(&st);
 	(void)atomic_fetch_add(&job->files_done, 1);
+	return r;
+}
+
+/* What left the directory after it moved, and whose jobs come behind this one: it lies below the
+ * old prefix, and somebody may count on its being empty. Files into w->left; directories are walked
+ * as if they were here still. *ret_more: there is something that was not taken yet. */
+static errint_t take_left(struct job *job, struct meta_txn *t, struct walk *w, bool *ret_more)
+{
+	struct jobs *j = job->jobs;
+	struct job *o = NULL;
+	struct meta_inode in;
+	char path[META_PATH_MAX + 1], to[META_PATH_MAX + 1];
+	uint64_t *inos = NULL;
+	size_t n = 0;
+	errint_t r = 0;
+
+	*ret_more = false;
+	{
+		LOCKED(&j->g.lock);
+		inos = calloc(2 * j->g.nlive + 1, sizeof(*inos));
+		if (inos == NULL)
+			return -ENOMEM;
+		TAILQ_FOREACH (o, &j->g.all, link) {
+			if (o->id > job->id)
+				inos[n++] = o->ino;
+			if (o->id > job->id && o->victim != 0)
+				inos[n++] = o->victim;
+		}
+	}
+	free(w->left);
+	w->left = inos;
+	w->nleft = w->left_at = 0;
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		uint32_t remote = 0;
+
+		if (meta_inode_get(t, inos[i], &in) < 0)
+			continue;
+		if (in.kind != META_DIR) {
+			if ((in.flags & META_F_OBJECT) == 0 ||
+				target_of(job, in.loc.remote, in.loc.path, to) < 0)
+				continue;
+			w->left[w->nleft++] = in.ino;
+			*ret_more = true;
+			continue;
+		}
+		if (meta_dir_prefix(t, in.ino, &remote, path) < 0 ||
+			target_of(job, remote, path, to) < 0)
+			continue;
+		size_t k = 0;
+
+		while (k < w->ndirs && w->dirs[k] != in.ino)
+			k++;
+		if (k < w->ndirs)
+			continue;
+		*ret_more = true;
+		r = add_dir(w, in.ino);
+	}
 	return r;
 }
 
@@ -268,12 +315,15 @@ static enum step move_batch(struct job *job, struct walk *w)
 			meta_abort(t);
 			if (w->nfiles == 0) {
 				w->cookie = 0;
-				if (++w->next > w->ndirs) {
+				if (w->next <= w->ndirs && ++w->next <= w->ndirs)
+					continue;
+				w->next = w->ndirs + 1;
+				if (w->left_at == w->nleft) {
 					job->own.phase = 2;
-					w->next = w->ndirs + 1;
 					return w->nsrc == 0 ? STEP_AGAIN : STEP_BARRIER;
 				}
-				continue;
+				while (w->left_at < w->nleft && w->nfiles < SLICE_MAX)
+					w->files[w->nfiles++] = w->left[w->left_at++];
 			}
 		}
 		struct err err = {0};
@@ -315,7 +365,7 @@ static enum step clean_batch(struct job *job, struct walk *w)
 	for (size_t i = 0; i < w->nsrc; i++)
 		free(w->src[i].path);
 	w->nsrc = w->removed = 0;
-	job->own.phase = w->next > w->ndirs ? 3 : 1;
+	job->own.phase = w->next > w->ndirs && w->left_at == w->nleft && w->at == w->nfiles ? 3 : 1;
 	return STEP_AGAIN;
 }
 
@@ -332,9 +382,9 @@ static errint_t move_marker(struct job *job, uint64_t dir, struct err *err)
 	errint_t r = meta_inode_get(t, dir, &in);
 
 	if (r == 0)
-		r = target_of(job, t, dir, true, path);
-	if (r == 0)
 		r = meta_dir_prefix(t, dir, &remote, old);
+	if (r == 0)
+		r = target_of(job, remote, old, path);
 	meta_abort(t);
 	if (r < 0 || (in.flags & META_F_MARKER) == 0 ||
 		(remote == job->dst_remote && strcmp(old, path) == 0))
@@ -349,6 +399,13 @@ static errint_t move_marker(struct job *job, uint64_t dir, struct err *err)
 	if (r == 0 && remote == job->src_remote && strncmp(old, job->src, strlen(job->src)) == 0)
 		r = job_remove_object(job, remote, old, "", err);
 	return r;
+}
+
+static void restart(struct job *job)
+{
+	dirmove_free(job->own.walk);
+	job->own.walk = NULL;
+	job->own.phase = 0;
 }
 
 static enum step finish_dir(struct job *job, struct walk *w)
@@ -366,7 +423,24 @@ static enum step finish_dir(struct job *job, struct walk *w)
 			return STEP_LATER;
 	}
 	struct meta_txn *t = meta_begin(j->conf.meta);
+	bool more = false;
 
+	if (w->skipped == 0 && (take_left(job, t, w, &more) < 0 || more)) {
+		meta_abort(t); /* somebody left meanwhile: once more round, it is quick */
+		restart(job);
+		return STEP_AGAIN;
+	}
+	for (size_t i = 0; i < w->ndirs; i++) { /* pinned prefixes below move along */
+		char to[META_PATH_MAX + 1];
+
+		if (w->dirs[i] == job->ino || meta_inode_get(t, w->dirs[i], &in) < 0 ||
+			(in.flags & META_F_PREFIX) == 0 ||
+			target_of(job, in.loc.remote, in.loc.path, to) < 0)
+			continue;
+		in.loc.remote = job->dst_remote;
+		(void)snprintf(in.loc.path, sizeof(in.loc.path), "%s", to);
+		(void)meta_inode_put(t, &in);
+	}
 	if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_PREFIX) != 0 &&
 		in.loc.remote == job->src_remote && strcmp(in.loc.path, job->src) == 0) {
 		if (meta_desired(t, job->ino, &remote, want) == 0 && remote == job->dst_remote &&
@@ -393,8 +467,17 @@ enum step dirmove_step(struct job *job)
 
 	if (w == NULL) {
 		w = job->own.walk = calloc(1, sizeof(*w));
-		if (w == NULL || add_dir(w, job->ino) < 0)
+		bool more = false;
+		struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+		errint_t r = w == NULL ? -ENOMEM : add_dir(w, job->ino);
+
+		if (r == 0)
+			r = take_left(job, t, w, &more);
+		meta_abort(t);
+		if (r < 0) {
+			restart(job);
 			return job_trouble(job, -ENOMEM, &(struct err){.kind = ERR_RETRY});
+		}
 		if (job_attempt(job) < 0)
 			return job_trouble(job, -EIO, &(struct err){.kind = ERR_RETRY});
 	}

@@ -252,6 +252,11 @@ void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const c
 bool job_in_use(struct job *job, uint32_t remote, const char *path, const char *etag);
 errint_t job_remove_object(
 	struct job *job, uint32_t remote, const char *path, const char *etag, struct err *err);
+/* Removes job->src version own.etag after the sync point, and ends the job. */
+enum step job_vacate(struct job *job);
+enum step job_gone(struct job *job, const struct meta_inode *in);
+enum step job_skip(struct job *job);
+uint64_t meta_last_txn(struct jobs *j);
 enum step job_roll_back(struct job *job);
 void job_name_back(struct job *job);
 errint_t object_size(struct job *job, const struct meta_loc *loc, uint64_t *ret, struct err *err);

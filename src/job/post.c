@@ -105,6 +105,9 @@ errint_t job_post(struct jobs *j, struct meta_txn *t, struct job *job, uint64_t 
 		return r;
 	}
 	count_inc(jobs_posted);
+	log_debug("job", "%llu posted: %s of inode %llu, '%s' -> '%s', victim %llu, waits for %u",
+		(unsigned long long)job->id, job_kind_name(job->kind), (unsigned long long)job->ino,
+		job->src, job->dst, (unsigned long long)job->victim, job->g.ndeps);
 	if (ret_id != NULL)
 		*ret_id = job->id;
 	meta_txn_hook(t, posted, job);
@@ -118,27 +121,38 @@ static errint_t no_memory(struct meta_txn *t, struct job *job)
 	return -ENOMEM;
 }
 
-/* Where the object of ino will be once its live jobs are through; false: at in->loc. */
-static bool expected(struct jobs *j, const struct meta_inode *in, uint32_t *remote, char *path)
+/* Where the object of in will be once all live jobs are through. False: it is, or will be, nowhere.
+ * *ret_pending: a job of its own is live. A directory move takes along what lies below it. */
+static bool expected(struct jobs *j, const struct meta_inode *in, uint32_t *remote, char *path,
+	bool *ret_pending)
 {
+	bool has = (in->flags & META_F_OBJECT) != 0, own = false;
+	struct job *o = NULL;
+
+	*remote = has ? in->loc.remote : 0;
+	(void)snprintf(path, META_PATH_MAX + 1, "%s", has ? in->loc.path : "");
 	LOCKED(&j->g.lock);
-	struct claim_key *k = graph_ino_key(j, in->ino);
-	struct claim *c = NULL;
-	bool found = false;
+	struct job *last = graph_last_of(j, in->ino);
 
-	if (k == NULL)
-		return false;
-	TAILQ_FOREACH (c, &k->queue, link) {
-		struct job *o = c->job;
+	for (o = last != NULL || j->g.ndirmoves != 0 ? TAILQ_FIRST(&j->g.all) : NULL; o != NULL;
+		o = TAILQ_NEXT(o, link)) {
+		if (o->ino == in->ino && (o->kind == JOB_UPLOAD || o->kind == JOB_RELOCATE)) {
+			*remote = o->dst_remote;
+			(void)snprintf(path, META_PATH_MAX + 1, "%s", o->dst);
+			has = own = true;
+		} else if (o->kind == JOB_DIRMOVE && has && o->src_remote == *remote &&
+			   strncmp(path, o->src, strlen(o->src)) == 0) {
+			char to[META_PATH_MAX + 1];
 
-		if (o->ino != in->ino || o->dst_remote == 0 ||
-			(o->kind != JOB_UPLOAD && o->kind != JOB_RELOCATE))
-			continue;
-		*remote = o->dst_remote;
-		(void)snprintf(path, META_PATH_MAX + 1, "%s", o->dst);
-		found = true;
+			if (snprintf(to, sizeof(to), "%s%s", o->dst, path + strlen(o->src)) >=
+				(int)sizeof(to))
+				continue;
+			*remote = o->dst_remote;
+			memcpy(path, to, sizeof(to));
+		}
 	}
-	return found;
+	*ret_pending = own;
+	return has;
 }
 
 /* A queued upload or relocation of ino that has not begun, has nobody before or behind it, and a
@@ -166,8 +180,9 @@ static bool retarget(struct jobs *j, struct meta_txn *t, uint64_t ino, uint32_t 
 errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
 {
 	struct meta_inode in;
-	uint32_t remote = 0;
-	char path[META_PATH_MAX + 1];
+	uint32_t remote = 0, at = 0;
+	char path[META_PATH_MAX + 1], place[META_PATH_MAX + 1];
+	bool pending = false;
 	errint_t r = meta_inode_get(t, ino, &in);
 
 	if (r < 0)
@@ -190,7 +205,7 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
 
 	if (job == NULL || job_set_dst(job, remote, path) < 0)
 		return no_memory(t, job);
-	if ((in.flags & META_F_OBJECT) != 0 && job_set_src(job, in.loc.remote, in.loc.path) < 0)
+	if (expected(j, &in, &at, place, &pending) && job_set_src(job, at, place) < 0)
 		return no_memory(t, job);
 	job->g.soon = soon;
 	return job_post(j, t, job, NULL);
@@ -221,16 +236,39 @@ static errint_t moved_dir(
 		return 0;
 	uint32_t remote = in->loc.remote;
 	char prefix[META_PATH_MAX + 1];
-	struct job *last = NULL;
 
 	(void)snprintf(prefix, sizeof(prefix), "%s", in->loc.path);
-	{ /* an earlier move of it is under way: this one starts where that one ends */
+	{ /* where the moves under way will have brought it */
 		LOCKED(&j->g.lock);
-		last = graph_last_of(j, in->ino);
-		if (last != NULL && last->kind == JOB_DIRMOVE) {
-			remote = last->dst_remote;
-			(void)snprintf(prefix, sizeof(prefix), "%s", last->dst);
+		struct job *o = NULL;
+
+		TAILQ_FOREACH (o, &j->g.all, link) {
+			char to[META_PATH_MAX + 1];
+
+			if (o->kind != JOB_DIRMOVE || o->src_remote != remote ||
+				strncmp(prefix, o->src, strlen(o->src)) != 0 ||
+				snprintf(to, sizeof(to), "%s%s", o->dst, prefix + strlen(o->src)) >=
+					(int)sizeof(to))
+				continue;
+			remote = o->dst_remote;
+			memcpy(prefix, to, sizeof(to));
 		}
+	}
+	uint32_t want_remote = 0;
+	char want[META_PATH_MAX + 1];
+	errint_t r = meta_desired(t, in->ino, &want_remote, want);
+
+	if (r < 0)
+		return r;
+	if (want_remote == remote && strcmp(want, prefix) == 0) {
+		/* back where it was: moves under way, if any, end there and clear the prefix */
+		if (in->loc.remote == remote && strcmp(in->loc.path, want) == 0 &&
+			!job_live(j, in->ino)) {
+			in->flags &= ~(uint32_t)META_F_PREFIX;
+			in->loc = (struct meta_loc){0};
+			return meta_inode_put(t, in);
+		}
+		return 0;
 	}
 	return move_dir(j, t, in, remote, prefix, ret_job);
 }
@@ -285,8 +323,8 @@ errint_t job_moved(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
 
 	if (r < 0)
 		return r;
-	bool pending = expected(j, in, &remote, path);
-	bool has = (in->flags & META_F_OBJECT) != 0;
+	bool pending = false;
+	bool has = expected(j, in, &remote, path, &pending);
 
 	if (victim != NULL && victim->kind != META_DIR) {
 		bool busy = job_live(j, victim->ino);
@@ -314,15 +352,11 @@ errint_t job_moved(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
 		return 0; /* its upload is not due yet, and will look at the name then */
 	if (pending && victim_ino == 0 && retarget(j, t, in->ino, want_remote, want, ret_job))
 		return 0;
-	if (!pending && has) {
-		remote = in->loc.remote;
-		(void)snprintf(path, sizeof(path), "%s", in->loc.path);
-	}
-	if ((pending || has) && victim_ino == 0 && remote == want_remote && strcmp(path, want) == 0)
+	if (has && victim_ino == 0 && remote == want_remote && strcmp(path, want) == 0)
 		return 0; /* back where its object is */
 	bool upload = !pending && (in->flags & META_F_DIRTY) != 0;
 
-	return post_relocate(j, t, in, pending || has ? remote : 0, path, victim_ino,
+	return post_relocate(j, t, in, has ? remote : 0, path, victim_ino,
 		upload ? JOB_UPLOAD : JOB_RELOCATE, ret_job);
 }
 
@@ -368,16 +402,15 @@ errint_t job_removed(struct jobs *j, struct meta_txn *t, struct meta_inode *in)
 
 	if (in->kind == META_DIR)
 		return job_removed_dir(j, t, in);
-	bool pending = expected(j, in, &remote, path);
+	bool pending = false;
 
-	if (!pending && (in->flags & META_F_OBJECT) == 0)
+	if (!expected(j, in, &remote, path, &pending))
 		return orphan_sweep(j, t, in->ino, NULL);
 	struct job *job = job_alloc(j, JOB_REMOVE, in->ino);
 
-	if (job == NULL ||
+	if (job == NULL || job_set_src(job, remote, path) < 0 ||
 		((in->flags & META_F_OBJECT) != 0 &&
-			job_set_src(job, in->loc.remote, in->loc.path) < 0) ||
-		(pending && job_set_dst(job, remote, path) < 0))
+			job_set_dst(job, in->loc.remote, in->loc.path) < 0))
 		return no_memory(t, job);
 	return job_post(j, t, job, NULL);
 }
@@ -410,7 +443,10 @@ errint_t job_exchanged(
 	uint64_t id = 0;
 
 	for (int i = 0; i < 2; i++) {
-		has[i] = expected(j, in[i], &remote[i], path[i]);
+		bool pending = false;
+
+		has[i] = in[i]->kind != META_DIR &&
+			 expected(j, in[i], &remote[i], path[i], &pending);
 		if (!has[i] && (in[i]->flags & (META_F_OBJECT | META_F_PREFIX)) != 0) {
 			has[i] = true;
 			remote[i] = in[i]->loc.remote;

@@ -323,6 +323,7 @@ static errint_t point_to_destination(struct job *job, const struct store_stat *s
 		(void)meta_inode_put(t, &in);
 		stage_rebase(job->jobs, job->ino, old_etag, st->etag);
 		job_victim_gone(job, t);
+		(void)journal_put(t, job); /* with the version that is to be removed */
 	}
 	job->own.barrier_txn = meta_txn_id(t);
 	return meta_commit(t);
@@ -366,14 +367,15 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 	return STEP_BARRIER;
 }
 
-static enum step relocate_clean(struct job *job)
+enum step job_vacate(struct job *job)
 {
 	struct err err = {0};
 
+	if (meta_synced(job->jobs->conf.meta) < job->own.barrier_txn)
+		return STEP_BARRIER;
 	job_state_set(job, JOB_CLEANING);
 	if (job_in_use(job, job->src_remote, job->src, job->own.etag))
 		return STEP_LATER;
-	/* After a crash the version is not remembered: then what is there is looked at first. */
 	errint_t r = job_remove_object(job, job->src_remote, job->src, job->own.etag, &err);
 
 	if (r < 0) {
@@ -387,36 +389,75 @@ static enum step relocate_clean(struct job *job)
 	return job_finish_alone(job, 0, NULL);
 }
 
-/* Recovery: the index points to the destination, but which version was the source? Only one that
- * has the size and checksum of what is at the destination is ours to remove. */
-static enum step relocate_recover(struct job *job, const struct meta_inode *in)
+uint64_t meta_last_txn(struct jobs *j)
 {
-	struct objref o;
-	struct store_call call;
-	struct store_stat st = {0};
-	struct err err = {0};
-	errint_t r = objref_make(job->jobs, job->src_remote, job->src, &o, &err);
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	uint64_t id = meta_txn_id(t);
 
-	call_init(&call, job);
-	if (r == 0)
-		r = store_head(o.st, &call, o.o, &st, &err);
-	if (r < 0 && err.kind == ERR_NOT_FOUND)
-		return job_finish_alone(job, 0, NULL);
+	meta_abort(t);
+	return id;
+}
+
+/* Ends a job that has nothing to bring to job->dst. What it was to overwrite there is taken over by
+ * its inode, so that whoever replaces, or removes, that one finds it. */
+enum step job_skip(struct job *job)
+{
+	struct meta_inode in, v;
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	if (job->victim != 0 && meta_inode_get(t, job->ino, &in) == 0 &&
+		(in.flags & META_F_OBJECT) == 0 && meta_inode_get(t, job->victim, &v) == 0 &&
+		(v.flags & META_F_OBJECT) != 0) {
+		in.loc = v.loc;
+		in.flags |= META_F_OBJECT;
+		in.flags &= ~(uint32_t)META_F_BASE;
+		(void)meta_inode_put(t, &in);
+		v.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+		(void)meta_inode_put(t, &v);
+	}
+	return job_finish(job, t);
+}
+
+/* The inode lost its name while the job waited. When its object is to be removed anyway that is
+ * done here: whoever waits for the key may rely on it. */
+enum step job_gone(struct job *job, const struct meta_inode *in)
+{
+	struct jobs *j = job->jobs;
+	struct err err = {0};
+	struct meta_inode now;
+	bool removed = false;
+
+	if (in == NULL || (in->flags & META_F_OBJECT) == 0)
+		return job_skip(job);
+	{
+		LOCKED(&j->g.lock);
+		struct job *last = graph_last_of(j, job->ino);
+
+		removed = last != NULL && last->kind == JOB_REMOVE;
+	}
+	if (!removed)
+		return job_skip(job);
+	if (job->own.phase != 3) { /* all that was committed up to now must be durable */
+		job->own.phase = 3;
+		job->own.barrier_txn = meta_last_txn(j);
+		return STEP_BARRIER;
+	}
+	if (job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag))
+		return STEP_LATER;
+	errint_t r = job_remove_object(job, in->loc.remote, in->loc.path, in->loc.etag, &err);
+
 	if (r < 0) {
 		enum step s = job_trouble(job, r, &err);
 
 		return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
 	}
-	bool same = st.has_crc32c && in->has_crc32c && st.crc32c == in->crc32c;
+	struct meta_txn *t = meta_begin(j->conf.meta);
 
-	(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", st.etag);
-	store_stat_done(&st);
-	if (!same) {
-		log_warn("job", "'%s' differs from what was moved and is left alone", job->src);
-		return job_finish_alone(job, 0, NULL);
+	if (meta_inode_get(t, job->ino, &now) == 0) {
+		now.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+		(void)meta_inode_put(t, &now);
 	}
-	job->own.phase = 1;
-	return job_barrier_ok(job, job->g.post_txn) ? STEP_AGAIN : STEP_BARRIER;
+	return job_finish(job, t);
 }
 
 enum step relocate_step(struct job *job)
@@ -426,38 +467,36 @@ enum step relocate_step(struct job *job)
 	char etag[META_ETAG_MAX];
 
 	if (job->own.phase == 1)
-		return meta_synced(j->conf.meta) < job->own.barrier_txn ? STEP_BARRIER
-									: relocate_clean(job);
+		return job_vacate(job);
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
 	errint_t r = meta_inode_get(t, job->ino, &in);
 
 	if (r == 0)
 		job_expect_etag(job, t, &in, etag);
 	meta_abort(t);
-	if (r < 0 || (in.flags & META_F_ORPHAN) != 0 || (in.flags & META_F_OBJECT) == 0) {
-		/* unlinked meanwhile (its removal comes behind), or its upload failed */
-		if (r == 0 && (in.flags & META_F_ORPHAN) == 0 && job->victim != 0) {
-			t = meta_begin(j->conf.meta);
-			struct meta_inode v;
+	if (r == 0 && (in.flags & META_F_ORPHAN) != 0) {
+		bool removed = false;
+		{
+			LOCKED(&j->g.lock);
+			struct job *last = graph_last_of(j, job->ino);
 
-			if (meta_inode_get(t, job->victim, &v) == 0 &&
-				(in.flags & META_F_DIRTY) != 0 && (v.flags & META_F_OBJECT) != 0) {
-				in.loc = v.loc;
-				in.flags |= META_F_OBJECT;
-				in.flags &= ~(uint32_t)META_F_BASE;
-				(void)meta_inode_put(t, &in);
-				v.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
-				(void)meta_inode_put(t, &v);
-			}
-			return job_finish(job, t);
+			removed = last != NULL && last->kind == JOB_REMOVE;
 		}
-		return job_finish_alone(job, 0, NULL);
+		if (removed)
+			return job_gone(job, &in);
+		/* a victim: it goes where it was to go, and is overwritten there */
 	}
-	if (in.loc.remote == job->dst_remote && strcmp(in.loc.path, job->dst) == 0)
-		return job->src_remote == 0 || (job->src_remote == job->dst_remote &&
-						       strcmp(job->src, job->dst) == 0)
-			       ? job_finish_alone(job, 0, NULL)
-			       : relocate_recover(job, &in);
+	if (r < 0 || (in.flags & META_F_OBJECT) == 0) {
+		/* unlinked before it had an object, or its upload failed */
+		return job_skip(job);
+	}
+	if (in.loc.remote == job->dst_remote && strcmp(in.loc.path, job->dst) == 0) {
+		if (job->own.etag[0] == '\0' ||
+			(job->src_remote == job->dst_remote && strcmp(job->src, job->dst) == 0))
+			return job_finish_alone(job, 0, NULL);
+		job->own.phase = 1; /* it had come so far before a crash */
+		return STEP_AGAIN;
+	}
 	if (in.loc.remote != job->src_remote || strcmp(in.loc.path, job->src) != 0) {
 		/* an earlier job of it failed: this one starts from where the object is */
 		if (job_set_src(job, in.loc.remote, in.loc.path) < 0)

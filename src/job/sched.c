@@ -176,6 +176,8 @@ static void job_end(struct jobs *j, struct job *job)
 			job->src[0] != '\0' ? job->dst : "", job->own.why);
 	}
 	count_inc(jobs_done);
+	log_debug("job", "%llu ended: %d, '%s' -> '%s'", (unsigned long long)job->id, r, job->src,
+		job->dst);
 	lock_take(&j->g.lock);
 	keep_ended_locked(j, job);
 	if (r < 0)

@@ -62,20 +62,6 @@ void job_victim_gone(struct job *job, struct meta_txn *t)
 	}
 }
 
-/* Its old object, when the name moved before the content was uploaded. */
-static void drop_old(struct job *job, struct meta_txn *t, const struct meta_loc *old)
-{
-	struct meta_inode ghost = {.kind = META_FILE,
-		.nlink = 0,
-		.mode = 0100600,
-		.flags = META_F_OBJECT | META_F_ORPHAN,
-		.loc = *old};
-
-	ghost.ino = meta_ino_next(t);
-	(void)meta_inode_put(t, &ghost);
-	(void)job_removed(job->jobs, t, &ghost);
-}
-
 static enum step committed(
 	struct job *job, struct stage_file *f, const struct store_stat *st, uint64_t size)
 {
@@ -83,7 +69,7 @@ static enum step committed(
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin(j->conf.meta);
 	uint64_t more = 0;
-	bool clean = true, known = true;
+	bool clean = true;
 
 	if (meta_inode_get(t, job->ino, &in) < 0) {
 		meta_abort(t);
@@ -108,19 +94,24 @@ static enum step committed(
 	in.flags |= META_F_BASE;
 	(void)meta_inode_put(t, &in);
 	job_victim_gone(job, t);
-	if (had)
-		drop_old(job, t, &old);
-	/* The name went on while the bytes went up: the object follows. */
-	uint32_t want_remote = 0;
-	char want[META_PATH_MAX + 1];
+	enum step s = STEP_BARRIER;
 
-	known = (in.flags & META_F_ORPHAN) == 0 && meta_desired(t, in.ino, &want_remote, want) == 0;
-	if (known && job->own.phase == 1) /* retargeted by a transaction that failed */
-		(void)job_moved(j, t, &in, NULL, &more);
-	enum step s = job_finish(job, t);
-
-	if (s != STEP_DONE)
-		return s;
+	if (had) { /* the old object goes before anybody may use its key */
+		job->own.phase = 1;
+		job->own.barrier_txn = meta_txn_id(t);
+		(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", old.etag);
+		if (job_set_src(job, old.remote, old.path) < 0)
+			meta_txn_fail(t, -ENOMEM);
+		(void)journal_put(t, job);
+		if (meta_commit(t) < 0) {
+			job->own.phase = 0;
+			return job_trouble(job, -EIO, &(struct err){.kind = ERR_RETRY});
+		}
+	} else {
+		s = job_finish(job, t);
+		if (s != STEP_DONE)
+			return s;
+	}
 	if (clean && j->conf.hooks.cleaned != NULL)
 		j->conf.hooks.cleaned(j->conf.hooks.arg, job->ino);
 	if ((!clean || (f != NULL && stage_dirty(f))) && j->conf.hooks.dirty_again != NULL)
@@ -132,7 +123,7 @@ static enum step committed(
 			(void)job_tier(j, tt, &in, (enum tier)in.forced_tier, false, &more, NULL);
 		(void)meta_commit(tt);
 	}
-	return STEP_DONE;
+	return s;
 }
 
 /* name.conflict-HOST-TIME, cut so that it fits. */
@@ -304,14 +295,22 @@ enum step upload_step(struct job *job)
 	struct stage_file *f = NULL;
 	struct store_stat st = {0};
 	struct err err = {0};
+
+	if (job->own.phase == 1)
+		return job_vacate(job);
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
 	errint_t r = meta_inode_get(t, job->ino, &in);
 
 	if (r == 0)
 		expect(job, t, &in, etag);
 	meta_abort(t);
+	if (r == 0 && job->own.etag[0] != '\0' && in.loc.remote == job->dst_remote &&
+		strcmp(in.loc.path, job->dst) == 0) { /* it had come so far before a crash */
+		job->own.phase = 1;
+		return STEP_AGAIN;
+	}
 	if (r < 0 || (in.flags & META_F_ORPHAN) != 0) /* gone meanwhile: nothing to upload */
-		return job_finish_alone(job, 0, NULL);
+		return job_gone(job, r == 0 ? &in : NULL);
 	if ((in.flags & META_F_DIRTY) == 0 && job->victim == 0 && (in.flags & META_F_OBJECT) != 0)
 		return job_finish_alone(job, 0, NULL);
 	if (etag[0] != '\0') { /* it overwrites: what came before must not be taken back */

@@ -5,9 +5,10 @@
  * one transaction. The same thread carries totals upwards (totals.c).
  *
  * `pending` is what came since the last flush, `flushed` the batch of the last one, kept until the
- * next so that a reader whose snapshot is older than its transaction can still add it: what
- * meta_access_get says never goes back. acc.lock guards both; a flush swaps them while it holds
- * the writer mutex, so that there is one flush at a time.
+ * next: a reader whose snapshot is older than the batch's transaction adds it to the row it sees,
+ * a newer one finds it there. A snapshot that is older than a batch already forgotten is not used;
+ * so nothing is ever counted twice or missed. acc.lock guards both; a flush swaps them while it
+ * holds the writer mutex, so that there is one flush at a time.
  *
  * Bounded: 65,536 entries; while the flusher cannot write, bumps of further inodes are dropped and
  * counted (history is a statistic, never worth blocking a close). kill -9 loses up to a second.
@@ -257,14 +258,16 @@ static int pend_order(struct meta_access_pend *a, struct meta_access_pend *b)
 }
 
 /* Makes pending the batch to write; false when there is none. Under the writer mutex. */
-static bool flush_take(struct meta *m)
+static bool flush_take(struct meta *m, uint64_t id)
 {
 	LOCKED(&m->acc.lock);
 	if (m->acc.pending == NULL)
 		return false;
+	if (m->acc.flushed != NULL)
+		m->acc.gone_id = m->acc.flushed_id;
 	pend_free(&m->acc.flushed);
 	m->acc.flushed = m->acc.pending;
-	m->acc.flushed_id = 0;
+	m->acc.flushed_id = id;
 	m->acc.pending = NULL;
 	m->acc.count = 0;
 	m->acc.full = false;
@@ -272,38 +275,25 @@ static bool flush_take(struct meta *m)
 	return true;
 }
 
-/* The batch is in transaction id, or (id 0) could not be written: then it waits again. */
-static void flush_end(struct meta *m, uint64_t id)
+/* A batch that could not be written waits again. */
+static void flush_ended(void *arg, bool committed)
 {
+	struct meta *m = arg;
 	struct meta_access_pend *p, *day;
 
-	LOCKED(&m->acc.lock);
-	m->acc.flushed_id = id;
-	if (id != 0)
+	if (committed)
 		return;
+	LOCKED(&m->acc.lock);
 	for (p = m->acc.flushed; p != NULL; p = p->hh.next)
 		for (day = p; day != NULL; day = day->other_day)
 			pend_add_locked(m, day);
 	pend_free(&m->acc.flushed);
 }
 
-struct flush_hook {
-	struct meta *m;
-	uint64_t id;
-};
-
-static void flush_committed(void *arg, bool committed)
-{
-	struct flush_hook *h = arg;
-
-	flush_end(h->m, committed ? h->id : 0);
-}
-
 errint_t meta_access_flush(struct meta *m)
 {
 	struct meta_access_pend *p, *day;
 	struct meta_access a;
-	struct flush_hook hook;
 	struct meta_txn *t;
 	MDB_val v;
 	uint8_t key[8];
@@ -311,14 +301,13 @@ errint_t meta_access_flush(struct meta *m)
 	if (m->read_only)
 		return 0;
 	t = meta_begin(m);
-	if (meta_txn_failed(t) != 0 || !flush_take(m)) {
+	if (meta_txn_failed(t) != 0 || !flush_take(m, meta_txn_id(t))) {
 		errint_t r = meta_txn_failed(t);
 
 		meta_abort(t);
 		return r;
 	}
-	hook = (struct flush_hook){m, meta_txn_id(t)};
-	meta_txn_hook(t, flush_committed, &hook); /* with commit and abort alike */
+	meta_txn_hook(t, flush_ended, m);
 	/* Nobody changes the batch while the writer mutex is held; others only read it. */
 	for (p = m->acc.flushed; p != NULL; p = p->hh.next) {
 		db_u64(key, p->ino);
@@ -345,18 +334,32 @@ static void pend_apply(
 	}
 }
 
-errint_t meta_access_get(struct meta *m, struct meta_txn *t, uint64_t ino, struct meta_access *ret)
+/* 1: the snapshot of t is too old to tell. */
+static int access_get(struct meta *m, struct meta_txn *t, uint64_t ino, struct meta_access *ret)
 {
 	errint_t r = access_row_get(t, ino, ret);
 
 	if (r != 0 && r != -ENOENT)
 		return r;
 	LOCKED(&m->acc.lock);
-	/* A write transaction sees what this very flush has put already. */
-	if (m->acc.flushed != NULL &&
-		(m->acc.flushed_id == 0 ? !t->write : meta_txn_id(t) < m->acc.flushed_id))
+	if (meta_txn_id(t) < m->acc.gone_id)
+		return 1;
+	if (m->acc.flushed != NULL && meta_txn_id(t) < m->acc.flushed_id)
 		pend_apply(m->acc.flushed, ino, ret, &r);
 	pend_apply(m->acc.pending, ino, ret, &r);
+	return r;
+}
+
+errint_t meta_access_get(struct meta *m, struct meta_txn *t, uint64_t ino, struct meta_access *ret)
+{
+	int r = access_get(m, t, ino, ret);
+
+	while (r == 1) {
+		struct meta_txn *fresh = meta_begin_read(m);
+
+		r = access_get(m, fresh, ino, ret);
+		meta_abort(fresh);
+	}
 	return r;
 }
 

@@ -1,19 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Checks everything that the tables say twice, in one snapshot: dentry, dirorder and inode rows;
- * nchild; totals; the sets of dirty inodes and orphans; rows about inodes that are gone; counters;
- * and that each page of the file is either used or free, exactly once in number.
+ * Care for the index: is all of it right (meta_check), how much is there (meta_stat), is there
+ * room for more (meta_has_room).
+ *
+ * meta_check checks everything that the tables say twice, in one snapshot: dentry, dirorder and
+ * inode rows; nchild; totals; the sets of dirty inodes and orphans; rows about inodes that are
+ * gone; counters; and that each page of the file is either used or free, exactly once in number.
  *
  * It reads rows by itself rather than through meta_inode_get: a damaged row is to be reported, not
  * to end the transaction.
+ *
+ * Space: creates stop at 95 % of the map or when the disk is nearly full (meta_has_room). When a
+ * commit fails for lack of disk all the same, the reserve file is removed, so that the next
+ * transactions (deletes, ends of jobs) have room; sync.c's thread puts it back later. While space
+ * is short, writers wait for a sync point every few transactions (sync_throttle), as only that
+ * makes freed pages usable again.
  */
 #include "db.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
+#include "astra/base_cleanup.h"
 #include "row.h"
+
+#define RESERVE_BYTES (INT64_C(8) << 20)
+#define DISK_LOW      (UINT64_C(16) << 20)
+#define ROOM_CHECK_NS (250 * NS_PER_MS)
 
 struct check {
 	struct meta *m;
@@ -310,4 +327,125 @@ int meta_check(struct meta *m, void (*report)(void *arg, const char *line), void
 		bad(&c, "the check ended early: %s", strerror(-r));
 	meta_abort(c.t);
 	return r != 0 ? r : c.found;
+}
+
+/* ---- space ---- */
+
+static uint64_t disk_free(const struct meta *m)
+{
+	struct statvfs st;
+
+	if (fstatvfs(m->dir_fd, &st) != 0)
+		return UINT64_MAX;
+	return (uint64_t)st.f_bavail * st.f_frsize;
+}
+
+/* A commit failed: LMDB says EIO for a write that came up short. */
+errint_t db_room_lost(struct meta *m, errint_t r)
+{
+	if (r == -EIO && disk_free(m) < DISK_LOW / 4)
+		r = -ENOSPC;
+	if (r == -ENOSPC || r == -EDQUOT) {
+		atomic_store(&m->room.disk_low, true);
+		if (atomic_exchange(&m->room.reserve, false))
+			(void)unlinkat(m->dir_fd, META_FILE_RESERVE, 0);
+		r = -ENOSPC;
+	}
+	return r;
+}
+
+static bool reserve_there(struct meta *m)
+{
+	struct stat st;
+
+	return fstatat(m->dir_fd, META_FILE_RESERVE, &st, 0) == 0 && st.st_size == RESERVE_BYTES &&
+	       st.st_blocks * 512 >= RESERVE_BYTES;
+}
+
+static bool reserve_make(struct meta *m)
+{
+	cleanup_fd int fd = -1;
+
+	fd = openat(m->dir_fd, META_FILE_RESERVE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return false;
+	if (posix_fallocate(fd, 0, RESERVE_BYTES) == 0)
+		return true;
+	(void)unlinkat(m->dir_fd, META_FILE_RESERVE, 0);
+	return false;
+}
+
+static void map_update(struct meta *m)
+{
+	uint64_t percent = m->map_size / 100, used, spare = 0;
+	struct meta_txn *t;
+	MDB_envinfo info;
+
+	(void)mdb_env_info(m->env, &info);
+	used = ((uint64_t)info.me_last_pgno + 1) * m->page_size;
+	atomic_store(&m->room.map_tight, used > percent * 85);
+	/* Free pages inside the file count only when they matter (walking them takes time), and
+	 * when they can be used: not those that the last sync point still needs. */
+	if (used > percent * 95) {
+		t = meta_begin_read(m);
+		if (db_free_pages(t, meta_synced(m), &spare) == 0)
+			used -= MIN_OF(used, spare * m->page_size);
+		meta_abort(t);
+	}
+	atomic_store(&m->room.map_low, used > percent * 95);
+}
+
+void db_room_update(struct meta *m)
+{
+	uint64_t avail = disk_free(m);
+
+	atomic_store(&m->room.checked_ns, clock_mono_ns());
+	if (m->read_only)
+		return;
+	if (!atomic_load(&m->room.reserve))
+		atomic_store(&m->room.reserve,
+			reserve_there(m) || (avail > 2 * DISK_LOW + (uint64_t)RESERVE_BYTES &&
+						    reserve_make(m)));
+	/* Without the reserve the disk has been full: creates wait until there is clearly room. */
+	if (atomic_load(&m->room.reserve))
+		atomic_store(&m->room.disk_low, avail < DISK_LOW);
+	else
+		atomic_store(&m->room.disk_low, avail < 2 * DISK_LOW);
+	map_update(m);
+}
+
+bool meta_has_room(struct meta *m)
+{
+	int64_t now = clock_mono_ns(), last = atomic_load(&m->room.checked_ns);
+
+	if (m->read_only)
+		return false;
+	if (now - last > ROOM_CHECK_NS &&
+		atomic_compare_exchange_strong(&m->room.checked_ns, &last, now))
+		db_room_update(m);
+	return !atomic_load(&m->room.disk_low) && !atomic_load(&m->room.map_low);
+}
+
+errint_t meta_stat(struct meta *m, struct meta_stat *ret)
+{
+	struct meta_txn *t = meta_begin_read(m);
+	MDB_envinfo info;
+	struct stat st;
+	uint64_t spare = 0;
+
+	memset(ret, 0, sizeof(*ret));
+	(void)db_count(t, T_INODE, &ret->inodes);
+	(void)db_count(t, T_DENTRY, &ret->dentries);
+	(void)db_count(t, T_JOB, &ret->jobs);
+	(void)db_count(t, T_DIRTY, &ret->dirty);
+	(void)db_free_pages(t, UINT64_MAX, &spare);
+	(void)mdb_env_info(m->env, &info);
+	ret->used_bytes = ((uint64_t)info.me_last_pgno + 1 - spare) * m->page_size;
+	ret->map_bytes = m->map_size;
+	if (fstatat(m->dir_fd, META_FILE_DATA, &st, 0) == 0)
+		ret->file_bytes = (uint64_t)st.st_size;
+	ret->last_txn = info.me_last_txnid;
+	ret->synced_txn = meta_synced(m);
+	ret->readers = info.me_numreaders;
+	return meta_commit(t);
 }

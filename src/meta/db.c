@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The LMDB environment: opening and closing, transactions with sticky errors, rows, space.
+ * The LMDB environment: opening and closing, transactions with sticky errors, rows.
  *
  * Flags: MDB_NOSYNC (durability is made by sync.c), no WRITEMAP (so that a stray pointer cannot
  * damage the file, and meta pages are only written by commits), MDB_NOTLS (a read transaction
@@ -13,12 +13,6 @@
  *
  * Readers: a finished read transaction is reset and kept for the next one, because taking a reader
  * slot needs a lock that all readers share.
- *
- * Space: creates stop at 95 % of the map or when the disk is nearly full (meta_has_room). When a
- * commit fails for lack of disk all the same, the reserve file is removed, so that the next
- * transactions (deletes, ends of jobs) have room; sync.c's thread puts it back later. While space
- * is short, writers wait for a sync point every few transactions (sync_throttle), as only that
- * makes freed pages usable again.
  */
 #include "db.h"
 
@@ -31,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -39,17 +32,13 @@
 #include "astra/base_count.h"
 #include "astra/base_log.h"
 
-#define MAP_DEFAULT   (UINT64_C(1) << 40)
-#define MAP_LEAST     (UINT64_C(64) << 20)
-#define READERS_MAX   512
-#define POOL_MAX      64
-#define COUNTER_BATCH 256
+#define MAP_DEFAULT (UINT64_C(1) << 40)
+#define MAP_LEAST   (UINT64_C(64) << 20)
+#define READERS_MAX 512
+#define POOL_MAX    64
 /* Numbers skipped after a power cut: more than can be given in the time that it takes back. */
-#define COUNTER_SKIP  (UINT64_C(1) << 24)
-#define RESERVE_BYTES (INT64_C(8) << 20)
-#define DISK_LOW      (UINT64_C(16) << 20)
-#define SHORT_MAX     (UINT64_C(4) << 20)
-#define ROOM_CHECK_NS (250 * NS_PER_MS)
+#define COUNTER_SKIP (UINT64_C(1) << 24)
+#define SHORT_MAX    (UINT64_C(4) << 20)
 
 const char *const db_table_name[T_N] = {"inode", "dentry", "dirorder", "access", "xattr", "job",
 	"dirty", "orphan", "delta", "kv", "sys"};
@@ -277,70 +266,6 @@ errint_t db_free_pages(struct meta_txn *t, uint64_t below, uint64_t *ret)
 	return rc == 0 || rc == MDB_NOTFOUND ? 0 : db_fail(t, db_err(rc));
 }
 
-errint_t db_sys_get(struct meta_txn *t, const char *key, uint64_t *ret)
-{
-	MDB_val v;
-	errint_t r = db_get(t, T_SYS, key, strlen(key), &v);
-
-	if (r != 0)
-		return r;
-	if (v.mv_size != 8)
-		return db_fail(t, -EBADMSG);
-	*ret = db_u64_of(v.mv_data);
-	return 0;
-}
-
-errint_t db_sys_put(struct meta_txn *t, const char *key, uint64_t v)
-{
-	uint8_t b[8];
-
-	db_u64(b, v);
-	return db_put(t, T_SYS, key, strlen(key), b, sizeof(b));
-}
-
-uint64_t db_counter_next(struct meta_txn *t, struct db_counter *c)
-{
-	uint64_t stored = c->first;
-	errint_t r;
-
-	assert(t->write || t->failed != 0);
-	if (t->failed != 0)
-		return 0;
-	if (c->next == c->bound) {
-		r = db_sys_get(t, c->key, &stored);
-		if (r != 0 && r != -ENOENT)
-			return 0;
-		if (stored > UINT64_MAX / 2) {
-			(void)db_fail(t, -EBADMSG);
-			return 0;
-		}
-		c->next = MAX_OF(c->next, stored);
-		if (db_sys_put(t, c->key, c->next + COUNTER_BATCH) != 0)
-			return 0;
-		c->bound = c->next + COUNTER_BATCH;
-		c->touched = true;
-	}
-	return c->next++;
-}
-
-/* A reservation that was not committed is none; the numbers given out stay given. */
-static void counter_end(struct db_counter *c, bool committed)
-{
-	if (c->touched && !committed)
-		c->bound = c->next;
-	c->touched = false;
-}
-
-uint64_t meta_ino_next(struct meta_txn *t)
-{
-	return db_counter_next(t, &t->m->w.ino);
-}
-
-uint64_t meta_job_next(struct meta_txn *t)
-{
-	return db_counter_next(t, &t->m->w.job);
-}
-
 /* ---- read transactions ---- */
 
 /* Handed out when there is no memory for another: every call on it answers -ENOMEM. */
@@ -437,29 +362,6 @@ void meta_txn_hook(struct meta_txn *t, void (*fn)(void *arg, bool committed), vo
 	t->hooks[t->hook_count++] = (struct meta_hook){fn, arg};
 }
 
-static uint64_t disk_free(const struct meta *m)
-{
-	struct statvfs st;
-
-	if (fstatvfs(m->dir_fd, &st) != 0)
-		return UINT64_MAX;
-	return (uint64_t)st.f_bavail * st.f_frsize;
-}
-
-/* A commit failed: LMDB says EIO for a write that came up short. */
-static errint_t commit_failed(struct meta *m, errint_t r)
-{
-	if (r == -EIO && disk_free(m) < DISK_LOW / 4)
-		r = -ENOSPC;
-	if (r == -ENOSPC || r == -EDQUOT) {
-		atomic_store(&m->room.disk_low, true);
-		if (atomic_exchange(&m->room.reserve, false))
-			(void)unlinkat(m->dir_fd, META_FILE_RESERVE, 0);
-		r = -ENOSPC;
-	}
-	return r;
-}
-
 static errint_t write_end(struct meta_txn *t, bool commit)
 {
 	struct meta *m = t->m;
@@ -478,13 +380,13 @@ static errint_t write_end(struct meta_txn *t, bool commit)
 		mdb_txn_abort(t->txn);
 	t->txn = NULL;
 	if (r == -ENOSPC || r == -EIO)
-		r = commit_failed(m, r);
+		r = db_room_lost(m, r);
 	if (r == 0 && wrote) {
 		atomic_store(&m->last_txn, t->id);
 		count_inc(meta_commits);
 	}
-	counter_end(&m->w.ino, r == 0);
-	counter_end(&m->w.job, r == 0);
+	db_counter_end(&m->w.ino, r == 0);
+	db_counter_end(&m->w.job, r == 0);
 	deltas = r == 0 && t->deltas;
 	for (unsigned i = 0; i < t->hook_count; i++)
 		t->hooks[i].fn(t->hooks[i].arg, r == 0);
@@ -513,98 +415,6 @@ void meta_abort(struct meta_txn *t)
 		(void)write_end(t, false);
 	else
 		read_end(t);
-}
-
-/* ---- space ---- */
-
-static bool reserve_make(struct meta *m)
-{
-	cleanup_fd int fd = -1;
-	struct stat st;
-
-	fd = openat(m->dir_fd, META_FILE_RESERVE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return false;
-	if (fstat(fd, &st) == 0 && st.st_size == RESERVE_BYTES &&
-		st.st_blocks * 512 >= RESERVE_BYTES)
-		return true;
-	if (posix_fallocate(fd, 0, RESERVE_BYTES) == 0)
-		return true;
-	(void)unlinkat(m->dir_fd, META_FILE_RESERVE, 0);
-	return false;
-}
-
-static void map_update(struct meta *m)
-{
-	uint64_t percent = m->map_size / 100, used, spare = 0;
-	struct meta_txn *t;
-	MDB_envinfo info;
-
-	(void)mdb_env_info(m->env, &info);
-	used = ((uint64_t)info.me_last_pgno + 1) * m->page_size;
-	atomic_store(&m->room.map_tight, used > percent * 85);
-	/* Free pages inside the file count only when they matter (walking them takes time), and
-	 * when they can be used: not those that the last sync point still needs. */
-	if (used > percent * 95) {
-		t = meta_begin_read(m);
-		if (db_free_pages(t, meta_synced(m), &spare) == 0)
-			used -= MIN_OF(used, spare * m->page_size);
-		meta_abort(t);
-	}
-	atomic_store(&m->room.map_low, used > percent * 95);
-}
-
-void db_room_update(struct meta *m)
-{
-	uint64_t avail = disk_free(m);
-
-	atomic_store(&m->room.checked_ns, clock_mono_ns());
-	if (m->read_only)
-		return;
-	if (!atomic_load(&m->room.reserve) && avail > 2 * DISK_LOW + (uint64_t)RESERVE_BYTES)
-		atomic_store(&m->room.reserve, reserve_make(m));
-	/* Without the reserve the disk has been full: creates wait until there is clearly room. */
-	if (atomic_load(&m->room.reserve))
-		atomic_store(&m->room.disk_low, avail < DISK_LOW);
-	else
-		atomic_store(&m->room.disk_low, avail < 2 * DISK_LOW);
-	map_update(m);
-}
-
-bool meta_has_room(struct meta *m)
-{
-	int64_t now = clock_mono_ns(), last = atomic_load(&m->room.checked_ns);
-
-	if (m->read_only)
-		return false;
-	if (now - last > ROOM_CHECK_NS &&
-		atomic_compare_exchange_strong(&m->room.checked_ns, &last, now))
-		db_room_update(m);
-	return !atomic_load(&m->room.disk_low) && !atomic_load(&m->room.map_low);
-}
-
-errint_t meta_stat(struct meta *m, struct meta_stat *ret)
-{
-	struct meta_txn *t = meta_begin_read(m);
-	MDB_envinfo info;
-	struct stat st;
-	uint64_t spare = 0;
-
-	memset(ret, 0, sizeof(*ret));
-	(void)db_count(t, T_INODE, &ret->inodes);
-	(void)db_count(t, T_DENTRY, &ret->dentries);
-	(void)db_count(t, T_JOB, &ret->jobs);
-	(void)db_count(t, T_DIRTY, &ret->dirty);
-	(void)db_free_pages(t, UINT64_MAX, &spare);
-	(void)mdb_env_info(m->env, &info);
-	ret->used_bytes = ((uint64_t)info.me_last_pgno + 1 - spare) * m->page_size;
-	ret->map_bytes = m->map_size;
-	if (fstatat(m->dir_fd, META_FILE_DATA, &st, 0) == 0)
-		ret->file_bytes = (uint64_t)st.st_size;
-	ret->last_txn = info.me_last_txnid;
-	ret->synced_txn = meta_synced(m);
-	ret->readers = info.me_numreaders;
-	return meta_commit(t);
 }
 
 /* ---- opening ---- */

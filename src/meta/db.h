@@ -141,8 +141,9 @@ struct meta {
 		pthread_cond_t wake;
 		struct meta_access_pend *pending, *flushed; /* uthash heads */
 		unsigned count;				    /* of pending */
-		uint64_t flushed_id; /* transaction of `flushed`; 0 = not committed yet */
-		uint64_t dropped;    /* bumps refused because the table was full */
+		uint64_t flushed_id;			    /* transaction of `flushed` */
+		uint64_t gone_id;			    /* ... of the newest batch forgotten */
+		uint64_t dropped; /* bumps refused because the table was full */
 		bool stop, full, deltas;
 		pthread_t thread;
 		bool has_thread;
@@ -174,13 +175,8 @@ typedef int (*db_row_fn)(
 errint_t db_walk(struct meta_txn *t, enum db_table tab, const void *from, size_t from_len,
 	size_t prefix_len, db_row_fn fn, void *arg);
 errint_t db_count(struct meta_txn *t, enum db_table tab, uint64_t *ret);
-uint64_t db_counter_next(struct meta_txn *t, struct db_counter *c); /* 0 when t failed */
-errint_t db_sys_get(struct meta_txn *t, const char *key, uint64_t *ret);
-errint_t db_sys_put(struct meta_txn *t, const char *key, uint64_t v);
 /* Pages of the free list as of t that were freed by transactions before `below`. */
 errint_t db_free_pages(struct meta_txn *t, uint64_t below, uint64_t *ret);
-/* Looks at the disk and the map again; tries to put the reserve back. */
-void db_room_update(struct meta *m);
 errint_t db_thread(pthread_t *ret, const char *name, void *(*fn)(void *arg), void *arg);
 
 static inline void db_u64(uint8_t p[8], uint64_t v)
@@ -197,6 +193,21 @@ static inline uint64_t db_u64_of(const void *p)
 		v = v << 8 | ((const uint8_t *)p)[i];
 	return v;
 }
+
+/* ---- check.c ---- */
+
+/* Looks at the disk and the map again; tries to put the reserve back. */
+void db_room_update(struct meta *m);
+/* A commit failed with r; when that was for lack of disk, gives up the reserve. -> -ENOSPC or r. */
+errint_t db_room_lost(struct meta *m, errint_t r);
+
+/* ---- journal.c ---- */
+
+uint64_t db_counter_next(struct meta_txn *t, struct db_counter *c); /* 0 when t failed */
+/* At the end of a transaction: a reservation that was not committed is none. */
+void db_counter_end(struct db_counter *c, bool committed);
+errint_t db_sys_get(struct meta_txn *t, const char *key, uint64_t *ret);
+errint_t db_sys_put(struct meta_txn *t, const char *key, uint64_t v);
 
 /* ---- sync.c ---- */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The journal's tables: job records (bytes that the job room understands), the sets of dirty
- * inodes and of orphans that recovery walks, and small named values.
+ * inodes and of orphans that recovery walks, small named values, and the counters that inode and
+ * job numbers come from.
  *
  * Walks may change what they walk over (db_walk finds its place anew), so that recovery can
  * delete a job or an orphan from inside its callback.
@@ -10,6 +11,10 @@
 
 #include <assert.h>
 #include <errno.h>
+
+#include "astra/base_cleanup.h"
+
+#define COUNTER_BATCH 256
 
 /* ---- jobs ---- */
 
@@ -115,4 +120,70 @@ errint_t meta_kv_put(struct meta_txn *t, const char *key, const void *p, size_t 
 {
 	assert(key[0] != '\0' && strlen(key) <= 255);
 	return db_put(t, T_KV, key, strlen(key), p, len);
+}
+
+/* ---- numbers ---- */
+
+errint_t db_sys_get(struct meta_txn *t, const char *key, uint64_t *ret)
+{
+	MDB_val v;
+	errint_t r = db_get(t, T_SYS, key, strlen(key), &v);
+
+	if (r != 0)
+		return r;
+	if (v.mv_size != 8)
+		return db_fail(t, -EBADMSG);
+	*ret = db_u64_of(v.mv_data);
+	return 0;
+}
+
+errint_t db_sys_put(struct meta_txn *t, const char *key, uint64_t v)
+{
+	uint8_t b[8];
+
+	db_u64(b, v);
+	return db_put(t, T_SYS, key, strlen(key), b, sizeof(b));
+}
+
+uint64_t db_counter_next(struct meta_txn *t, struct db_counter *c)
+{
+	uint64_t stored = c->first;
+	errint_t r;
+
+	assert(t->write || t->failed != 0);
+	if (t->failed != 0)
+		return 0;
+	if (c->next == c->bound) {
+		r = db_sys_get(t, c->key, &stored);
+		if (r != 0 && r != -ENOENT)
+			return 0;
+		if (stored > UINT64_MAX / 2) {
+			(void)db_fail(t, -EBADMSG);
+			return 0;
+		}
+		c->next = MAX_OF(c->next, stored);
+		if (db_sys_put(t, c->key, c->next + COUNTER_BATCH) != 0)
+			return 0;
+		c->bound = c->next + COUNTER_BATCH;
+		c->touched = true;
+	}
+	return c->next++;
+}
+
+/* A reservation that was not committed is none; the numbers given out stay given. */
+void db_counter_end(struct db_counter *c, bool committed)
+{
+	if (c->touched && !committed)
+		c->bound = c->next;
+	c->touched = false;
+}
+
+uint64_t meta_ino_next(struct meta_txn *t)
+{
+	return db_counter_next(t, &t->m->w.ino);
+}
+
+uint64_t meta_job_next(struct meta_txn *t)
+{
+	return db_counter_next(t, &t->m->w.job);
 }

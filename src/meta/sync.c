@@ -54,6 +54,7 @@
 #define SLOT_PAGE     32768u /* the largest page that LMDB uses */
 #define SLOT_SIZE     (SLOT_HEAD + 2 * SLOT_PAGE)
 #define CHUNK	      (1u << 20)
+#define UNSYNCED_MAX  4096
 #define THROTTLE_NS   NS_PER_S
 #define THROTTLE_TXNS 8
 
@@ -420,9 +421,15 @@ void sync_changed(struct meta *m)
 {
 	/* The thread sets idle and then looks at last_txn; we set last_txn and then look at idle:
 	 * one of the two sees the other. */
-	if (!atomic_load(&m->sync.idle))
+	bool much = atomic_load(&m->last_txn) - atomic_load(&m->sync.synced) >= UNSYNCED_MAX;
+
+	if (!atomic_load(&m->sync.idle) && !much)
 		return;
 	LOCKED(&m->sync.lock);
+	/* Pages freed since the pin wait for the next one, so that the file grows with each
+	 * commit: under load sync points come sooner than each second. */
+	if (much && m->sync.begun == m->sync.ended)
+		m->sync.asked = true;
 	(void)pthread_cond_signal(&m->sync.wake);
 }
 

@@ -539,16 +539,7 @@ STORE_OPS(X)
                                                                                                    \
 		return fault_plain_##opn(s, c, UNP args, &v, err);                                 \
 	}
-#define fault_get      fault_get_unused
-#define fault_put      fault_put_unused
-#define fault_part_put fault_part_put_unused
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-function"
-STORE_OPS(X)
-#pragma GCC diagnostic pop
-#undef fault_get
-#undef fault_put
-#undef fault_part_put
+STORE_OPS_OTHER(X)
 #undef X
 
 static errint_t fault_get(struct store *s, const struct store_call *c, struct store_obj o,

@@ -20,8 +20,7 @@
 #define PUT_COND(opt) ((opt) && ((opt)->if_match || (opt)->if_none_match))
 #define COPY_COND(opt) ((opt) && ((opt)->dst_if_match || (opt)->dst_if_none_match))
 
-#define STORE_OPS(X)                                                                               \
-	X(head, o.key, 0, 0, false, (struct store_obj o, struct store_stat *ret), (o, ret))        \
+#define STORE_OPS_DATA(X) /* those that move bytes */                                              \
 	X(get, o.key, len, *ret_len, false,                                                        \
 		(struct store_obj o, const char *if_match, uint64_t off, void *p, size_t len,      \
 			size_t *ret_len),                                                          \
@@ -30,6 +29,13 @@
 		(struct store_obj o, const void *p, size_t len, const struct store_put *opt,       \
 			struct store_stat *ret),                                                   \
 		(o, p, len, opt, ret))                                                             \
+	X(part_put, o.key, len, len, false,                                                        \
+		(struct store_obj o, const char *id, unsigned number, const void *p, size_t len,   \
+			uint32_t crc, struct store_part *ret),                                     \
+		(o, id, number, p, len, crc, ret))
+
+#define STORE_OPS_OTHER(X)                                                                         \
+	X(head, o.key, 0, 0, false, (struct store_obj o, struct store_stat *ret), (o, ret))        \
 	X(remove, o.key, 0, 0, if_match != NULL, (struct store_obj o, const char *if_match),       \
 		(o, if_match))                                                                     \
 	X(remove_many, "", 0, 0, false,                                                            \
@@ -49,12 +55,8 @@
 		(o, class_name, if_match, ret))                                                    \
 	X(restore, o.key, 0, 0, false, (struct store_obj o, unsigned days), (o, days))             \
 	X(parts_begin, o.key, 0, 0, false,                                                         \
-		(struct store_obj o, const struct store_put *opt, char ret_id[STORE_UPLOAD_MAX]),                 \
+		(struct store_obj o, const struct store_put *opt, char ret_id[STORE_UPLOAD_MAX]),  \
 		(o, opt, ret_id))                                                                  \
-	X(part_put, o.key, len, len, false,                                                        \
-		(struct store_obj o, const char *id, unsigned number, const void *p, size_t len,   \
-			uint32_t crc, struct store_part *ret),                                     \
-		(o, id, number, p, len, crc, ret))                                                 \
 	X(part_copy, dst.key, 0, 0, false,                                                         \
 		(struct store_obj src, const char *src_if_match, uint64_t off, uint64_t len,       \
 			struct store_obj dst, const char *id, unsigned number,                     \
@@ -81,6 +83,8 @@
 	X(lifecycle_get, "", 0, 0, false, (const char *bucket, char **ret_json),                   \
 		(bucket, ret_json))                                                                \
 	X(lifecycle_put, "", 0, 0, false, (const char *bucket, const char *json), (bucket, json))
+
+#define STORE_OPS(X) STORE_OPS_DATA(X) STORE_OPS_OTHER(X)
 
 enum store_op {
 #define X(opn, key, want, done, cond, params, args) OP_##opn,

@@ -166,7 +166,8 @@ static void sort(struct ldir *d)
 {
 	size_t n = 0;
 
-	qsort_r(d->off, d->n, sizeof(*d->off), name_cmp, d);
+	if (d->n)
+		qsort_r(d->off, d->n, sizeof(*d->off), name_cmp, d);
 	for (size_t i = 0; i < d->n; i++) {
 		const struct name *e = name_at(d, d->off[i]);
 		const struct name *last = n ? name_at(d, d->off[n - 1]) : NULL;
@@ -294,6 +295,22 @@ static errint_t add_entry(struct ldir *d, DIR *dir, const struct dirent *e)
 	return add(d, comp, (size_t)len, kind == S_IFDIR ? LDIR_DIR : alt ? LDIR_ALT : LDIR_FILE);
 }
 
+/* Gives back what growing took too much. */
+static void trim(struct ldir *d)
+{
+	void *p = d->arena_len ? realloc(d->arena, d->arena_len) : NULL;
+
+	if (p) {
+		d->arena = p;
+		d->arena_cap = d->arena_len;
+	}
+	p = d->n ? reallocarray(d->off, d->n, sizeof(*d->off)) : NULL;
+	if (p) {
+		d->off = p;
+		d->cap = d->n;
+	}
+}
+
 static errint_t fill(struct ldir *d, int64_t *ret_age_ns)
 {
 	struct timespec now;
@@ -324,8 +341,10 @@ static errint_t fill(struct ldir *d, int64_t *ret_age_ns)
 			r = add_entry(d, dir, e);
 	}
 	(void)closedir(dir);
-	if (!r)
+	if (!r) {
 		sort(d);
+		trim(d);
+	}
 	return r;
 }
 
@@ -397,6 +416,7 @@ errint_t ldir_get(struct local_dirs *k, const char *path, const char *from, size
 		return -ENOMEM;
 	}
 	memcpy(d->from, from, from_len);
+	d->from_len = from_len;
 	r = fill(d, &age);
 	if (r) {
 		ldir_put(d);

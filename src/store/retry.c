@@ -27,6 +27,7 @@
 #include "layer.h"
 
 #define DELAY_NS_MAX	   (10 * NS_PER_S)
+#define RETRIES_DAMAGED	   3 /* what keeps arriving wrong was sent wrong */
 #define BUDGET_MAX	   500
 #define BUDGET_RETRY	   2
 #define BREAK_AFTER	   12
@@ -154,7 +155,9 @@ static bool again(struct retry *t, const struct store_call *c, enum store_op op,
 		return false;
 	if (err->kind == ERR_UNKNOWN && !store_op_reads(op))
 		a->maybe_done = true;
-	if (!may_repeat(op, cond, err) || a->n >= t->conf.retries)
+	if (!may_repeat(op, cond, err) ||
+		a->n >= (*r == -EBADMSG ? MIN_OF(t->conf.retries, RETRIES_DAMAGED)
+					: t->conf.retries))
 		return false;
 	until = clock_mono_ns() + delay_ns(t, a, err);
 	if (c->deadline_mono_ns && until >= c->deadline_mono_ns)

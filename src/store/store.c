@@ -125,11 +125,9 @@ static errint_t leave_stat(errint_t r, const char *op, const struct store_stat *
 }
 
 #define NEEDS(op)                                                                                  \
-	do {                                                                                       \
-		if (!s->ops->op)                                                                   \
-			return err_set(err, -EOPNOTSUPP, ERR_FINAL, "%s: not supported by %s",     \
-				#op, s->ops->name);                                                \
-	} while (0)
+	(s->ops->op ? 0                                                                            \
+		    : err_set(err, -EOPNOTSUPP, ERR_FINAL, "%s: not supported by %s", #op,         \
+			      s->ops->name))
 
 #define CHECK(x)                                                                                   \
 	do {                                                                                       \
@@ -138,20 +136,26 @@ static errint_t leave_stat(errint_t r, const char *op, const struct store_stat *
 			return check_r;                                                            \
 	} while (0)
 
-/* ret where the caller wants none. */
-#define ENTER_STAT                                                                                 \
-	struct store_stat stat_own;                                                                \
-	struct store_stat *st = ret ? ret : &stat_own;                                             \
-	*st = (struct store_stat)                                                                  \
-	{                                                                                          \
-		0                                                                                  \
-	}
+/* The result is filled in apart and given out at the end: an ETag in *ret may be the condition. */
+#define ENTER_STAT struct store_stat st = {0}
+
+#define CHECK_STAT(x)                                                                              \
+	do {                                                                                       \
+		errint_t check_r = (x);                                                            \
+		if (check_r) {                                                                     \
+			if (ret)                                                                   \
+				*ret = st;                                                         \
+			return check_r;                                                            \
+		}                                                                                  \
+	} while (0)
 
 #define LEAVE_STAT(op, r)                                                                          \
 	do {                                                                                       \
-		errint_t leave_r = leave_stat(r, op, st, err);                                     \
-		if (!ret)                                                                          \
-			store_stat_done(st);                                                       \
+		errint_t leave_r = leave_stat(r, op, &st, err);                                    \
+		if (ret)                                                                           \
+			*ret = st;                                                                 \
+		else                                                                               \
+			store_stat_done(&st);                                                      \
 		return leave_r;                                                                    \
 	} while (0)
 
@@ -170,9 +174,9 @@ errint_t store_head(struct store *s, const struct store_call *c, struct store_ob
 {
 	ENTER(CALL_DEFAULT_NS);
 	assert(ret);
-	*ret = (struct store_stat){0};
-	CHECK(obj_check(o, err));
-	return leave_stat(s->ops->head(s, c, o, ret, err), "head", ret, err);
+	ENTER_STAT;
+	CHECK_STAT(obj_check(o, err));
+	LEAVE_STAT("head", s->ops->head(s, c, o, &st, err));
 }
 
 errint_t store_get(struct store *s, const struct store_call *c, struct store_obj o,
@@ -204,9 +208,9 @@ errint_t store_put(struct store *s, const struct store_call *c, struct store_obj
 	assert(p || !len);
 	assert(!opt || !opt->if_none_match || !strcmp(opt->if_none_match, STORE_IF_ABSENT));
 	ENTER_STAT;
-	CHECK(obj_check(o, err));
-	CHECK(nmeta_check(opt ? opt->nmeta : 0, err));
-	LEAVE_STAT("put", s->ops->put(s, c, o, p, len, opt, st, err));
+	CHECK_STAT(obj_check(o, err));
+	CHECK_STAT(nmeta_check(opt ? opt->nmeta : 0, err));
+	LEAVE_STAT("put", s->ops->put(s, c, o, p, len, opt, &st, err));
 }
 
 errint_t store_remove(struct store *s, const struct store_call *c, struct store_obj o,
@@ -222,7 +226,7 @@ errint_t store_remove_many(struct store *s, const struct store_call *c, const ch
 {
 	ENTER(CALL_DEFAULT_LONG_NS);
 	assert((keys && ret_each) || !n);
-	NEEDS(remove_many);
+	CHECK(NEEDS(remove_many));
 	CHECK(bucket_check(bucket, err));
 	for (size_t i = 0; i < n; i++)
 		CHECK(obj_check((struct store_obj){bucket, keys[i]}, err));
@@ -258,12 +262,12 @@ errint_t store_copy(struct store *s, const struct store_call *c, struct store_ob
 	struct store_obj dst, const struct store_copy *opt, struct store_stat *ret, struct err *err)
 {
 	ENTER(CALL_DEFAULT_LONG_NS);
-	NEEDS(copy);
 	ENTER_STAT;
-	CHECK(obj_check(src, err));
-	CHECK(obj_check(dst, err));
-	CHECK(nmeta_check(opt ? opt->nmeta : 0, err));
-	LEAVE_STAT("copy", s->ops->copy(s, c, src, dst, opt, st, err));
+	CHECK_STAT(NEEDS(copy));
+	CHECK_STAT(obj_check(src, err));
+	CHECK_STAT(obj_check(dst, err));
+	CHECK_STAT(nmeta_check(opt ? opt->nmeta : 0, err));
+	LEAVE_STAT("copy", s->ops->copy(s, c, src, dst, opt, &st, err));
 }
 
 errint_t store_set_tier(struct store *s, const struct store_call *c, struct store_obj o,
@@ -271,17 +275,17 @@ errint_t store_set_tier(struct store *s, const struct store_call *c, struct stor
 {
 	ENTER(CALL_DEFAULT_LONG_NS);
 	assert(class_name);
-	NEEDS(set_tier);
 	ENTER_STAT;
-	CHECK(obj_check(o, err));
-	LEAVE_STAT("set_tier", s->ops->set_tier(s, c, o, class_name, if_match, st, err));
+	CHECK_STAT(NEEDS(set_tier));
+	CHECK_STAT(obj_check(o, err));
+	LEAVE_STAT("set_tier", s->ops->set_tier(s, c, o, class_name, if_match, &st, err));
 }
 
 errint_t store_restore(struct store *s, const struct store_call *c, struct store_obj o,
 	unsigned days, struct err *err)
 {
 	ENTER(CALL_DEFAULT_NS);
-	NEEDS(restore);
+	CHECK(NEEDS(restore));
 	CHECK(obj_check(o, err));
 	if (days < 1 || days > 36500)
 		return err_set(
@@ -295,7 +299,7 @@ errint_t store_parts_begin(struct store *s, const struct store_call *c, struct s
 	ENTER(CALL_DEFAULT_NS);
 	assert(ret_id);
 	ret_id[0] = 0;
-	NEEDS(parts_begin);
+	CHECK(NEEDS(parts_begin));
 	CHECK(obj_check(o, err));
 	CHECK(nmeta_check(opt ? opt->nmeta : 0, err));
 
@@ -312,7 +316,7 @@ errint_t store_part_put(struct store *s, const struct store_call *c, struct stor
 	ENTER(CALL_DEFAULT_NS);
 	assert(ret && (p || !len));
 	*ret = (struct store_part){0};
-	NEEDS(part_put);
+	CHECK(NEEDS(part_put));
 	CHECK(obj_check(o, err));
 	CHECK(id_check(id, number, err));
 
@@ -329,7 +333,7 @@ errint_t store_part_copy(struct store *s, const struct store_call *c, struct sto
 	ENTER(CALL_DEFAULT_LONG_NS);
 	assert(ret);
 	*ret = (struct store_part){0};
-	NEEDS(part_copy);
+	CHECK(NEEDS(part_copy));
 	CHECK(obj_check(src, err));
 	CHECK(obj_check(dst, err));
 	CHECK(id_check(id, number, err));
@@ -350,7 +354,7 @@ errint_t store_parts_list(struct store *s, const struct store_call *c, struct st
 	assert(ret && ret_n);
 	*ret = NULL;
 	*ret_n = 0;
-	NEEDS(parts_list);
+	CHECK(NEEDS(parts_list));
 	CHECK(obj_check(o, err));
 	CHECK(id_check(id, 1, err));
 	return leave(s->ops->parts_list(s, c, o, id, ret, ret_n, err), "parts_list", err);
@@ -362,23 +366,23 @@ errint_t store_parts_finish(struct store *s, const struct store_call *c, struct 
 {
 	ENTER(CALL_DEFAULT_LONG_NS);
 	assert(parts || !n);
-	NEEDS(parts_finish);
 	ENTER_STAT;
-	CHECK(obj_check(o, err));
-	CHECK(id_check(id, 1, err));
-	CHECK(nmeta_check(cond ? cond->nmeta : 0, err));
+	CHECK_STAT(NEEDS(parts_finish));
+	CHECK_STAT(obj_check(o, err));
+	CHECK_STAT(id_check(id, 1, err));
+	CHECK_STAT(nmeta_check(cond ? cond->nmeta : 0, err));
 	if (n < 1 || n > STORE_PARTS_MAX)
-		return err_set(err, -EINVAL, ERR_FINAL, "parts_finish: %zu parts", n);
+		CHECK_STAT(err_set(err, -EINVAL, ERR_FINAL, "parts_finish: %zu parts", n));
 	for (size_t i = 1; i < n; i++)
 		assert(parts[i].number > parts[i - 1].number);
-	LEAVE_STAT("parts_finish", s->ops->parts_finish(s, c, o, id, parts, n, cond, st, err));
+	LEAVE_STAT("parts_finish", s->ops->parts_finish(s, c, o, id, parts, n, cond, &st, err));
 }
 
 errint_t store_parts_abort(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *id, struct err *err)
 {
 	ENTER(CALL_DEFAULT_NS);
-	NEEDS(parts_abort);
+	CHECK(NEEDS(parts_abort));
 	CHECK(obj_check(o, err));
 	CHECK(id_check(id, 1, err));
 	return leave(s->ops->parts_abort(s, c, o, id, err), "parts_abort", err);
@@ -391,7 +395,7 @@ errint_t store_parts_pending(struct store *s, const struct store_call *c, const 
 	assert(ret && ret_n);
 	*ret = NULL;
 	*ret_n = 0;
-	NEEDS(parts_pending);
+	CHECK(NEEDS(parts_pending));
 	CHECK(bucket_check(bucket, err));
 	return leave(s->ops->parts_pending(s, c, bucket, ret, ret_n, err), "parts_pending", err);
 }
@@ -402,11 +406,11 @@ errint_t store_set_meta(struct store *s, const struct store_call *c, struct stor
 {
 	ENTER(CALL_DEFAULT_NS);
 	assert(meta || !nmeta);
-	NEEDS(set_meta);
 	ENTER_STAT;
-	CHECK(obj_check(o, err));
-	CHECK(nmeta_check(nmeta, err));
-	LEAVE_STAT("set_meta", s->ops->set_meta(s, c, o, if_match, meta, nmeta, st, err));
+	CHECK_STAT(NEEDS(set_meta));
+	CHECK_STAT(obj_check(o, err));
+	CHECK_STAT(nmeta_check(nmeta, err));
+	LEAVE_STAT("set_meta", s->ops->set_meta(s, c, o, if_match, meta, nmeta, &st, err));
 }
 
 errint_t store_bucket_list(
@@ -416,7 +420,7 @@ errint_t store_bucket_list(
 	assert(ret && ret_n);
 	*ret = NULL;
 	*ret_n = 0;
-	NEEDS(bucket_list);
+	CHECK(NEEDS(bucket_list));
 	return leave(s->ops->bucket_list(s, c, ret, ret_n, err), "bucket_list", err);
 }
 
@@ -424,7 +428,7 @@ errint_t store_bucket_create(
 	struct store *s, const struct store_call *c, const char *bucket, struct err *err)
 {
 	ENTER(CALL_DEFAULT_NS);
-	NEEDS(bucket_create);
+	CHECK(NEEDS(bucket_create));
 	CHECK(bucket_check(bucket, err));
 	return leave(s->ops->bucket_create(s, c, bucket, err), "bucket_create", err);
 }
@@ -433,7 +437,7 @@ errint_t store_bucket_remove(
 	struct store *s, const struct store_call *c, const char *bucket, struct err *err)
 {
 	ENTER(CALL_DEFAULT_NS);
-	NEEDS(bucket_remove);
+	CHECK(NEEDS(bucket_remove));
 	CHECK(bucket_check(bucket, err));
 	return leave(s->ops->bucket_remove(s, c, bucket, err), "bucket_remove", err);
 }
@@ -444,7 +448,7 @@ errint_t store_lifecycle_get(struct store *s, const struct store_call *c, const 
 	ENTER(CALL_DEFAULT_NS);
 	assert(ret_json);
 	*ret_json = NULL;
-	NEEDS(lifecycle_get);
+	CHECK(NEEDS(lifecycle_get));
 	CHECK(bucket_check(bucket, err));
 	return leave(s->ops->lifecycle_get(s, c, bucket, ret_json, err), "lifecycle_get", err);
 }
@@ -454,7 +458,7 @@ errint_t store_lifecycle_put(struct store *s, const struct store_call *c, const 
 {
 	ENTER(CALL_DEFAULT_NS);
 	assert(json);
-	NEEDS(lifecycle_put);
+	CHECK(NEEDS(lifecycle_put));
 	CHECK(bucket_check(bucket, err));
 	return leave(s->ops->lifecycle_put(s, c, bucket, json, err), "lifecycle_put", err);
 }

@@ -256,17 +256,12 @@ static errint_t mark_txn(struct vfs *v, uint64_t ino)
 	cleanup_txn struct meta_txn *t = meta_begin(v->conf.meta);
 	struct meta_inode in;
 	errint_t r = meta_inode_get(t, ino, &in);
-	uint32_t mode;
 
 	if (r)
 		return r == -ENOENT ? -ESTALE : r;
-	mode = in.mode & ~(uint32_t)S_ISUID;
-	if (mode & S_IXGRP)
-		mode &= ~(uint32_t)S_ISGID;
-	if ((in.flags & META_F_DIRTY) && mode == in.mode)
+	if (in.flags & META_F_DIRTY)
 		return 0;
 	in.flags |= META_F_DIRTY;
-	in.mode = mode;
 	in.mtime_ns = in.ctime_ns = clock_now_ns();
 	(void)meta_inode_put(t, &in);
 	return meta_commit(steal_ptr(&t));
@@ -295,7 +290,7 @@ errint_t node_mark_check(struct vfs *v, struct vfs_node *n)
 		r = row_get(v, n->ino, &in);
 	else
 		in.flags = 0;
-	if (!r && (!(in.flags & META_F_DIRTY) || (in.mode & S_ISUID)))
+	if (!r && !(in.flags & META_F_DIRTY))
 		r = mark_txn(v, n->ino);
 	dirty_event(v, n->ino, DIRTY_WRITE);
 	return r == -ENOENT ? -ESTALE : r;

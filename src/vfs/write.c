@@ -13,24 +13,6 @@
 
 /* ---- write ---- */
 
-/* -ENODATA with the miss. Appends are placed under the node's lock. */
-static errint_t write_stage(struct vfs_call *c, struct vfs_node *n, uint64_t *ret_off,
-	uint64_t *ret_miss_off, uint64_t *ret_miss_len)
-{
-	struct stage_file *sf = node_sf(n);
-	errint_t r;
-
-	*ret_off = c->own.off;
-	if (!(c->own.h->flags & O_APPEND))
-		return stage_write(
-			sf, c->own.off, c->own.p, c->own.size, ret_miss_off, ret_miss_len);
-	lock_take(&n->lock);
-	*ret_off = stage_size(sf);
-	r = stage_write(sf, *ret_off, c->own.p, c->own.size, ret_miss_off, ret_miss_len);
-	lock_drop(&n->lock);
-	return r;
-}
-
 /* A change that had to wait comes back with the wait's outcome: 0, 1 = parked, -errno. */
 static int change_again(struct vfs_call *c, struct vfs_node *n)
 {
@@ -58,7 +40,7 @@ static void run_write(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
 	struct vfs_node *n = c->own.h->n;
-	uint64_t off, miss_off = 0, miss_len = 0;
+	uint64_t miss_off = 0, miss_len = 0;
 	int r = change_again(c, n);
 
 	if (r == 1)
@@ -68,7 +50,10 @@ static void run_write(struct vfs_call *c)
 	if (!r)
 		r = node_mark(v, n);
 	if (!r)
-		r = write_stage(c, n, &off, &miss_off, &miss_len);
+		/* Also an append is where the kernel says: it holds the inode, and pages of a
+		 * mapping come through an appending handle as well. */
+		r = stage_write(
+			node_sf(n), c->own.off, c->own.p, c->own.size, &miss_off, &miss_len);
 	if (r == -ENODATA) {
 		fetch_wait(c, n, miss_off, miss_len, 0);
 		return;

@@ -41,7 +41,7 @@ type = local
 provider = %s
 bucket = astra-%s
 retry_delay = 5ms
-fault = *:n=1:delay=0
+fault = *:n=1:delay=1
 """
 
 

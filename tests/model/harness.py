@@ -50,6 +50,11 @@ def write_all(fd, data, off):
         raise OSError(errno.EIO, "short write, %d of %d bytes" % (k, len(data)))
 
 
+def unmount_by_force(path):
+    """Ends the connection as well: what waits for a daemon that cannot die gets an error."""
+    _libc.umount2(os.fsencode(path), 1 | 2)         # MNT_FORCE | MNT_DETACH
+
+
 def mounted(path):
     with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as f:
         return any(line.split()[1] == path for line in f)
@@ -116,12 +121,34 @@ class Daemon:
         return self.proc is not None and self.proc.poll() is None
 
     def kill(self, detach=True):
+        stuck = False
         if self.proc is not None:
-            self.proc.kill()
-            self.proc.wait()
-            self.proc = None
+            proc, self.proc = self.proc, None
+            proc.kill()
+            try:
+                proc.wait(5)
+            except subprocess.TimeoutExpired:
+                stuck = True
+                where = self.threads(proc.pid)
+                unmount_by_force(self.mnt)
+                proc.wait(20)
         if detach:
             unmount(self.mnt)
+        if stuck:
+            raise Fail("astrafs did not end after kill -9 until its mount was forced off; "
+                       "threads: " + where)
+
+    @staticmethod
+    def threads(pid):
+        out = []
+        for t in os.listdir("/proc/%d/task" % pid):
+            try:
+                with open("/proc/%d/task/%s/comm" % (pid, t), encoding="utf-8") as f, \
+                        open("/proc/%d/task/%s/wchan" % (pid, t), encoding="utf-8") as g:
+                    out.append(f.read().strip() + " in " + g.read().strip())
+            except OSError:
+                pass
+        return ", ".join(sorted(out))
 
     def verb(self, *words, timeout=60):
         r = subprocess.run([self.astra, "--mount", self.mnt, *words], stdin=subprocess.DEVNULL,
@@ -175,13 +202,17 @@ class File:
 
 
 def read_file(path):
-    with open(path, "rb", buffering=0) as f:
-        out = []
-        while True:
-            b = f.read(1 << 20)
-            if not b:
-                return b"".join(out)
-            out.append(b)
+    try:
+        with open(path, "rb", buffering=0) as f:
+            out = []
+            while True:
+                b = f.read(1 << 20)
+                if not b:
+                    return b"".join(out)
+                out.append(b)
+    except OSError as e:                # read(2) does not say of which file
+        e.filename = path
+        raise
 
 
 def read_attrs(path):

@@ -146,7 +146,7 @@ static void op_chmod(void)
 	long r[2];
 
 	path_pick(p);
-	if (fstatat(top[B], p, &st, 0) == 0 && S_ISREG(st.st_mode) && chance(10))
+	if (opt.suid && fstatat(top[B], p, &st, 0) == 0 && S_ISREG(st.st_mode) && chance(10))
 		mode |= S_ISUID;
 	note("chmod %o %s", mode, p);
 	for (int s = A; s <= B; s++)
@@ -644,7 +644,8 @@ static void usage(void)
 		"  [--dirs N] [--names N] [--max-size BYTES]\n"
 		"  [--every N [--run COMMAND]]  close all, run COMMAND (a remount), compare trees\n"
 		"  [--time-slack SECONDS]  how far times of change may be apart; 0: not compared\n"
-		"  [--clean] empties both sides first [--no-fsync] [--verbose]\n");
+		"  [--clean] empties both sides first [--no-fsync] [--verbose]\n"
+		"  [--suid] also sets that bit (root's writes keep it on a plain directory)\n");
 	exit(2);
 }
 
@@ -697,6 +698,9 @@ static void args_read(int argc, char **argv)
 			break;
 		case 'f':
 			opt.no_fsync = true;
+			break;
+		case 'S':
+			opt.suid = true;
 			break;
 		case 'v':
 			opt.verbose = true;

@@ -26,7 +26,7 @@ struct options {
 	unsigned dirs, names;
 	uint64_t max_size;
 	int time_slack_s;
-	bool clean, verbose, no_fsync;
+	bool clean, verbose, no_fsync, suid;
 	int argc; /* as given, for the report */
 	char **argv;
 };

@@ -35,7 +35,7 @@ native() { # CLOUD KEY -> path of the object's file
 }
 finish() {
     status=$?
-    [ "$status" = 0 ] || { echo "--- log"; tail -40 "$work/log" 2>/dev/null; cat "$work/err" 2>/dev/null; }
+    [ "$status" = 0 ] || { echo "--- log"; tail -40 "$work/log" 2>/dev/null || true; cat "$work/err" 2>/dev/null || true; }
     if mountpoint -q "$mnt" 2>/dev/null; then umount -l "$mnt" || true; fi
     if [ -n "$pid" ]; then
         for _ in $(seq 200); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done

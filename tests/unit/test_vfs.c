@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: MIT */
+/* The vfs over real rooms and mem clouds: names, content, attributes. */
+#include "vfs_help.h"
+
+static char *pattern(size_t len)
+{
+	char *p = malloc(len);
+
+	assert_non_null(p);
+	for (size_t i = 0; i < len; i++)
+		p[i] = (char)(i * 31 + i / 4096);
+	return p;
+}
+
+static void test_write_reaches_the_cloud(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make(f, f->aws, "a", "hello", 5);
+	char buf[64];
+
+	assert_int_equal(attr(f, ino).st_size, 5);
+	assert_int_equal(attr(f, ino).st_blocks, 1);
+	sync_all(f);
+	assert_int_equal(object_get(&f->remotes[0], "a", buf, sizeof(buf)), 5);
+	assert_memory_equal(buf, "hello", 5);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "settled");
+	assert_string_equal(getx(f, ino, "user.astra.writes"), "1");
+	assert_string_equal(getx(f, ino, "user.astra.key"), "a");
+}
+
+static void test_fsync_is_in_the_cloud(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h = create_in(f, f->aws, "s", NULL);
+	char buf[64];
+
+	assert_int_equal(put(f, h, 0, "12345", 5), 0);
+	assert_int_equal(fsync_h(f, h), 0);
+	assert_int_equal(object_get(&f->remotes[0], "s", buf, sizeof(buf)), 5);
+	/* under its current name */
+	assert_int_equal(rename_to(f, f->aws, "s", f->aws, "t", 0), 0);
+	assert_int_equal(fsync_h(f, h), 0);
+	assert_int_equal(object_get(&f->remotes[0], "t", buf, sizeof(buf)), 5);
+	assert_int_equal(object_get(&f->remotes[0], "s", buf, sizeof(buf)), -ENOENT);
+	close_h(f, h);
+}
+
+static void test_foreign_objects_are_read(void **state)
+{
+	struct fix *f = *state;
+	size_t len = 5u << 20;
+	char *p = pattern(len), *buf = malloc(len);
+	struct vfs_handle *h;
+	uint64_t dir, ino;
+
+	object_put(&f->remotes[0], "d/big", p, len);
+	assert_int_equal(lookup(f, f->aws, "none", NULL), -ENOENT);
+	assert_int_equal(lookup(f, f->aws, "d", &dir), 0);
+	assert_int_equal(lookup(f, dir, "big", &ino), 0);
+	assert_int_equal(attr(f, ino).st_size, len);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	assert_int_equal(get(f, h, 3 << 20, buf, 100), 100); /* at random first */
+	assert_memory_equal(buf, p + (3 << 20), 100);
+	for (size_t at = 0; at < len; at += 1 << 17)
+		assert_int_equal(get(f, h, at, buf + at, 1 << 17), 1 << 17);
+	assert_memory_equal(buf, p, len);
+	assert_int_equal(get(f, h, len - 10, buf, 100), 10);
+	assert_int_equal(get(f, h, len + 10, buf, 100), 0);
+	close_h(f, h);
+	assert_string_equal(getx(f, ino, "user.astra.reads"), "1");
+	assert_string_equal(getx(f, ino, "user.astra.tier"), "HOT");
+	free(p);
+	free(buf);
+}
+
+static void test_partial_write_of_an_uncached_file(void **state)
+{
+	struct fix *f = *state;
+	size_t len = 300000;
+	char *p = pattern(len), *buf = malloc(len + 10);
+	struct vfs_handle *h;
+	uint64_t ino;
+
+	object_put(&f->remotes[0], "p", p, len);
+	assert_int_equal(lookup(f, f->aws, "p", &ino), 0);
+	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+	assert_int_equal(put(f, h, 100001, "XYZ", 3), 0);
+	memcpy(p + 100001, "XYZ", 3);
+	assert_int_equal(put(f, h, len - 1, "end", 3), 0);
+	assert_int_equal(attr(f, ino).st_size, len + 2);
+	assert_int_equal(fsync_h(f, h), 0);
+	assert_int_equal(object_get(&f->remotes[0], "p", buf, len + 10), len + 2);
+	assert_memory_equal(buf, p, len - 1);
+	assert_memory_equal(buf + len - 1, "end", 3);
+	close_h(f, h);
+	free(p);
+	free(buf);
+}
+
+static void set_size(struct fix *f, uint64_t ino, struct vfs_handle *h, off_t size)
+{
+	struct ask *a = ask_new();
+	struct stat st = {.st_size = size};
+
+	assert_int_equal(CALL(a, vfs_setattr, ino, h, &st, VFS_SET_SIZE), 0);
+	assert_int_equal(a->c.attr.st.st_size, size);
+	ask_free(a);
+}
+
+static void test_truncate_append_holes(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h, *app;
+	struct ask *a = ask_new();
+	char buf[20000];
+	uint64_t ino;
+
+	h = create_in(f, f->aws, "t", &ino);
+	assert_int_equal(put(f, h, 0, "0123456789", 10), 0);
+	assert_int_equal(open_ino(f, ino, O_WRONLY | O_APPEND, &app), 0);
+	assert_int_equal(put(f, app, 10, "abc", 3), 0);
+	assert_int_equal(get(f, h, 0, buf, 100), 13);
+	assert_memory_equal(buf, "0123456789abc", 13);
+	set_size(f, ino, h, 4);
+	set_size(f, ino, NULL, 8);
+	assert_int_equal(get(f, h, 0, buf, 100), 8);
+	assert_memory_equal(buf, "0123\0\0\0\0", 8);
+	assert_int_equal(CALL(a, vfs_fallocate, h, 0, 0, 16384), 0);
+	assert_int_equal(attr(f, ino).st_size, 16384);
+	assert_int_equal(
+		CALL(a, vfs_fallocate, h, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 2), 0);
+	assert_int_equal(get(f, h, 0, buf, 4), 4);
+	assert_memory_equal(buf,
+		"\0\0"
+		"23",
+		4);
+	assert_int_equal(CALL(a, vfs_fallocate, h, FALLOC_FL_COLLAPSE_RANGE, 0, 4096), -EOPNOTSUPP);
+	assert_int_equal(CALL(a, vfs_lseek, h, 0, SEEK_DATA), 0);
+	assert_int_equal(CALL(a, vfs_lseek, h, 1 << 20, SEEK_HOLE), -ENXIO);
+	set_size(f, ino, h, 0);
+	close_h(f, app);
+	close_h(f, h);
+	sync_all(f);
+	assert_int_equal(object_get(&f->remotes[0], "t", buf, 100), 0);
+	ask_free(a);
+}
+
+static void test_copy_range(void **state)
+{
+	struct fix *f = *state;
+	uint64_t a_ino = make(f, f->aws, "from", "0123456789", 10);
+	struct vfs_handle *in, *out = create_in(f, f->aws, "to", NULL);
+	struct ask *a = ask_new();
+	char buf[64];
+
+	assert_int_equal(open_ino(f, a_ino, O_RDONLY, &in), 0);
+	assert_int_equal(CALL(a, vfs_copy_range, in, 2, out, 0, 100), 0);
+	assert_int_equal(a->len, 8);
+	assert_int_equal(get(f, out, 0, buf, sizeof(buf)), 8);
+	assert_memory_equal(buf, "23456789", 8);
+	close_h(f, in);
+	close_h(f, out);
+	ask_free(a);
+}
+
+static void test_names(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d, e, ino;
+	char name[300];
+	struct vfs_handle *h;
+	struct ask *a = ask_new();
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	assert_int_equal(mkdir_in(f, f->aws, "d", NULL), -EEXIST);
+	assert_int_equal(mkdir_in(f, d, "e", &e), 0);
+	assert_int_equal(attr(f, d).st_nlink, 2);
+	assert_int_equal(attr(f, d).st_mode, S_IFDIR | 0755);
+	ino = make(f, e, "x", "x", 1);
+	assert_int_equal(rmdir_in(f, f->aws, "d"), -ENOTEMPTY);
+	assert_int_equal(unlink_in(f, d, "e"), -EISDIR);
+	assert_int_equal(rmdir_in(f, e, "x"), -ENOTDIR);
+	assert_int_equal(mkdir_in(f, META_ROOT_INO, "new", NULL), -EPERM);
+	assert_int_equal(rmdir_in(f, META_ROOT_INO, "aws"), -EPERM);
+	memset(name, 'n', 256);
+	name[256] = '\0';
+	assert_int_equal(mkdir_in(f, d, name, NULL), -ENAMETOOLONG);
+	/* the whole key, not only the name */
+	name[255] = '\0';
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(mkdir_in(f, d, name, &d), 0);
+	assert_int_equal(mkdir_in(f, d, name, NULL), -ENAMETOOLONG);
+	assert_int_equal(rename_to(f, e, "x", d, name, 0), -ENAMETOOLONG);
+	assert_int_equal(CALL(a, vfs_symlink, "some/where", e, "link"), 0);
+	assert_int_equal(CALL(a, vfs_readlink, (uint64_t)a->c.attr.st.st_ino), 0);
+	assert_int_equal(a->len, 10);
+	assert_memory_equal(a->data, "some/where", 10);
+	assert_int_equal(unlink_in(f, e, "link"), 0);
+	/* unlinked while open */
+	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+	assert_int_equal(unlink_in(f, e, "x"), 0);
+	assert_int_equal(lookup(f, e, "x", NULL), -ENOENT);
+	assert_int_equal(attr(f, ino).st_nlink, 0);
+	assert_int_equal(put(f, h, 0, "yy", 2), 0);
+	assert_int_equal(get(f, h, 0, name, 10), 2);
+	assert_int_equal(fsync_h(f, h), 0);
+	close_h(f, h);
+	assert_int_equal(CALL(a, vfs_getattr, ino, NULL), -ESTALE);
+	ask_free(a);
+	sync_all(f);
+}
+
+static void test_rename_rules(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d, e, x, y;
+	char buf[16];
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	assert_int_equal(mkdir_in(f, d, "e", &e), 0);
+	x = make(f, f->aws, "x", "xx", 2);
+	y = make(f, f->aws, "y", "yyy", 3);
+	assert_int_equal(rename_to(f, f->aws, "d", e, "d", 0), -EINVAL);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "d", 0), -EISDIR);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "x", 0), -ENOTDIR);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", RENAME_NOREPLACE), -EEXIST);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "x", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "z", f->aws, "x", 0), -ENOENT);
+	assert_int_equal(rename_to(f, META_ROOT_INO, "aws", f->gcp, "x", 0), -EBUSY);
+	assert_int_equal(rename_to(f, f->aws, "x", META_ROOT_INO, "x", 0), -EPERM);
+	assert_int_equal(rename_to(f, f->aws, "x", f->multi, "x", 0), -EPERM);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "x", RENAME_EXCHANGE), 0);
+	assert_int_equal(lookup(f, f->aws, "d", &x), 0);
+	assert_int_equal(attr(f, x).st_size, 2);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "x", RENAME_EXCHANGE), 0);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	assert_int_equal(lookup(f, f->aws, "y", &y), 0);
+	assert_int_equal(y, x);
+	assert_int_equal(rename_to(f, f->aws, "y", e, "y", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "d2", 0), 0);
+	sync_all(f);
+	assert_int_equal(object_get(&f->remotes[0], "d2/e/y", buf, sizeof(buf)), 2);
+	assert_int_equal(object_get(&f->remotes[0], "y", buf, sizeof(buf)), -ENOENT);
+	assert_int_equal(object_get(&f->remotes[0], "x", buf, sizeof(buf)), -ENOENT);
+}
+
+static void test_move_to_another_cloud(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make(f, f->aws, "m", "moved", 5), again, dir;
+	struct vfs_handle *h;
+	char buf[16];
+
+	sync_all(f);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	assert_int_equal(rename_to(f, f->aws, "m", f->gcp, "m", 0), 0);
+	assert_int_equal(lookup(f, f->gcp, "m", &again), 0);
+	assert_int_equal(again, ino);
+	assert_int_equal(get(f, h, 0, buf, 16), 5);
+	sync_all(f);
+	assert_int_equal(object_get(&f->remotes[1], "m", buf, sizeof(buf)), 5);
+	assert_int_equal(object_get(&f->remotes[0], "m", buf, sizeof(buf)), -ENOENT);
+	assert_string_equal(getx(f, ino, "user.astra.cloud"), "gcp");
+	close_h(f, h);
+	/* the same by attribute, into a directory that is not there */
+	assert_int_equal(mkdir_in(f, f->gcp, "deep", &dir), 0);
+	assert_int_equal(rename_to(f, f->gcp, "m", dir, "m", 0), 0);
+	assert_int_equal(setx(f, ino, "user.astra.migrate", "nowhere"), -EINVAL);
+	assert_int_equal(setx(f, ino, "user.astra.migrate", "aws"), 0);
+	sync_all(f);
+	assert_int_equal(object_get(&f->remotes[0], "deep/m", buf, sizeof(buf)), 5);
+	assert_string_equal(getx(f, ino, "user.astra.cloud"), "aws");
+}
+
+static void test_attributes(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make(f, f->aws, "a", "x", 1);
+	struct stat st = {.st_mode = 0640, .st_uid = 7, .st_mtim = {1577934245, 123456789}};
+	struct ask *a = ask_new();
+
+	assert_int_equal(
+		CALL(a, vfs_setattr, ino, NULL, &st, VFS_SET_MODE | VFS_SET_UID | VFS_SET_MTIME),
+		0);
+	st = attr(f, ino);
+	assert_int_equal(st.st_mode, S_IFREG | 0640);
+	assert_int_equal(st.st_uid, 7);
+	assert_int_equal(st.st_mtim.tv_sec, 1577934245);
+	assert_int_equal(st.st_mtim.tv_nsec, 123456789);
+	sync_all(f);
+	st = attr(f, ino);
+	assert_int_equal(st.st_mtim.tv_sec, 1577934245);
+	assert_int_equal(CALL(a, vfs_getattr, 999999, NULL), -ESTALE);
+	assert_int_equal(CALL(a, vfs_statfs, META_ROOT_INO), 0);
+	assert_true(a->c.statvfs.f_bavail > 0);
+	ask_free(a);
+}
+
+static void test_xattrs(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make(f, f->aws, "a", "x", 1), dir, in_dir;
+	struct ask *a = ask_new();
+
+	assert_null(getx(f, ino, "user.mine"));
+	assert_int_equal(setx(f, ino, "user.mine", "v"), 0);
+	assert_string_equal(getx(f, ino, "user.mine"), "v");
+	assert_int_equal(CALL(a, vfs_getxattr, ino, "user.mine", 0), 0);
+	assert_int_equal(a->len, 1);
+	assert_int_equal(CALL(a, vfs_setxattr, ino, "user.mine", "", 0, XATTR_CREATE), -EEXIST);
+	assert_int_equal(CALL(a, vfs_getxattr, ino, "security.selinux", 0), -ENODATA);
+	assert_int_equal(CALL(a, vfs_getxattr, ino, "system.posix_acl_access", 0), -EOPNOTSUPP);
+	assert_int_equal(setx(f, ino, "user.astra.cost", "1"), 0); /* new: ignored */
+	sync_all(f);
+	assert_int_equal(setx(f, ino, "user.astra.cost", "1"), -EPERM);
+	assert_int_equal(setx(f, ino, "user.astra.tier", "LUKEWARM"), -EINVAL);
+	assert_int_equal(setx(f, ino, "user.astra.nonsense", "1"), -EINVAL);
+	assert_int_equal(setx(f, ino, "user.astra.tier", "COLD"), 0);
+	sync_all(f);
+	assert_string_equal(getx(f, ino, "user.astra.tier"), "COLD");
+	assert_non_null(getx(f, ino, "user.astra.recommendation"));
+	assert_non_null(getx(f, ino, "user.astra.reason"));
+	assert_non_null(getx(f, ino, "user.astra.cost_if.WARM"));
+	assert_null(getx(f, ino, "user.astra.files"));
+	assert_int_equal(CALL(a, vfs_listxattr, ino, 0), 0);
+	assert_true(a->len > 100);
+	assert_int_equal(CALL(a, vfs_listxattr, ino, 10), -ERANGE);
+	assert_int_equal(CALL(a, vfs_removexattr, ino, "user.mine"), 0);
+	assert_int_equal(CALL(a, vfs_removexattr, ino, "user.mine"), -ENODATA);
+	assert_int_equal(CALL(a, vfs_removexattr, ino, "user.astra.cost"), 0);
+	/* inherited */
+	assert_int_equal(mkdir_in(f, f->aws, "cold", &dir), 0);
+	assert_int_equal(setx(f, dir, "user.astra.tier", "WARM"), 0);
+	in_dir = make(f, dir, "x", "x", 1);
+	sync_all(f);
+	assert_string_equal(getx(f, in_dir, "user.astra.tier"), "WARM");
+	assert_int_equal(setx(f, dir, "user.astra.refresh", "1"), 0);
+	while (meta_totals_flush(f->m, 100) > 0)
+		;
+	assert_string_equal(getx(f, dir, "user.astra.files"), "1");
+	assert_string_equal(getx(f, dir, "user.astra.bytes.WARM"), "1");
+	ask_free(a);
+}
+
+static bool fill(struct vfs_call *c, const char *name, const struct vfs_attr *at, uint64_t next)
+{
+	struct ask *a = container_of(c, struct ask, c);
+
+	if (a->dir.count == a->dir.max)
+		return true;
+	a->dir.count++;
+	a->dir.last = next;
+	if (strlen(a->dir.names) + strlen(name) + 2 < sizeof(a->dir.names)) {
+		strcat(a->dir.names, name);
+		strcat(a->dir.names, " ");
+	}
+	return false;
+}
+
+static void test_readdir(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h;
+	struct ask *a = ask_new();
+	unsigned total = 0;
+	char name[32];
+
+	object_put(&f->remotes[0], "old", "x", 1);
+	for (int i = 0; i < 50; i++) {
+		(void)snprintf(name, sizeof(name), "f%d", i);
+		(void)make(f, f->aws, name, "", 0);
+	}
+	a->c.fill = fill;
+	assert_int_equal(CALL(a, vfs_opendir, f->aws), 0);
+	h = a->c.handle;
+	for (unsigned n = 1; n;) {
+		a->dir.count = 0;
+		a->dir.max = 7;
+		assert_int_equal(CALL(a, vfs_readdir, h, a->dir.last), 0);
+		n = a->dir.count;
+		total += n;
+		/* what is read goes: the place in the directory stays */
+		if (total == 21)
+			assert_int_equal(unlink_in(f, f->aws, "f3"), 0);
+	}
+	assert_int_equal(total, 53);
+	assert_non_null(strstr(a->dir.names, " old "));
+	assert_non_null(strstr(a->dir.names, " f49 "));
+	assert_int_equal(CALL(a, vfs_fsyncdir, h), 0);
+	assert_int_equal(CALL(a, vfs_releasedir, h), 0);
+	ask_free(a);
+}
+
+static void test_buckets(void **state)
+{
+	struct fix *f = *state;
+	struct ask *a = ask_new();
+	uint64_t b;
+
+	assert_int_equal(mkdir_in(f, f->multi, "box", &b), 0);
+	assert_int_equal(CALL(a, vfs_create, f->multi, "file", 0644, O_RDWR), -EPERM);
+	(void)make(f, b, "x", "x", 1);
+	assert_int_equal(rmdir_in(f, f->multi, "box"), -ENOTEMPTY);
+	assert_int_equal(unlink_in(f, b, "x"), 0);
+	assert_int_equal(rmdir_in(f, f->multi, "box"), 0);
+	assert_int_equal(store_bucket_remove(f->remotes[2].st, NULL, "box", NULL), -ENOENT);
+	assert_int_equal(lookup(f, f->multi, "box", NULL), -ENOENT);
+	ask_free(a);
+}
+
+static void test_restart_keeps_what_is_dirty(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, again;
+	char buf[16];
+	struct vfs_handle *h;
+
+	fault(f, 0, "put,parts_begin:error=EIO/retry");
+	ino = make(f, f->aws, "keep", "kept", 4);
+	fix_down(f);
+	fault(f, 0, "");
+	fix_up(f);
+	assert_int_equal(lookup(f, f->aws, "keep", &again), 0);
+	assert_int_equal(again, ino);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	assert_int_equal(get(f, h, 0, buf, 16), 4);
+	assert_memory_equal(buf, "kept", 4);
+	close_h(f, h);
+	sync_all(f);
+	assert_int_equal(object_get(&f->remotes[0], "keep", buf, sizeof(buf)), 4);
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_write_reaches_the_cloud),
+		T(test_fsync_is_in_the_cloud),
+		T(test_foreign_objects_are_read),
+		T(test_partial_write_of_an_uncached_file),
+		T(test_truncate_append_holes),
+		T(test_copy_range),
+		T(test_names),
+		T(test_rename_rules),
+		T(test_move_to_another_cloud),
+		T(test_attributes),
+		T(test_xattrs),
+		T(test_readdir),
+		T(test_buckets),
+		T(test_restart_keeps_what_is_dirty),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

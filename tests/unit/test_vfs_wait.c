@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls that wait: clouds that hang, deadlines, interrupts, archives, versions that are replaced,
+ * a full staging area, and the end with calls parked. Two workers, two buffers. */
+#include "vfs_help.h"
+
+#define MANY 64
+
+static char big[3u << 20];
+
+static uint64_t foreign(struct fix *f, unsigned remote, uint64_t top, const char *name, size_t len)
+{
+	uint64_t ino;
+
+	for (size_t i = 0; i < len; i++)
+		big[i] = (char)(i * 7 + i / 65536);
+	object_put(&f->remotes[remote], name, big, len);
+	assert_int_equal(lookup(f, top, name, &ino), 0);
+	return ino;
+}
+
+static void await_parked(struct fix *f, uint64_t want)
+{
+	struct vfs_stat st;
+
+	for (int i = 0; i < PATIENCE_S * 1000; i++) {
+		vfs_stat(f->v, &st);
+		if (st.parked >= want)
+			return;
+		usleep(1000);
+	}
+	fail_msg("%llu of %llu calls are parked", (unsigned long long)st.parked,
+		(unsigned long long)want);
+}
+
+/* One cloud hangs with many readers: the other one answers, and theirs end at the deadline. */
+static void test_hung_cloud(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = foreign(f, 0, f->aws, "h", sizeof(big)), other;
+	struct ask *asks[MANY];
+	struct vfs_handle *h, *ho;
+	char buf[64];
+
+	fix_down(f);
+	f->vc.io_deadline_ns = 2 * NS_PER_S;
+	fix_up(f);
+	other = foreign(f, 1, f->gcp, "o", 1000);
+	assert_int_equal(lookup(f, f->aws, "h", &ino), 0);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	fault(f, 0, "get,list:hang");
+	for (unsigned i = 0; i < MANY; i++) {
+		asks[i] = ask_new();
+		vfs_read(f->v, &asks[i]->c, h, (uint64_t)i * 40000, 4096);
+	}
+	await_parked(f, MANY);
+	assert_int_equal(open_ino(f, other, O_RDONLY, &ho), 0);
+	assert_int_equal(get(f, ho, 0, buf, 64), 64);
+	assert_int_equal(attr(f, ino).st_size, sizeof(big));
+	close_h(f, ho);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(ask_wait(asks[i]), -EIO);
+		ask_free(asks[i]);
+	}
+	fault(f, 0, "");
+	assert_int_equal(get(f, h, 0, buf, 64), 64);
+	close_h(f, h);
+}
+
+static void test_lookup_waits_for_a_list(void **state)
+{
+	struct fix *f = *state;
+	struct ask *a[3];
+	uint64_t ino;
+
+	object_put(&f->remotes[0], "there", "x", 1);
+	fault(f, 0, "list:delay=100");
+	for (int i = 0; i < 3; i++) {
+		a[i] = ask_new();
+		vfs_lookup(f->v, &a[i]->c, f->aws, i ? "there" : "absent");
+	}
+	assert_int_equal(ask_wait(a[0]), -ENOENT);
+	assert_int_equal(ask_wait(a[1]), 0);
+	assert_int_equal(ask_wait(a[2]), 0);
+	fault(f, 0, "list:error=EIO");
+	assert_int_equal(lookup(f, f->aws, "there", &ino), 0); /* known */
+	assert_int_equal(lookup(f, f->gcp, "x", NULL), -ENOENT);
+	for (int i = 0; i < 3; i++)
+		ask_free(a[i]);
+}
+
+static void test_cloud_down(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino;
+	struct vfs_handle *h;
+
+	fault(f, 0, "list:error=EIO/retry");
+	assert_int_equal(lookup(f, f->aws, "x", NULL), -EIO);
+	fault(f, 0, "");
+	ino = foreign(f, 0, f->aws, "c", 5000);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	fault(f, 0, "get:cut");
+	assert_int_equal(get(f, h, 0, big, 100), -EIO); /* never wrong bytes */
+	fault(f, 0, "");
+	close_h(f, h);
+}
+
+static void test_interrupt(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h = create_in(f, f->aws, "i", NULL);
+	struct ask *a = ask_new();
+
+	fault(f, 0, "put:error=EIO/retry");
+	assert_int_equal(put(f, h, 0, "x", 1), 0);
+	vfs_fsync(f->v, &a->c, h, false);
+	await_parked(f, 1);
+	atomic_store(&a->c.interrupted, true);
+	vfs_interrupt(f->v, &a->c);
+	assert_int_equal(ask_wait(a), -EINTR);
+	fault(f, 0, "");
+	assert_int_equal(fsync_h(f, h), 0); /* the job went on */
+	close_h(f, h);
+	ask_free(a);
+}
+
+static void test_rename_does_not_wait_long(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = foreign(f, 0, f->aws, "r", 2u << 20);
+	char buf[16];
+
+	fix_down(f);
+	f->vc.migrate_wait_ns = 50 * NS_PER_MS;
+	fix_up(f);
+	assert_int_equal(lookup(f, f->aws, "r", &ino), 0);
+	fault(f, 1, "put,parts_begin,part_put:delay=300");
+	assert_int_equal(rename_to(f, f->aws, "r", f->gcp, "r", 0), 0);
+	assert_int_equal(lookup(f, f->aws, "r", NULL), -ENOENT);
+	assert_int_equal(lookup(f, f->gcp, "r", &ino), 0);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "moving");
+	assert_string_equal(getx(f, ino, "user.astra.cloud"), "aws"); /* where the bytes are */
+	fault(f, 1, "");
+	sync_all(f);
+	assert_int_equal(object_get(&f->remotes[1], "r", buf, 16), 16);
+	assert_int_equal(object_get(&f->remotes[0], "r", buf, 16), -ENOENT);
+}
+
+static void test_archived(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = foreign(f, 0, f->aws, "z", 1000);
+	struct vfs_handle *h;
+	struct ask *a;
+	char buf[16];
+
+	assert_int_equal(setx(f, ino, "user.astra.tier", "ARCHIVE"), 0);
+	sync_all(f);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "archived");
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), -EIO);
+	assert_int_equal(rename_to(f, f->aws, "z", f->gcp, "z", 0), -EIO);
+	/* by order */
+	assert_int_equal(setx(f, ino, "user.astra.restore", "soon"), -EINVAL);
+	assert_int_equal(setx(f, ino, "user.astra.restore", "1d"), 0);
+	sync_all(f);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	assert_int_equal(get(f, h, 0, buf, 16), 16);
+	close_h(f, h);
+	/* by waiting */
+	object_put(&f->remotes[0], "z2", big, 1000);
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_int_equal(lookup(f, f->aws, "z2", &ino), 0);
+	assert_int_equal(setx(f, ino, "user.astra.tier", "ARCHIVE"), 0);
+	sync_all(f);
+	fix_down(f);
+	f->vc.recall = RECALL_BLOCK;
+	fix_up(f);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), -EIO); /* nobody known asks */
+	a = ask_new();
+	a->c.pid = getpid();
+	assert_int_equal(CALL(a, vfs_open, ino, O_RDONLY), 0);
+	h = a->c.handle;
+	assert_int_equal(get(f, h, 0, buf, 16), 16);
+	close_h(f, h);
+	ask_free(a);
+}
+
+/* A name is taken by another file while the old one is read: it is read to its end. */
+static void test_replaced_while_read(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = foreign(f, 0, f->aws, "v", sizeof(big));
+	char *want = malloc(sizeof(big)), *buf = malloc(1 << 17);
+	struct vfs_handle *h;
+
+	memcpy(want, big, sizeof(big));
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	assert_int_equal(get(f, h, 0, buf, 4096), 4096);
+	(void)make(f, f->aws, "new", "new", 3);
+	assert_int_equal(rename_to(f, f->aws, "new", f->aws, "v", 0), 0);
+	sync_all(f); /* it is overwritten, once all of the old one is here */
+	assert_int_equal(object_get(&f->remotes[0], "v", buf, 100), 3);
+	for (size_t at = 0; at < sizeof(big); at += 1 << 17) {
+		assert_int_equal(get(f, h, at, buf, 1 << 17), 1 << 17);
+		assert_memory_equal(buf, want + at, 1 << 17);
+	}
+	close_h(f, h);
+	free(want);
+	free(buf);
+}
+
+/* Somebody else writes the object while it is open: the next read shows theirs, not a mixture. */
+static void test_changed_outside(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = foreign(f, 0, f->aws, "w", 500000);
+	struct vfs_handle *h;
+	unsigned notes;
+	char buf[100];
+
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	assert_int_equal(get(f, h, 0, buf, 100), 100);
+	notes = atomic_load(&f->notes);
+	object_put(&f->remotes[0], "w", "theirs", 6);
+	assert_int_equal(get(f, h, 300000, buf, 100), 0); /* it has 6 bytes now */
+	assert_int_equal(get(f, h, 0, buf, 100), 6);
+	assert_memory_equal(buf, "theirs", 6);
+	assert_int_equal(attr(f, ino).st_size, 6);
+	for (int i = 0; i < 5000 && atomic_load(&f->notes) == notes; i++)
+		usleep(1000);
+	assert_int_not_equal(atomic_load(&f->notes), notes);
+	close_h(f, h);
+	/* gone: an error, not an empty file */
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	object_put(&f->remotes[0], "w", big, 9000);
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_int_equal(
+		store_remove(f->remotes[0].st, NULL, (struct store_obj){"b", "w"}, NULL, NULL), 0);
+	assert_int_equal(get(f, h, 0, buf, 100), -ESTALE);
+	close_h(f, h);
+}
+
+/* What must not go fills the staging area: writes say so, reads go on. */
+static void test_staging_full(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = foreign(f, 1, f->gcp, "read", sizeof(big));
+	uint64_t fat;
+	struct vfs_handle *h = create_in(f, f->aws, "fat", &fat), *r;
+	struct ask *a;
+	char buf[4096], want[4096];
+	errint_t e = 0;
+	uint64_t at = 0;
+
+	memcpy(want, big + 8192, sizeof(want));
+	fault(f, 0, "put,parts_begin:error=EIO/retry");
+	memset(big, 'f', 1 << 17);
+	for (; !e && at < (80u << 20); at += 1 << 17)
+		e = put(f, h, at, big, 1 << 17);
+	assert_int_equal(e, -ENOSPC);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &r), 0);
+	assert_int_equal(get(f, r, 8192, buf, sizeof(buf)), sizeof(buf));
+	assert_memory_equal(buf, want, sizeof(buf));
+	close_h(f, r);
+	a = ask_new();
+	assert_int_equal(CALL(a, vfs_setattr, fat, h, &(struct stat){0}, VFS_SET_SIZE), 0);
+	ask_free(a);
+	fault(f, 0, "");
+	close_h(f, h);
+}
+
+static void test_stop_answers_what_is_parked(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = foreign(f, 0, f->aws, "s", sizeof(big));
+	struct vfs_handle *h;
+	struct ask *a[4];
+
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	fault(f, 0, "get:hang");
+	for (int i = 0; i < 4; i++) {
+		a[i] = ask_new();
+		vfs_read(f->v, &a[i]->c, h, (uint64_t)i << 19, 100);
+	}
+	await_parked(f, 4);
+	fix_down(f);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(ask_wait(a[i]), -EIO);
+		ask_free(a[i]);
+	}
+	fault(f, 0, "");
+	free(h);
+	fix_up(f);
+}
+
+static void test_close_waits(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h;
+	char buf[16];
+
+	fix_down(f);
+	f->vc.durability = DURABLE_CLOSE;
+	fix_up(f);
+	h = create_in(f, f->aws, "c", NULL);
+	assert_int_equal(put(f, h, 0, "close", 5), 0);
+	close_h(f, h);
+	assert_int_equal(object_get(&f->remotes[0], "c", buf, 16), 5);
+	fix_down(f);
+	f->vc.durability = DURABLE_LOCAL;
+	fix_up(f);
+	fault(f, 0, "put:error=EIO/retry");
+	h = create_in(f, f->aws, "l", NULL);
+	assert_int_equal(put(f, h, 0, "local", 5), 0);
+	assert_int_equal(fsync_h(f, h), 0);
+	close_h(f, h);
+	fault(f, 0, "");
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_hung_cloud),
+		T(test_lookup_waits_for_a_list),
+		T(test_cloud_down),
+		T(test_interrupt),
+		T(test_rename_does_not_wait_long),
+		T(test_archived),
+		T(test_replaced_while_read),
+		T(test_changed_outside),
+		T(test_staging_full),
+		T(test_stop_answers_what_is_parked),
+		T(test_close_waits),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
