@@ -544,6 +544,9 @@ static int set_migrate(struct vfs_call *c, const char *value)
 	struct meta_txn *t;
 	int r = own_path(v, c->own.ino, path, sizeof(path));
 
+	/* The kernel checked the file only, not the two directories that change. */
+	if (c->uid != 0 && c->uid != v->conf.uid)
+		return -EPERM;
 	if (!r)
 		r = row_get(v, c->own.ino, &in);
 	if (r)
