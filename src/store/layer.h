@@ -117,6 +117,9 @@ errint_t call_sleep_until(const struct store_call *c, int64_t mono_ns, struct er
 /* c, or NULL's meaning, with a deadline. */
 struct store_call call_fill(const struct store_call *c, int64_t default_ns);
 
+/* err->code of a call that the limit layer kept back. */
+#define STORE_CODE_LIMIT "limit"
+
 /* Layers: each takes inner and owns it, also when it fails (then returns NULL, inner destroyed). */
 struct store_retry_conf {
 	unsigned retries; /* repeats of one call; 0 = none */

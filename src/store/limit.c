@@ -7,6 +7,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "astra/base_cleanup.h"
@@ -98,6 +99,14 @@ static errint_t enter(struct limit *t, const struct store_call *c, uint64_t byte
 	return r ? r : place_take(t, c, err);
 }
 
+/* Marks a call that was not sent: it says nothing about the remote's health. */
+static errint_t not_sent(errint_t r, struct err *err)
+{
+	if (err)
+		snprintf(err->code, sizeof(err->code), "%s", STORE_CODE_LIMIT);
+	return r;
+}
+
 #define X(opn, key, want, done, cond, params, args)                                                \
 	static errint_t limit_##opn(                                                               \
 		struct store *s, const struct store_call *c, UNP params, struct err *err)          \
@@ -106,7 +115,7 @@ static errint_t enter(struct limit *t, const struct store_call *c, uint64_t byte
 		errint_t r = enter(t, c, want, err);                                               \
                                                                                                    \
 		if (r)                                                                             \
-			return r;                                                                  \
+			return not_sent(r, err);                                                   \
 		r = store_pass_##opn(s, c, UNP args, err);                                         \
 		place_give(t);                                                                     \
 		return r;                                                                          \

@@ -113,7 +113,7 @@ errint_t ltmp_end(struct ltmp *t, struct err *err)
 
 	t->fill = 0;
 	/* Zeros at the end were not written. */
-	if (!r && t->size && ftruncate(t->fd, (off_t)t->size))
+	if (!r && t->nsums && !t->sums[t->nsums - 1] && ftruncate(t->fd, (off_t)t->size))
 		r = local_fail(-errno, "cannot size", t->path, err);
 	return r;
 }

@@ -19,6 +19,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
@@ -91,7 +92,9 @@ static bool answered(errint_t r, const struct err *err)
 
 static void breaker_note(struct retry *t, struct attempt *a, errint_t r, const struct err *err)
 {
-	bool cancelled = r == -ECANCELED && err->kind == ERR_CANCELLED;
+	/* The caller's flag or our own limits: nothing that the remote did. */
+	bool cancelled = r && err->kind == ERR_CANCELLED &&
+			 (r == -ECANCELED || !strcmp(err->code, STORE_CODE_LIMIT));
 
 	LOCKED(&t->lock);
 	if (answered(r, err)) {
