@@ -150,6 +150,18 @@ static uint64_t min_free(const char *dir)
 	return MIN_OF((uint64_t)sv.f_blocks * sv.f_frsize / 50, MIN_FREE_MAX);
 }
 
+/* After a power cut the clouds may be ahead of the index: no earlier listing is believed. */
+static errint_t forget_listings(struct wire *w, struct err *err)
+{
+	int64_t now = clock_now_ns();
+	struct meta_txn *t = meta_begin(w->meta);
+	errint_t r;
+
+	(void)meta_kv_put(t, "listed_epoch", &now, sizeof(now));
+	r = meta_commit(t);
+	return r < 0 ? err_set(err, r, ERR_FINAL, "index: %s", strerror(-r)) : 0;
+}
+
 static errint_t index_up(struct wire *w, struct err *err)
 {
 	struct meta_conf mc = {
@@ -174,6 +186,8 @@ static errint_t index_up(struct wire *w, struct err *err)
 	if (r)
 		return r;
 	atomic_store(&w->stage, stage);
+	if (sc.power_cut && (r = forget_listings(w, err)) < 0)
+		return r;
 	return meta_recovered(w->meta, err);
 }
 

@@ -54,6 +54,48 @@ void dirmove_free(void *p)
 	free(w);
 }
 
+json_t *dirmove_sources(const struct job *job)
+{
+	const struct walk *w = job->own.walk;
+	json_t *all = w != NULL && w->nsrc != 0 ? json_array() : NULL;
+
+	for (size_t i = 0; all != NULL && i < w->nsrc; i++)
+		(void)json_array_append_new(
+			all, json_pack("{s:i s:o s:s}", "remote", (int)w->src[i].remote, "path",
+				     journal_path(w->src[i].path), "etag", w->src[i].etag));
+	return all;
+}
+
+errint_t dirmove_sources_load(struct job *job, const json_t *j)
+{
+	struct walk *w = calloc(1, sizeof(*w));
+	const char *etag = NULL;
+	json_t *path = NULL;
+	int remote = 0;
+
+	if (w == NULL)
+		return -ENOMEM;
+	job->own.walk = w;
+	if (!json_is_array(j) || json_array_size(j) > BATCH)
+		return -EBADMSG;
+	for (size_t i = 0; i < json_array_size(j); i++) {
+		struct source *s = &w->src[i];
+
+		if (json_unpack(json_array_get(j, i), "{s:i s:o s:s}", "remote", &remote, "path",
+			    &path, "etag", &etag) < 0 ||
+			strlen(etag) >= sizeof(s->etag))
+			return -EBADMSG;
+		errint_t r = journal_path_from(path, &s->path);
+
+		if (r < 0)
+			return r;
+		s->remote = (uint32_t)remote;
+		(void)snprintf(s->etag, sizeof(s->etag), "%s", etag);
+		w->nsrc++;
+	}
+	return 0;
+}
+
 static errint_t add_dir(struct walk *w, uint64_t ino)
 {
 	if (w->ndirs == DIRS_MAX)
@@ -118,7 +160,7 @@ static enum step list_one(struct job *job, struct walk *w)
 	errint_t r = meta_inode_get(t, dir, &in);
 
 	meta_abort(t);
-	if (r == 0 && in.listed_at_ns == 0)
+	if (r == 0 && in.listed_at_ns <= job->jobs->listed_epoch_ns)
 		r = list_now(job->jobs, dir, job, &err);
 	if (r < 0 && r != -ENOENT) {
 		enum step s = job_trouble(job, r, &err);
@@ -141,12 +183,6 @@ static errint_t point(struct job *job, const struct meta_inode *was, const char 
 	struct source *s = &w->src[w->nsrc];
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 
-	if (meta_inode_get(t, was->ino, &in) == 0) {
-		job_loc_set(&in, job->jobs, job->dst_remote, path, st);
-		(void)meta_inode_put(t, &in);
-		stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
-	}
-	job->own.barrier_txn = meta_txn_id(t);
 	s->remote = was->loc.remote;
 	s->path = strdup(was->loc.path);
 	(void)snprintf(s->etag, sizeof(s->etag), "%s", was->loc.etag);
@@ -155,7 +191,21 @@ static errint_t point(struct job *job, const struct meta_inode *was, const char 
 		return -ENOMEM;
 	}
 	w->nsrc++;
-	return meta_commit(t);
+	if (meta_inode_get(t, was->ino, &in) == 0) {
+		job_loc_set(&in, job->jobs, job->dst_remote, path, st);
+		(void)meta_inode_put(t, &in);
+		stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
+	}
+	(void)journal_put(t, job); /* with what is still to be removed */
+	job->own.barrier_txn = meta_txn_id(t);
+	errint_t r = meta_commit(t);
+
+	if (r < 0) { /* the index still points to the source: it stays */
+		free(s->path);
+		s->path = NULL;
+		w->nsrc--;
+	}
+	return r;
 }
 
 /* An object of our own at the destination, from a run before a crash. */
@@ -206,7 +256,7 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
 		.attrs = &in,
 		.class_name = class_of(job->jobs, job->dst_remote, tier)};
 
-	if ((in.flags & META_F_DIRTY) != 0)
+	if (!row_has_object_size(&in))
 		r = object_size(job, &in.loc, &spec.size, err);
 	if (r == 0)
 		r = move_object(job, &spec, &st, err);
@@ -465,6 +515,14 @@ enum step dirmove_step(struct job *job)
 {
 	struct walk *w = job->own.walk;
 
+	if (w != NULL && w->ndirs == 0) { /* from the journal: what a crash left to remove */
+		enum step s = clean_batch(job, w);
+
+		if (s != STEP_AGAIN)
+			return s;
+		restart(job);
+		w = NULL;
+	}
 	if (w == NULL) {
 		w = job->own.walk = calloc(1, sizeof(*w));
 		bool more = false;

@@ -228,6 +228,7 @@ void graph_remove(struct jobs *j, struct job *job)
 {
 	lock_assert_held(&j->g.lock);
 	leave_deps(j, job);
+	sched_unlist_locked(j, job);
 	unclaim(j, job);
 	for (unsigned i = 0; i < job->g.ndependents; i++) {
 		struct job *d = job->g.dependents[i];

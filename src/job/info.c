@@ -26,6 +26,20 @@ static int load_record(void *arg, uint64_t id, const void *p, size_t len)
 	return graph_insert(j, job);
 }
 
+/* Staging whose row is gone: its removal waited for a sync point when the daemon ended. */
+static int drop_unknown(void *arg, uint64_t ino)
+{
+	struct jobs *j = arg;
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	errint_t r = meta_inode_get(t, ino, &in);
+
+	meta_abort(t);
+	if (r == -ENOENT)
+		stage_drop(j->conf.stage, ino);
+	return 0;
+}
+
 errint_t jobs_open(const struct jobs_conf *conf, struct jobs **ret, struct err *err)
 {
 	struct jobs *j = calloc(1, sizeof(*j));
@@ -46,14 +60,19 @@ errint_t jobs_open(const struct jobs_conf *conf, struct jobs **ret, struct err *
 	lock_init(&j->g.lock, RANK_JOB, "jobs.graph");
 	cond_init(&j->idle);
 	TAILQ_INIT(&j->g.all);
-	TAILQ_INIT(&j->g.ready);
-	TAILQ_INIT(&j->g.barrier);
+	sched_init(j);
 	TAILQ_INIT(&j->g.ended);
 	TAILQ_INIT(&j->g.waiters);
 	struct meta_txn *t = meta_begin_read(conf->meta);
+	size_t len = 0;
 	errint_t r = meta_job_each(t, load_record, j);
 
+	if (meta_kv_get(t, "listed_epoch", &j->listed_epoch_ns, sizeof(j->listed_epoch_ns), &len) <
+		0)
+		j->listed_epoch_ns = 0;
 	meta_abort(t);
+	if (r == 0)
+		r = stage_each(conf->stage, drop_unknown, j);
 	if (r < 0) {
 		jobs_close(j);
 		return err_set(err, r, ERR_FINAL,
@@ -67,11 +86,16 @@ void jobs_close(struct jobs *j)
 {
 	struct job *job = NULL;
 	struct ended *e = NULL;
+	struct drop *d = NULL;
 
 	if (j == NULL)
 		return;
 	listing_free_all(j);
 	lock_take(&j->g.lock);
+	while ((d = TAILQ_FIRST(&j->g.drops)) != NULL) { /* the next start sees to them */
+		TAILQ_REMOVE(&j->g.drops, d, link);
+		free(d);
+	}
 	while ((job = TAILQ_FIRST(&j->g.all)) != NULL) {
 		graph_remove(j, job);
 		job_free(job);
@@ -199,8 +223,6 @@ static errint_t poke(struct jobs *j, uint64_t id, bool cancel)
 	if (cancel)
 		atomic_store(&job->cancel, true);
 	job->g.soon = true;
-	if (job->g.sleeping)
-		job->own.wake_mono_ns = 0;
 	sched_make_ready_locked(j, job);
 	lock_drop(&j->g.lock);
 	sched_pump(j);

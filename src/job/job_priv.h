@@ -71,6 +71,7 @@ struct job {
 		struct job **dependents; /* owned array */
 		enum job_state state;
 		bool committed, begun, soon, on_ready, on_barrier, active, sleeping, cancel_asked;
+		bool wanted;	      /* during one walk of job_hurry */
 		bool committed_point; /* past the point of no return */
 		uint64_t post_txn;
 		struct job_waiter **watchers; /* owned array of borrowed */
@@ -94,7 +95,7 @@ struct job {
 		char etag[META_ETAG_MAX], dst_etag[META_ETAG_MAX], class_name[META_CLASS_MAX];
 		uint64_t size, seq;
 		uint32_t crc;
-		bool has_crc, restored_asked;
+		bool has_crc, restored_asked, uploaded;
 		void *walk; /* dirmove; owned */
 	} own;
 };
@@ -102,6 +103,12 @@ struct job {
 struct ended {
 	TAILQ_ENTRY(ended) link;
 	struct job_info info;
+};
+
+struct drop { /* staging of a deleted row, kept until that is durable */
+	TAILQ_ENTRY(drop) link;
+	struct jobs *jobs;
+	uint64_t ino, txn;
 };
 
 struct listing; /* list.c */
@@ -114,7 +121,11 @@ struct stamp { /* a key whose truth changed; kept while an older LIST runs */
 
 struct jobs {
 	struct jobs_conf conf;
-	uint64_t nonce; /* of this run; part of every write mark */
+	uint64_t nonce;		 /* of this run; part of every write mark */
+	int64_t listed_epoch_ns; /* directories listed before it are not believed */
+	struct pool_task timer;	 /* wakes sleeping jobs */
+	int64_t wake_ns;	 /* when it is armed for, 0 = not; g.lock */
+	atomic_bool stopping;	 /* steps end, nothing is given up */
 	struct graph {
 		struct lock lock; /* RANK_JOB */
 		TAILQ_HEAD(job_list, job) all;
@@ -123,7 +134,8 @@ struct jobs {
 		unsigned ndirmoves;
 		uint64_t last_id;
 		/* sched */
-		struct job_list ready, barrier;
+		struct job_list ready, barrier, asleep; /* by job.ready; a job is on one at most */
+		TAILQ_HEAD(, drop) drops;
 		unsigned nactive, nlive, nsleeping, steps; /* steps = step functions running */
 		bool running;
 		TAILQ_HEAD(ended_list, ended) ended;
@@ -177,6 +189,9 @@ struct job *graph_last_of(struct jobs *j, uint64_t ino);
 struct claim_key *graph_ino_key(struct jobs *j, uint64_t ino);
 
 /* journal.c */
+/* A path as JSON, also one that is not UTF-8; and back (owned). */
+json_t *journal_path(const char *p);
+errint_t journal_path_from(const json_t *j, char **ret);
 errint_t journal_put(struct meta_txn *t, const struct job *job);
 errint_t journal_decode(const void *p, size_t len, struct job *ret, struct err *err);
 
@@ -196,7 +211,10 @@ void sched_pump(struct jobs *j); /* starts what may start; takes g.lock */
 void sched_on_sync(void *arg);
 void job_state_set(struct job *job, enum job_state s);
 void job_note(struct job *job, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sched_init(struct jobs *j);
 void sched_init_job(struct job *job);
+void sched_sleep_locked(struct jobs *j, struct job *job); /* until own.wake_mono_ns */
+void sched_unlist_locked(struct jobs *j, struct job *job);
 bool job_barrier_ok(struct job *job, uint64_t txn); /* false: return STEP_BARRIER */
 /* What to do about a failed step: retry later (STEP_LATER), or final (own.result set, returns
  * STEP_DONE after give_up). */
@@ -242,11 +260,15 @@ enum step unmark_step(struct job *job);
 enum step attr_step(struct job *job);
 enum step dirmove_step(struct job *job);
 void dirmove_free(void *walk);
+/* Objects that were moved and whose source is still to be removed, for the journal; NULL = none. */
+json_t *dirmove_sources(const struct job *job);
+errint_t dirmove_sources_load(struct job *job, const json_t *j);
 
 /* shared by the kinds (upload.c, relocate.c) */
 void job_expect_etag(struct job *job, struct meta_txn *t, const struct meta_inode *in, char *ret);
 errint_t job_attempt(struct job *job);
 void job_victim_gone(struct job *job, struct meta_txn *t);
+/* path NULL: it stays. */
 void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const char *path,
 	const struct store_stat *st);
 bool job_in_use(struct job *job, uint32_t remote, const char *path, const char *etag);
@@ -254,11 +276,17 @@ errint_t job_remove_object(
 	struct job *job, uint32_t remote, const char *path, const char *etag, struct err *err);
 /* Removes job->src version own.etag after the sync point, and ends the job. */
 enum step job_vacate(struct job *job);
+enum step job_remove_source(struct job *job);
 enum step job_gone(struct job *job, const struct meta_inode *in);
 enum step job_skip(struct job *job);
 uint64_t meta_last_txn(struct jobs *j);
 enum step job_roll_back(struct job *job);
 void job_name_back(struct job *job);
+/* The row's size is the object's, not that of staged or foreign content. */
+static inline bool row_has_object_size(const struct meta_inode *in)
+{
+	return (in->flags & (META_F_DIRTY | META_F_ORPHAN)) == 0 && (in->flags & META_F_BASE) != 0;
+}
 errint_t object_size(struct job *job, const struct meta_loc *loc, uint64_t *ret, struct err *err);
 void stage_rebase(struct jobs *j, uint64_t ino, const char *from, const char *to);
 

@@ -9,7 +9,7 @@
 
 #include "job_priv.h"
 
-static json_t *path_json(const char *p)
+json_t *journal_path(const char *p)
 {
 	json_t *s = json_string(p);
 
@@ -24,7 +24,7 @@ static json_t *path_json(const char *p)
 	return json_pack("{s:s}", "hex", hex);
 }
 
-static errint_t path_from(const json_t *j, char **ret)
+errint_t journal_path_from(const json_t *j, char **ret)
 {
 	const char *hex = NULL;
 
@@ -55,10 +55,16 @@ errint_t journal_put(struct meta_txn *t, const struct job *job)
 	cleanup_json json_t *j = json_pack(
 		"{s:i s:I s:I s:s s:i s:o* s:i s:o* s:i s:i s:i s:b s:I s:s}", "kind",
 		(int)job->kind, "ino", (json_int_t)job->ino, "victim", (json_int_t)job->victim,
-		"nonce", nonce, "src_remote", (int)job->src_remote, "src", path_json(job->src),
-		"dst_remote", (int)job->dst_remote, "dst", path_json(job->dst), "tier",
+		"nonce", nonce, "src_remote", (int)job->src_remote, "src", journal_path(job->src),
+		"dst_remote", (int)job->dst_remote, "dst", journal_path(job->dst), "tier",
 		(int)job->tier, "days", (int)job->days, "attempts", (int)job->attempts, "by_engine",
 		job->by_engine, "created", (json_int_t)job->created_ns, "etag", job->own.etag);
+	json_t *sources = dirmove_sources(job);
+
+	if (sources != NULL && (j == NULL || json_object_set_new(j, "sources", sources) < 0)) {
+		meta_txn_fail(t, -ENOMEM);
+		return -ENOMEM;
+	}
 	cleanup_free char *text = j == NULL ? NULL : json_dumps(j, JSON_COMPACT);
 
 	if (text == NULL) {
@@ -102,9 +108,11 @@ errint_t journal_decode(const void *p, size_t len, struct job *ret, struct err *
 	free(ret->src);
 	free(ret->dst);
 	ret->src = ret->dst = NULL;
-	errint_t r = path_from(src, &ret->src);
+	errint_t r = journal_path_from(src, &ret->src);
 
 	if (r == 0)
-		r = path_from(dst, &ret->dst);
+		r = journal_path_from(dst, &ret->dst);
+	if (r == 0 && json_object_get(j, "sources") != NULL)
+		r = dirmove_sources_load(ret, json_object_get(j, "sources"));
 	return r < 0 ? err_set(err, r, ERR_FINAL, "a journal record is damaged") : 0;
 }

@@ -83,6 +83,14 @@ static void listing_end(struct jobs *j)
 	}
 }
 
+static bool stamped_locked(struct merge *m, const char *name)
+{
+	struct stamp *s = NULL;
+
+	HASH_FIND_STR(m->j->g.stamps, name, s);
+	return s != NULL && s->seq > m->seq;
+}
+
 /* The key belongs to jobs, or did since the LIST was asked. */
 static bool hands_off(struct merge *m, const char *path)
 {
@@ -94,9 +102,17 @@ static bool hands_off(struct merge *m, const char *path)
 	if (graph_claimed(j, m->remote, path, m->but))
 		return true;
 	(void)snprintf(name, sizeof(name), "%u:%s", m->remote, path);
-	HASH_FIND_STR(j->g.stamps, name, s);
-	if (s != NULL && s->seq > m->seq)
+	if (stamped_locked(m, name))
 		return true;
+	for (char *p = name + strlen(name); --p > name;) /* a directory above it was moved */
+		if (*p == '/' || *p == ':') {
+			char keep = p[1];
+
+			p[1] = '\0';
+			if (keep != '\0' && stamped_locked(m, name))
+				return true;
+			p[1] = keep;
+		}
 	size_t n = strlen(path);
 
 	/* a directory: anything at or below it */
@@ -358,7 +374,7 @@ static int look_absent(void *arg, uint64_t ino, enum meta_kind kind, const char 
 	if (strncmp(path, m->prefix, strlen(m->prefix)) != 0 || hands_off(m, path))
 		return 0;
 	p += strlen(m->prefix);
-	if (bsearch(&p, a->keys, a->n, sizeof(*a->keys), key_cmp) != NULL)
+	if (a->n != 0 && bsearch(&p, a->keys, a->n, sizeof(*a->keys), key_cmp) != NULL)
 		return 0;
 	if (kind == META_DIR ? unsettled_below(m, ino, 0) : job_live(m->j, ino))
 		return 0;
@@ -424,7 +440,8 @@ static errint_t forget(struct merge *m, uint64_t ino, unsigned depth)
 
 static errint_t drop_absent(struct merge *m, struct absent *a)
 {
-	qsort(a->keys, a->n, sizeof(*a->keys), key_cmp);
+	if (a->n != 0)
+		qsort(a->keys, a->n, sizeof(*a->keys), key_cmp);
 	do {
 		a->ngone = 0;
 		m->t = meta_begin(m->j->conf.meta);

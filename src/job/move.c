@@ -129,11 +129,20 @@ static errint_t fill_staged(struct parts *x, uint64_t off, size_t len, struct er
 		if (!x->has_src)
 			return err_set(err, -EIO, ERR_FINAL,
 				"staging lacks bytes that no cloud has: see `astra doctor`");
-		miss_len = MIN_OF(miss_len, end - at);
-		r = get_all(x, at, x->buf + (at - off), (size_t)miss_len, err);
-		if (r < 0)
-			return r;
-		at += miss_len;
+		/* The run may begin below `at` (runs are grains), and ends where the base ends; the
+		 * rest of that grain is zeros that nobody has. */
+		uint64_t to = MIN_OF(miss + miss_len, end);
+		uint64_t zeros = MIN_OF(
+			(miss + miss_len + STAGE_GRAIN - 1) / STAGE_GRAIN * STAGE_GRAIN, end);
+
+		if (to > at) {
+			r = get_all(x, at, x->buf + (at - off), (size_t)(to - at), err);
+			if (r < 0)
+				return r;
+			at = to;
+		}
+		memset(x->buf + (at - off), 0, (size_t)(zeros - at));
+		at = zeros;
 	}
 	return 0;
 }
@@ -189,6 +198,29 @@ static errint_t one_part(struct parts *x, const char *id, uint64_t off, size_t l
 	return 0;
 }
 
+/* What the source states about itself, against what was read from it: a store, or the way from it,
+ * that hands out other bytes must not have them accepted at the destination. */
+static errint_t source_check(struct parts *x, struct err *err)
+{
+	struct store_stat st = {0};
+	struct store_caps caps;
+
+	if (x->staged != NULL || !x->has_crc)
+		return 0;
+	store_caps(x->src.st, &caps);
+	if (!caps.checksums)
+		return 0;
+	errint_t r = store_head(x->src.st, &x->call, x->src.o, &st, err);
+
+	if (r == 0 && strcmp(st.etag, x->spec->src_etag) != 0)
+		r = err_set(err, -ESTALE, ERR_STALE, "'%s' was changed meanwhile", x->spec->src);
+	else if (r == 0 && st.has_crc32c && st.crc32c != x->crc)
+		r = err_set(err, -EIO, ERR_RETRY, "'%s' gives other bytes than its checksum says",
+			x->spec->src);
+	store_stat_done(&st);
+	return r;
+}
+
 static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *err)
 {
 	char id[STORE_UPLOAD_MAX];
@@ -206,6 +238,8 @@ static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *er
 
 	for (uint64_t off = 0; r == 0 && off < x->spec->size; off += x->part_size)
 		r = one_part(x, id, off, (size_t)MIN_OF(x->part_size, x->spec->size - off), err);
+	if (r == 0)
+		r = source_check(x, err);
 	if (r == 0) {
 		job_state_set(x->job, JOB_COMMITTING);
 		r = store_parts_finish(
@@ -231,6 +265,9 @@ static errint_t single(struct parts *x, struct store_stat *ret, struct err *err)
 	x->crc = crc32c(0, x->buf, len);
 	x->put.has_crc32c = true;
 	x->put.crc32c = x->crc;
+	r = source_check(x, err);
+	if (r < 0)
+		return r;
 	job_state_set(x->job, JOB_COMMITTING);
 	r = store_put(x->dst.st, &x->call, x->dst.o, x->buf, len, &x->put, ret, err);
 	if (r == 0)

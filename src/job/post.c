@@ -69,17 +69,16 @@ static void posted(void *arg, bool committed)
 	struct jobs *j = job->jobs;
 
 	lock_take(&j->g.lock);
-	if (!committed) {
+	if (!committed)
 		graph_remove(j, job);
-		lock_drop(&j->g.lock);
-		job_free(job);
-		return;
-	}
-	job->g.committed = true;
-	sched_make_ready_locked(j, job);
+	job->g.committed = committed;
+	if (committed && job->own.wake_mono_ns > clock_mono_ns() && !job->g.soon)
+		sched_sleep_locked(j, job);
+	else if (committed)
+		sched_make_ready_locked(j, job);
 	lock_drop(&j->g.lock);
-	if (job->g.sleeping)
-		pool_post_at(j->conf.pool, &job->task, job->own.wake_mono_ns);
+	if (!committed)
+		job_free(job);
 	sched_pump(j);
 }
 
@@ -163,16 +162,18 @@ static bool retarget(struct jobs *j, struct meta_txn *t, uint64_t ino, uint32_t 
 	LOCKED(&j->g.lock);
 	struct job *job = graph_last_of(j, ino);
 
-	if (job == NULL || job->g.begun || !job->g.committed || job->victim != 0 ||
-		job->kind != JOB_UPLOAD || !graph_alone(j, job) ||
+	/* One that was tried before a crash may have left its copy where it was to go. */
+	if (job == NULL || job->g.begun || job->attempts != 0 || !job->g.committed ||
+		job->victim != 0 || job->kind != JOB_UPLOAD || !graph_alone(j, job) ||
 		!graph_key_free(j, remote, path, job))
 		return false;
 	if (job_set_dst(job, remote, path) < 0)
 		return false;
-	/* If t is aborted the graph would be ahead of the journal: such a job uploads to a name
-	 * that its inode does not have, so the step compares and posts the move (upload.c). */
+	/* If t is aborted the job uploads to a name that its inode does not have; it compares at
+	 * its end and posts the move back (upload.c). */
 	graph_rekey(j, job);
 	(void)journal_put(t, job);
+	log_debug("job", "%llu goes to '%s'", (unsigned long long)job->id, path);
 	*ret_id = job->id;
 	return true;
 }
@@ -211,6 +212,29 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
 	return job_post(j, t, job, NULL);
 }
 
+/* Where the objects of a directory (its prefix is pinned) will be once all live moves are through.
+ */
+static void expected_dir(struct jobs *j, const struct meta_inode *in, uint32_t *remote,
+	char prefix[META_PATH_MAX + 1])
+{
+	struct job *o = NULL;
+	LOCKED(&j->g.lock);
+
+	*remote = in->loc.remote;
+	(void)snprintf(prefix, META_PATH_MAX + 1, "%s", in->loc.path);
+	TAILQ_FOREACH (o, &j->g.all, link) {
+		char to[META_PATH_MAX + 1];
+
+		if (o->kind != JOB_DIRMOVE || o->src_remote != *remote ||
+			strncmp(prefix, o->src, strlen(o->src)) != 0 ||
+			snprintf(to, sizeof(to), "%s%s", o->dst, prefix + strlen(o->src)) >=
+				(int)sizeof(to))
+			continue;
+		*remote = o->dst_remote;
+		memcpy(prefix, to, sizeof(to));
+	}
+}
+
 static errint_t move_dir(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
 	uint32_t old_remote, const char *old_prefix, uint64_t *ret_job)
 {
@@ -220,6 +244,15 @@ static errint_t move_dir(struct jobs *j, struct meta_txn *t, struct meta_inode *
 
 	if (r < 0)
 		return r;
+	if (remote == old_remote && strcmp(path, old_prefix) == 0) {
+		/* back where it was: moves under way, if any, end there and clear the prefix */
+		if (in->loc.remote != remote || strcmp(in->loc.path, path) != 0 ||
+			job_live(j, in->ino))
+			return 0;
+		in->flags &= ~(uint32_t)META_F_PREFIX;
+		in->loc = (struct meta_loc){0};
+		return meta_inode_put(t, in);
+	}
 	struct job *job = job_alloc(j, JOB_DIRMOVE, in->ino);
 
 	if (job == NULL || job_set_src(job, old_remote, old_prefix) < 0 ||
@@ -232,44 +265,12 @@ static errint_t move_dir(struct jobs *j, struct meta_txn *t, struct meta_inode *
 static errint_t moved_dir(
 	struct jobs *j, struct meta_txn *t, struct meta_inode *in, uint64_t *ret_job)
 {
-	if ((in->flags & META_F_PREFIX) == 0)
-		return 0;
-	uint32_t remote = in->loc.remote;
+	uint32_t remote = 0;
 	char prefix[META_PATH_MAX + 1];
 
-	(void)snprintf(prefix, sizeof(prefix), "%s", in->loc.path);
-	{ /* where the moves under way will have brought it */
-		LOCKED(&j->g.lock);
-		struct job *o = NULL;
-
-		TAILQ_FOREACH (o, &j->g.all, link) {
-			char to[META_PATH_MAX + 1];
-
-			if (o->kind != JOB_DIRMOVE || o->src_remote != remote ||
-				strncmp(prefix, o->src, strlen(o->src)) != 0 ||
-				snprintf(to, sizeof(to), "%s%s", o->dst, prefix + strlen(o->src)) >=
-					(int)sizeof(to))
-				continue;
-			remote = o->dst_remote;
-			memcpy(prefix, to, sizeof(to));
-		}
-	}
-	uint32_t want_remote = 0;
-	char want[META_PATH_MAX + 1];
-	errint_t r = meta_desired(t, in->ino, &want_remote, want);
-
-	if (r < 0)
-		return r;
-	if (want_remote == remote && strcmp(want, prefix) == 0) {
-		/* back where it was: moves under way, if any, end there and clear the prefix */
-		if (in->loc.remote == remote && strcmp(in->loc.path, want) == 0 &&
-			!job_live(j, in->ino)) {
-			in->flags &= ~(uint32_t)META_F_PREFIX;
-			in->loc = (struct meta_loc){0};
-			return meta_inode_put(t, in);
-		}
+	if ((in->flags & META_F_PREFIX) == 0)
 		return 0;
-	}
+	expected_dir(j, in, &remote, prefix);
 	return move_dir(j, t, in, remote, prefix, ret_job);
 }
 
@@ -360,6 +361,37 @@ errint_t job_moved(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
 		upload ? JOB_UPLOAD : JOB_RELOCATE, ret_job);
 }
 
+static void drop_committed(void *arg, bool committed)
+{
+	struct drop *d = arg;
+	struct jobs *j = d->jobs;
+
+	if (!committed) {
+		free(d);
+		return;
+	}
+	LOCKED(&j->g.lock);
+	TAILQ_INSERT_TAIL(&j->g.drops, d, link);
+}
+
+/* A power cut may take the deletion of the row back: its staging must be there then. */
+static errint_t drop_later(struct jobs *j, struct meta_txn *t, uint64_t ino)
+{
+	if (!stage_has(j->conf.stage, ino))
+		return 0;
+	struct drop *d = calloc(1, sizeof(*d));
+
+	if (d == NULL) {
+		meta_txn_fail(t, -ENOMEM);
+		return -ENOMEM;
+	}
+	d->jobs = j;
+	d->ino = ino;
+	d->txn = meta_txn_id(t);
+	meta_txn_hook(t, drop_committed, d);
+	return 0;
+}
+
 errint_t orphan_sweep(struct jobs *j, struct meta_txn *t, uint64_t ino, const struct job *ending)
 {
 	struct meta_inode in;
@@ -383,11 +415,7 @@ errint_t orphan_sweep(struct jobs *j, struct meta_txn *t, uint64_t ino, const st
 		return 0;
 	(void)meta_dirty_set(t, ino, false);
 	r = meta_inode_del(t, ino);
-	/* Staging goes with the row. If the transaction fails the row comes back without it; an
-	 * orphan's bytes are nobody's then. */
-	if (r == 0)
-		stage_drop(j->conf.stage, ino);
-	return r;
+	return r < 0 ? r : drop_later(j, t, ino);
 }
 
 errint_t job_orphan_closed(struct jobs *j, struct meta_txn *t, uint64_t ino)
@@ -447,10 +475,9 @@ errint_t job_exchanged(
 
 		has[i] = in[i]->kind != META_DIR &&
 			 expected(j, in[i], &remote[i], path[i], &pending);
-		if (!has[i] && (in[i]->flags & (META_F_OBJECT | META_F_PREFIX)) != 0) {
+		if (in[i]->kind == META_DIR && (in[i]->flags & META_F_PREFIX) != 0) {
 			has[i] = true;
-			remote[i] = in[i]->loc.remote;
-			(void)snprintf(path[i], sizeof(path[i]), "%s", in[i]->loc.path);
+			expected_dir(j, in[i], &remote[i], path[i]);
 		}
 	}
 	if (!has[0] || !has[1]) {

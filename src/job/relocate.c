@@ -24,7 +24,8 @@ void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const c
 	in->tier = (uint8_t)tier;
 	(void)snprintf(in->class_name, sizeof(in->class_name), "%s", st->class_name);
 	in->loc.remote = remote;
-	(void)snprintf(in->loc.path, sizeof(in->loc.path), "%s", path);
+	if (path != NULL)
+		(void)snprintf(in->loc.path, sizeof(in->loc.path), "%s", path);
 	(void)snprintf(in->loc.etag, sizeof(in->loc.etag), "%s", st->etag);
 	in->has_crc32c = st->has_crc32c;
 	in->crc32c = st->crc32c;
@@ -164,8 +165,8 @@ static errint_t name_back(struct job *job, struct meta_txn *t, struct meta_inode
 		return r;
 	(void)snprintf(name, sizeof(name), "%s", base);
 	for (unsigned i = 0; meta_lookup(t, dir, name, &other) == 0 && other != in->ino; i++)
-		(void)snprintf(name, sizeof(name), "%.220s.unmoved-%lld%s%.0u", base,
-			(long long)(clock_now_ns() / NS_PER_S + i), "", 0u);
+		(void)snprintf(name, sizeof(name), "%.220s.unmoved-%lld", base,
+			(long long)(clock_now_ns() / NS_PER_S + i));
 	uint64_t was = in->parent;
 	char old[META_NAME_MAX + 1];
 
@@ -367,12 +368,11 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 	return STEP_BARRIER;
 }
 
-enum step job_vacate(struct job *job)
+/* Removes job->src version own.etag; STEP_DONE when it is gone (or cannot be, which is told). */
+enum step job_remove_source(struct job *job)
 {
 	struct err err = {0};
 
-	if (meta_synced(job->jobs->conf.meta) < job->own.barrier_txn)
-		return STEP_BARRIER;
 	job_state_set(job, JOB_CLEANING);
 	if (job_in_use(job, job->src_remote, job->src, job->own.etag))
 		return STEP_LATER;
@@ -383,10 +383,21 @@ enum step job_vacate(struct job *job)
 
 		if (s != STEP_DONE)
 			return s;
+		job->own.result = 0;
 		log_warn("job", "'%s' was moved, but its source could not be removed: %s", job->src,
 			err_text(&err, r));
 	}
-	return job_finish_alone(job, 0, NULL);
+	job->own.etag[0] = '\0';
+	return STEP_DONE;
+}
+
+enum step job_vacate(struct job *job)
+{
+	if (meta_synced(job->jobs->conf.meta) < job->own.barrier_txn)
+		return STEP_BARRIER;
+	enum step s = job_remove_source(job);
+
+	return s == STEP_DONE ? job_finish_alone(job, 0, NULL) : s;
 }
 
 uint64_t meta_last_txn(struct jobs *j)
@@ -398,23 +409,61 @@ uint64_t meta_last_txn(struct jobs *j)
 	return id;
 }
 
-/* Ends a job that has nothing to bring to job->dst. What it was to overwrite there is taken over by
+/* A job ends that has nothing to bring to job->dst. What it was to overwrite there is taken over by
  * its inode, so that whoever replaces, or removes, that one finds it. */
-enum step job_skip(struct job *job)
+static void adopt_victim(struct job *job, struct meta_txn *t)
 {
 	struct meta_inode in, v;
+
+	if (job->victim == 0 || meta_inode_get(t, job->ino, &in) < 0 ||
+		(in.flags & META_F_OBJECT) != 0 || meta_inode_get(t, job->victim, &v) < 0 ||
+		(v.flags & META_F_OBJECT) == 0)
+		return;
+	in.loc = v.loc;
+	in.flags |= META_F_OBJECT;
+	in.flags &= ~(uint32_t)META_F_BASE;
+	(void)meta_inode_put(t, &in);
+	v.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+	(void)meta_inode_put(t, &v);
+}
+
+/* An attempt before a crash, or one whose answer was lost, may have left its copy at job->dst. A
+ * job that is given up takes it away: nobody else would, and a listing would show it. */
+static errint_t remove_own_copy(struct job *job, struct err *err)
+{
+	struct objref o;
+	struct store_call call;
+	struct store_stat st = {0};
+	char etag[META_ETAG_MAX] = "";
+
+	if (job->attempts == 0 || job->dst_remote == 0)
+		return 0;
+	errint_t r = objref_make(job->jobs, job->dst_remote, job->dst, &o, err);
+
+	call_init(&call, job);
+	if (r == 0)
+		r = store_head(o.st, &call, o.o, &st, err);
+	if (r == 0 && mark_check(job, &st) != MARK_OTHER)
+		(void)snprintf(etag, sizeof(etag), "%s", st.etag);
+	store_stat_done(&st);
+	if (r < 0)
+		return err->kind == ERR_NOT_FOUND ? 0 : r;
+	return etag[0] == '\0' ? 0 : job_remove_object(job, job->dst_remote, job->dst, etag, err);
+}
+
+enum step job_skip(struct job *job)
+{
+	struct err err = {0};
+	errint_t r = remove_own_copy(job, &err);
+
+	if (r < 0) {
+		enum step s = job_trouble(job, r, &err);
+
+		return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
+	}
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 
-	if (job->victim != 0 && meta_inode_get(t, job->ino, &in) == 0 &&
-		(in.flags & META_F_OBJECT) == 0 && meta_inode_get(t, job->victim, &v) == 0 &&
-		(v.flags & META_F_OBJECT) != 0) {
-		in.loc = v.loc;
-		in.flags |= META_F_OBJECT;
-		in.flags &= ~(uint32_t)META_F_BASE;
-		(void)meta_inode_put(t, &in);
-		v.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
-		(void)meta_inode_put(t, &v);
-	}
+	adopt_victim(job, t);
 	return job_finish(job, t);
 }
 
@@ -435,8 +484,11 @@ enum step job_gone(struct job *job, const struct meta_inode *in)
 
 		removed = last != NULL && last->kind == JOB_REMOVE;
 	}
-	if (!removed)
-		return job_skip(job);
+	/* An orphan's upload leaves its old key all the same: jobs behind count on it. */
+	bool elsewhere = in->loc.remote != job->dst_remote || strcmp(in->loc.path, job->dst) != 0;
+
+	if (!removed && !(job->kind == JOB_UPLOAD && elsewhere))
+		return elsewhere ? job_skip(job) : job_finish_alone(job, 0, NULL);
 	if (job->own.phase != 3) { /* all that was committed up to now must be durable */
 		job->own.phase = 3;
 		job->own.barrier_txn = meta_last_txn(j);
@@ -444,7 +496,10 @@ enum step job_gone(struct job *job, const struct meta_inode *in)
 	}
 	if (job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag))
 		return STEP_LATER;
-	errint_t r = job_remove_object(job, in->loc.remote, in->loc.path, in->loc.etag, &err);
+	errint_t r = elsewhere ? remove_own_copy(job, &err) : 0;
+
+	if (r == 0)
+		r = job_remove_object(job, in->loc.remote, in->loc.path, in->loc.etag, &err);
 
 	if (r < 0) {
 		enum step s = job_trouble(job, r, &err);
@@ -457,6 +512,7 @@ enum step job_gone(struct job *job, const struct meta_inode *in)
 		now.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
 		(void)meta_inode_put(t, &now);
 	}
+	adopt_victim(job, t);
 	return job_finish(job, t);
 }
 
@@ -474,6 +530,15 @@ enum step relocate_step(struct job *job)
 	if (r == 0)
 		job_expect_etag(job, t, &in, etag);
 	meta_abort(t);
+	if (r == 0 && (in.flags & META_F_OBJECT) != 0 && in.loc.remote == job->dst_remote &&
+		strcmp(in.loc.path, job->dst) == 0) {
+		if (job->own.etag[0] == '\0' ||
+			(job->src_remote == job->dst_remote && strcmp(job->src, job->dst) == 0))
+			return job_finish_alone(job, 0, NULL);
+		job->own.phase =
+			1; /* it had come so far before a crash: the source is still there */
+		return STEP_AGAIN;
+	}
 	if (r == 0 && (in.flags & META_F_ORPHAN) != 0) {
 		bool removed = false;
 		{
@@ -490,13 +555,6 @@ enum step relocate_step(struct job *job)
 		/* unlinked before it had an object, or its upload failed */
 		return job_skip(job);
 	}
-	if (in.loc.remote == job->dst_remote && strcmp(in.loc.path, job->dst) == 0) {
-		if (job->own.etag[0] == '\0' ||
-			(job->src_remote == job->dst_remote && strcmp(job->src, job->dst) == 0))
-			return job_finish_alone(job, 0, NULL);
-		job->own.phase = 1; /* it had come so far before a crash */
-		return STEP_AGAIN;
-	}
 	if (in.loc.remote != job->src_remote || strcmp(in.loc.path, job->src) != 0) {
 		/* an earlier job of it failed: this one starts from where the object is */
 		if (job_set_src(job, in.loc.remote, in.loc.path) < 0)
@@ -509,7 +567,7 @@ enum step relocate_step(struct job *job)
 			return STEP_LATER;
 	}
 	job->own.size = in.size;
-	if ((in.flags & META_F_DIRTY) != 0) { /* the row has the staged size */
+	if (!row_has_object_size(&in)) {
 		struct err err = {0};
 
 		r = object_size(job, &in.loc, &job->own.size, &err);

@@ -13,6 +13,8 @@
 
 #include "job_priv.h"
 
+#define TIMER_GRAIN_NS (10 * NS_PER_MS)
+
 static enum step (*const step_fns[JOB_KIND_N])(struct job *job) = {
 	[JOB_UPLOAD] = upload_step,
 	[JOB_RELOCATE] = relocate_step,
@@ -79,6 +81,10 @@ static int64_t backoff_ns(struct job *job)
 
 enum step job_trouble(struct job *job, errint_t r, const struct err *err)
 {
+	if (atomic_load(&job->jobs->stopping)) { /* not given up: the journal keeps it */
+		job->own.wake_mono_ns = clock_mono_ns();
+		return STEP_LATER;
+	}
 	if (atomic_load(&job->cancel) || err_is_final(r, err)) {
 		job->own.result = atomic_load(&job->cancel) ? -ECANCELED : r;
 		(void)snprintf(job->own.why, sizeof(job->own.why), "%s",
@@ -96,17 +102,28 @@ enum step job_trouble(struct job *job, errint_t r, const struct err *err)
 	return STEP_LATER;
 }
 
+/* Takes a job off whatever list it is on. */
+void sched_unlist_locked(struct jobs *j, struct job *job)
+{
+	lock_assert_held(&j->g.lock);
+	if (job->g.on_ready)
+		TAILQ_REMOVE(&j->g.ready, job, ready);
+	else if (job->g.on_barrier)
+		TAILQ_REMOVE(&j->g.barrier, job, ready);
+	else if (job->g.sleeping)
+		TAILQ_REMOVE(&j->g.asleep, job, ready);
+	job->g.on_ready = job->g.on_barrier = job->g.sleeping = false;
+}
+
 void sched_make_ready_locked(struct jobs *j, struct job *job)
 {
 	lock_assert_held(&j->g.lock);
 	if (job->g.ndeps != 0 || !job->g.committed || job->g.on_ready || job->g.active ||
 		job->g.on_barrier)
 		return;
-	if (job->g.sleeping) {
-		if (clock_mono_ns() < job->own.wake_mono_ns && !job->g.soon)
-			return;
-		job->g.sleeping = false;
-	}
+	if (job->g.sleeping && clock_mono_ns() < job->own.wake_mono_ns && !job->g.soon)
+		return;
+	sched_unlist_locked(j, job);
 	job->g.on_ready = true;
 	if (job->g.soon)
 		TAILQ_INSERT_HEAD(&j->g.ready, job, ready);
@@ -114,11 +131,43 @@ void sched_make_ready_locked(struct jobs *j, struct job *job)
 		TAILQ_INSERT_TAIL(&j->g.ready, job, ready);
 }
 
-static void sleep_locked(struct jobs *j, struct job *job)
+void sched_sleep_locked(struct jobs *j, struct job *job)
 {
+	lock_assert_held(&j->g.lock);
+	assert(!job->g.on_ready && !job->g.on_barrier && !job->g.sleeping);
 	job->g.sleeping = true;
+	TAILQ_INSERT_TAIL(&j->g.asleep, job, ready);
 	job->g.next_ns = clock_now_ns() + (job->own.wake_mono_ns - clock_mono_ns());
-	pool_post_at(j->conf.pool, &job->task, job->own.wake_mono_ns);
+	if (j->wake_ns == 0 || job->own.wake_mono_ns < j->wake_ns) {
+		j->wake_ns = job->own.wake_mono_ns;
+		pool_post_at(j->conf.pool, &j->timer, j->wake_ns);
+	}
+}
+
+/* One timer for all that sleep: a job has none of its own that could outlive it. */
+static void timer_task(struct pool_task *t)
+{
+	struct jobs *j = container_of(t, struct jobs, timer);
+	struct job *job = NULL, *next = NULL;
+	int64_t now = clock_mono_ns(), wake = 0;
+
+	lock_take(&j->g.lock);
+	for (job = TAILQ_FIRST(&j->g.asleep); job != NULL; job = next) {
+		next = TAILQ_NEXT(job, ready);
+		if (job->own.wake_mono_ns > now) {
+			if (wake == 0 || job->own.wake_mono_ns < wake)
+				wake = job->own.wake_mono_ns;
+			continue;
+		}
+		/* Over. One that has to wait for others still becomes ready when they end. */
+		sched_unlist_locked(j, job);
+		sched_make_ready_locked(j, job);
+	}
+	j->wake_ns = wake == 0 ? 0 : MAX_OF(wake, now + TIMER_GRAIN_NS);
+	if (j->wake_ns != 0)
+		pool_post_at(j->conf.pool, &j->timer, j->wake_ns);
+	lock_drop(&j->g.lock);
+	sched_pump(j);
 }
 
 /* Starts ready jobs while there are slots. */
@@ -128,14 +177,12 @@ void sched_pump(struct jobs *j)
 	while (j->g.running && j->g.nactive < j->conf.active_max && !TAILQ_EMPTY(&j->g.ready)) {
 		struct job *job = TAILQ_FIRST(&j->g.ready);
 
-		TAILQ_REMOVE(&j->g.ready, job, ready);
-		job->g.on_ready = false;
+		sched_unlist_locked(j, job);
 		job->g.active = job->g.begun = true;
 		j->g.nactive++;
 		job->task.lane = job->g.soon ? LANE_SYNC : LANE_BACKGROUND;
 		if (job->g.started_ns == 0)
 			job->g.started_ns = clock_now_ns();
-		(void)pool_cancel(j->conf.pool, &job->task); /* a timer that is not needed now */
 		(void)pool_post(j->conf.pool, &job->task);
 	}
 }
@@ -196,19 +243,14 @@ static void job_end(struct jobs *j, struct job *job)
 	wait_check(j);
 }
 
-/* The pool's entry: a slot's step, or the end of a sleep. */
+/* The pool's entry: one step of a job that has a slot. */
 static void step_task(struct pool_task *t)
 {
 	struct job *job = container_of(t, struct job, task);
 	struct jobs *j = job->jobs;
 
 	lock_take(&j->g.lock);
-	if (!job->g.active) { /* a timer */
-		sched_make_ready_locked(j, job);
-		lock_drop(&j->g.lock);
-		sched_pump(j);
-		return;
-	}
+	assert(job->g.active);
 	if (!j->g.running) { /* stopping: the journal knows */
 		job->g.active = false;
 		j->g.nactive--;
@@ -231,7 +273,7 @@ static void step_task(struct pool_task *t)
 			j->g.nactive--;
 			if (s == STEP_LATER && !atomic_load(&job->cancel)) {
 				job->g.soon = false;
-				sleep_locked(j, job);
+				sched_sleep_locked(j, job);
 			} else if (s == STEP_BARRIER &&
 				   meta_synced(j->conf.meta) < job->own.barrier_txn) {
 				job->g.on_barrier = true;
@@ -247,6 +289,15 @@ static void step_task(struct pool_task *t)
 		(void)pthread_cond_broadcast(&j->idle);
 	lock_drop(&j->g.lock);
 	sched_pump(j);
+}
+
+void sched_init(struct jobs *j)
+{
+	TAILQ_INIT(&j->g.ready);
+	TAILQ_INIT(&j->g.barrier);
+	TAILQ_INIT(&j->g.asleep);
+	TAILQ_INIT(&j->g.drops);
+	pool_task_init(&j->timer, LANE_SYNC, timer_task);
 }
 
 void sched_init_job(struct job *job)
@@ -265,11 +316,25 @@ void sched_on_sync(void *arg)
 		next = TAILQ_NEXT(job, ready);
 		if (job->own.barrier_txn > synced)
 			continue;
-		TAILQ_REMOVE(&j->g.barrier, job, ready);
-		job->g.on_barrier = false;
+		sched_unlist_locked(j, job);
 		sched_make_ready_locked(j, job);
 	}
+	TAILQ_HEAD(, drop) drops = TAILQ_HEAD_INITIALIZER(drops);
+	struct drop *d = NULL, *more = NULL;
+
+	for (d = TAILQ_FIRST(&j->g.drops); d != NULL; d = more) {
+		more = TAILQ_NEXT(d, link);
+		if (d->txn > synced)
+			continue;
+		TAILQ_REMOVE(&j->g.drops, d, link);
+		TAILQ_INSERT_TAIL(&drops, d, link);
+	}
 	lock_drop(&j->g.lock);
+	while ((d = TAILQ_FIRST(&drops)) != NULL) {
+		TAILQ_REMOVE(&drops, d, link);
+		stage_drop(j->conf.stage, d->ino);
+		free(d);
+	}
 	sched_pump(j);
 }
 
@@ -315,13 +380,13 @@ void jobs_stop(struct jobs *j)
 {
 	struct job *job = NULL;
 
+	atomic_store(&j->stopping, true);
 	lock_take(&j->g.lock);
 	j->g.running = false;
 	TAILQ_FOREACH (job, &j->g.all, link)
 		atomic_store(&job->cancel, true);
 	while (j->g.steps > 0 || j->g.nlistings > 0)
 		cond_wait(&j->idle, &j->g.lock);
-	TAILQ_FOREACH (job, &j->g.all, link)
-		(void)pool_cancel(j->conf.pool, &job->task);
 	lock_drop(&j->g.lock);
+	(void)pool_cancel(j->conf.pool, &j->timer);
 }

@@ -21,10 +21,8 @@ static errint_t simple_post(struct jobs *j, struct meta_txn *t, enum job_kind ki
 	job->tier = tier;
 	job->days = days;
 	job->by_engine = engine;
-	if (delay_ns > 0) {
-		job->g.sleeping = true;
+	if (delay_ns > 0)
 		job->own.wake_mono_ns = clock_mono_ns() + delay_ns;
-	}
 	return job_post(j, t, job, ret);
 }
 
@@ -108,11 +106,7 @@ static enum step row_from_stat(struct job *job, const struct store_stat *st, boo
 
 	if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_OBJECT) != 0) {
 		(void)snprintf(etag, sizeof(etag), "%s", in.loc.etag);
-		job_loc_set(&in, job->jobs, in.loc.remote, (char[META_PATH_MAX + 1]){0}, st);
-		struct meta_inode now;
-
-		if (meta_inode_get(t, job->ino, &now) == 0) /* the path stays */
-			memcpy(in.loc.path, now.loc.path, sizeof(in.loc.path));
+		job_loc_set(&in, job->jobs, in.loc.remote, NULL, st);
 		in.flags &= ~(uint32_t)META_F_FAILED;
 		(void)meta_inode_put(t, &in);
 		if (strcmp(etag, st->etag) != 0)

@@ -62,14 +62,14 @@ void job_victim_gone(struct job *job, struct meta_txn *t)
 	}
 }
 
-static enum step committed(
-	struct job *job, struct stage_file *f, const struct store_stat *st, uint64_t size)
+/* The object is there: the index names it, and still says dirty. Only when that is durable may
+ * staging forget what it holds (upload_settle): a crash in between uploads the same bytes once
+ * more. */
+static enum step committed(struct job *job, const struct store_stat *st)
 {
 	struct jobs *j = job->jobs;
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin(j->conf.meta);
-	uint64_t more = 0;
-	bool clean = true;
 
 	if (meta_inode_get(t, job->ino, &in) < 0) {
 		meta_abort(t);
@@ -79,50 +79,111 @@ static enum step committed(
 	bool had = (in.flags & META_F_OBJECT) != 0 &&
 		   (old.remote != job->dst_remote || strcmp(old.path, job->dst) != 0);
 
-	job_loc_set(&in, job->jobs, job->dst_remote, job->dst, st);
-	in.flags |= META_F_OBJECT;
-	if (f != NULL) {
-		clean = stage_clean(f, job->own.seq, st->etag, size) == 0;
-		if (clean)
-			in.size = size;
-	}
-	if (clean) {
-		in.flags &= ~(uint32_t)(META_F_DIRTY | META_F_FAILED | META_F_ATTR_LOCAL);
-		in.last_error[0] = '\0';
-		(void)meta_dirty_set(t, in.ino, false);
-	}
-	in.flags |= META_F_BASE;
+	job_loc_set(&in, j, job->dst_remote, job->dst, st);
+	in.flags |= META_F_OBJECT | META_F_BASE;
 	(void)meta_inode_put(t, &in);
 	job_victim_gone(job, t);
-	enum step s = STEP_BARRIER;
-
 	if (had) { /* the old object goes before anybody may use its key */
-		job->own.phase = 1;
-		job->own.barrier_txn = meta_txn_id(t);
 		(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", old.etag);
 		if (job_set_src(job, old.remote, old.path) < 0)
 			meta_txn_fail(t, -ENOMEM);
-		(void)journal_put(t, job);
-		if (meta_commit(t) < 0) {
-			job->own.phase = 0;
-			return job_trouble(job, -EIO, &(struct err){.kind = ERR_RETRY});
-		}
-	} else {
-		s = job_finish(job, t);
+	}
+	(void)journal_put(t, job);
+	job->own.barrier_txn = meta_txn_id(t);
+	errint_t r = meta_commit(t);
+
+	if (r < 0)
+		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
+	(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", st->etag);
+	job->own.uploaded = true;
+	job->own.phase = 1;
+	return STEP_BARRIER;
+}
+
+/* Nothing was written since: staging becomes the cache of the new version, the row becomes clean.
+ * The vfs forgets first, so that a write from here on marks the row again, after this. */
+static bool became_clean(struct job *job, struct stage_file *f)
+{
+	struct jobs *j = job->jobs;
+
+	if (!job->own.uploaded ||
+		(f != NULL && stage_clean(f, job->own.seq, job->own.dst_etag, job->own.size) != 0))
+		return false;
+	if (j->conf.hooks.cleaned != NULL)
+		j->conf.hooks.cleaned(j->conf.hooks.arg, job->ino);
+	return true;
+}
+
+static void row_clean(struct job *job, struct meta_txn *t, struct meta_inode *in)
+{
+	in->flags &= ~(uint32_t)(META_F_DIRTY | META_F_FAILED | META_F_ATTR_LOCAL);
+	in->last_error[0] = '\0';
+	if (in->kind == META_FILE)
+		in->size = job->own.size;
+	(void)meta_inode_put(t, in);
+	(void)meta_dirty_set(t, in->ino, false);
+}
+
+/* The name went on while the bytes went up, and no job of its own knows. */
+static void follow_name(struct job *job, struct meta_txn *t, struct meta_inode *in)
+{
+	char want[META_PATH_MAX + 1];
+	uint32_t remote = 0;
+	uint64_t id = 0;
+	bool last = false;
+	{
+		LOCKED(&job->jobs->g.lock);
+		last = graph_last_of(job->jobs, in->ino) == job && job->jobs->g.ndirmoves == 0;
+	}
+	if (last && (in->flags & META_F_ORPHAN) == 0 &&
+		meta_desired(t, in->ino, &remote, want) == 0 &&
+		(remote != job->dst_remote || strcmp(want, job->dst) != 0))
+		(void)job_moved(job->jobs, t, in, NULL, &id);
+}
+
+static void apply_pin(struct job *job, struct meta_txn *t, const struct meta_inode *in)
+{
+	uint64_t id = 0;
+
+	if ((in->flags & META_F_PINNED) != 0 && in->forced_tier != in->tier &&
+		in->forced_tier < TIER_ARCHIVE)
+		(void)job_tier(
+			job->jobs, t, in, (enum tier)in->forced_tier, job->by_engine, &id, NULL);
+}
+
+/* Phase 1, after the sync point. */
+static enum step upload_settle(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	struct stage_file *f = NULL;
+	struct meta_inode in;
+
+	if (meta_synced(j->conf.meta) < job->own.barrier_txn)
+		return STEP_BARRIER;
+	if (job->own.etag[0] != '\0') {
+		enum step s = job_remove_source(job);
+
 		if (s != STEP_DONE)
 			return s;
 	}
-	if (clean && j->conf.hooks.cleaned != NULL)
-		j->conf.hooks.cleaned(j->conf.hooks.arg, job->ino);
-	if ((!clean || (f != NULL && stage_dirty(f))) && j->conf.hooks.dirty_again != NULL)
-		j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino);
-	if (clean && (in.forced_tier != in.tier) && (in.flags & META_F_PINNED) != 0) {
-		struct meta_txn *tt = meta_begin(j->conf.meta);
+	errint_t r = stage_get(j->conf.stage, job->ino, false, &f);
+	bool clean = (r == 0 || r == -ENOENT) && became_clean(job, f);
+	struct meta_txn *t = meta_begin(j->conf.meta);
 
-		if (meta_inode_get(tt, in.ino, &in) == 0 && in.forced_tier < TIER_ARCHIVE)
-			(void)job_tier(j, tt, &in, (enum tier)in.forced_tier, false, &more, NULL);
-		(void)meta_commit(tt);
+	if (meta_inode_get(t, job->ino, &in) == 0) {
+		clean = clean && (f == NULL || !stage_dirty(f));
+		if (clean)
+			row_clean(job, t, &in);
+		follow_name(job, t, &in);
+		if (clean)
+			apply_pin(job, t, &in);
 	}
+	enum step s = job_finish(job, t);
+
+	if (s == STEP_DONE && (!clean || (f != NULL && stage_dirty(f))) &&
+		j->conf.hooks.dirty_again != NULL)
+		j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino);
+	stage_put(f);
 	return s;
 }
 
@@ -287,6 +348,23 @@ static errint_t link_body(struct job *job, const struct meta_inode *in, const ch
 	return r;
 }
 
+/* A crash came after staging became clean and before the row did. */
+static bool settled_already(struct job *job, const struct meta_inode *in, struct stage_file *f)
+{
+	char etag[META_ETAG_MAX];
+	uint64_t size = 0;
+
+	stage_base_get(f, etag, &size);
+	if (stage_dirty(f) || etag[0] == '\0' || strcmp(etag, in->loc.etag) != 0 ||
+		size != job->own.size || in->loc.remote != job->dst_remote ||
+		strcmp(in->loc.path, job->dst) != 0)
+		return false;
+	(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", etag);
+	job->own.uploaded = true;
+	job->own.phase = 1;
+	return true;
+}
+
 enum step upload_step(struct job *job)
 {
 	struct jobs *j = job->jobs;
@@ -297,14 +375,15 @@ enum step upload_step(struct job *job)
 	struct err err = {0};
 
 	if (job->own.phase == 1)
-		return job_vacate(job);
+		return upload_settle(job);
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
 	errint_t r = meta_inode_get(t, job->ino, &in);
 
 	if (r == 0)
 		expect(job, t, &in, etag);
 	meta_abort(t);
-	if (r == 0 && job->own.etag[0] != '\0' && in.loc.remote == job->dst_remote &&
+	if (r == 0 && job->own.etag[0] != '\0' && (in.flags & META_F_OBJECT) != 0 &&
+		in.loc.remote == job->dst_remote &&
 		strcmp(in.loc.path, job->dst) == 0) { /* it had come so far before a crash */
 		job->own.phase = 1;
 		return STEP_AGAIN;
@@ -328,6 +407,10 @@ enum step upload_step(struct job *job)
 		}
 		job->own.seq = stage_seq(f);
 		job->own.size = stage_size(f);
+		if (settled_already(job, &in, f)) {
+			stage_put(f);
+			return STEP_AGAIN;
+		}
 		if (stage_mtime(f) != 0)
 			in.mtime_ns = stage_mtime(f);
 	}
@@ -338,7 +421,7 @@ enum step upload_step(struct job *job)
 		r = upload_body(job, &in, f, etag, &st, &err);
 	else
 		r = link_body(job, &in, etag, &st, &err);
-	enum step s = r == 0 ? committed(job, f, &st, job->own.size) : failed(job, r, &err);
+	enum step s = r == 0 ? committed(job, &st) : failed(job, r, &err);
 
 	store_stat_done(&st);
 	stage_put(f);

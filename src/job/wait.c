@@ -52,6 +52,26 @@ static void scope_of(struct jobs *j, uint64_t ino, struct scope *s)
 	meta_abort(t);
 }
 
+/* The wanted jobs, and all that they wait for: those that depend on a job come behind it. */
+static void hurry_locked(struct jobs *j)
+{
+	struct job *job = NULL;
+
+	TAILQ_FOREACH_REVERSE(job, &j->g.all, job_list, link)
+	{
+		for (unsigned i = 0; i < job->g.ndependents && !job->g.wanted; i++)
+			job->g.wanted = job->g.dependents[i]->g.wanted;
+		if (!job->g.wanted || job->g.soon)
+			continue;
+		job->g.soon = true;
+		if (job->g.on_ready)
+			sched_unlist_locked(j, job);
+		sched_make_ready_locked(j, job);
+	}
+	TAILQ_FOREACH (job, &j->g.all, link)
+		job->g.wanted = false;
+}
+
 /* Live jobs with id <= until that concern it; their number. */
 static unsigned count_locked(
 	struct jobs *j, uint64_t ino, uint64_t until, const struct scope *s, bool hurry)
@@ -73,18 +93,11 @@ static unsigned count_locked(
 	TAILQ_FOREACH (job, &j->g.all, link) {
 		if (job->id > until)
 			break;
-		if (!concerns(job, ino, s))
-			continue;
-		n++;
-		if (hurry && !job->g.soon) {
-			job->g.soon = true;
-			if (job->g.on_ready) {
-				TAILQ_REMOVE(&j->g.ready, job, ready);
-				job->g.on_ready = false;
-			}
-			sched_make_ready_locked(j, job);
-		}
+		job->g.wanted = concerns(job, ino, s);
+		n += job->g.wanted;
 	}
+	if (hurry)
+		hurry_locked(j);
 	return n;
 }
 

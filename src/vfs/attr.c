@@ -249,6 +249,15 @@ static errint_t setattr_txn(struct vfs_call *c, struct meta_inode *in)
 	return meta_commit(steal_ptr(&t));
 }
 
+errint_t attr_touch(struct vfs_call *c, uint64_t ino)
+{
+	struct meta_inode in;
+
+	c->own.ino = ino;
+	c->own.what = VFS_SET_MTIME_NOW;
+	return setattr_txn(c, &in);
+}
+
 /* The size, in steps; 0, 1 = parked, or -errno. */
 static int setattr_size(struct vfs_call *c)
 {

@@ -142,7 +142,7 @@ int dir_ready(struct vfs_call *c, uint64_t dir)
 		return r == -ENOENT ? -ESTALE : r;
 	if (in.kind != META_DIR)
 		return -ENOTDIR;
-	if (in.listed_at_ns) {
+	if (in.listed_at_ns > v->listed_epoch_ns) {
 		if (clock_now_ns() - in.listed_at_ns > v->conf.metadata_ttl_ns)
 			dir_list_background(v, dir);
 		return DIR_READY;

@@ -117,7 +117,7 @@ errint_t ns_make(struct vfs_call *c, struct meta_txn *t, enum meta_kind kind, ui
 		in->flags |= META_F_PINNED;
 		in->forced_tier = dir.forced_tier;
 	}
-	if (kind == META_DIR && dir.listed_at_ns)
+	if (kind == META_DIR && dir.listed_at_ns > v->listed_epoch_ns)
 		in->listed_at_ns = now; /* nothing is below a name that was not there */
 	if (kind == META_SYMLINK) {
 		in->size = strlen(target);

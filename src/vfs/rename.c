@@ -295,3 +295,102 @@ void vfs_rename(struct vfs *v, struct vfs_call *c, uint64_t parent, const char *
 		rename_run(c);
 	}
 }
+
+/* ---- user.astra.migrate ---- */
+
+/* One step of the way to the same place below another remote: *dir = the child called name of
+ * *dir, made when missing. 0, 1 = parked, -errno. */
+static int migrate_step(struct vfs_call *c, uint64_t *dir, const char *name, size_t len)
+{
+	struct vfs *v = c->own.v;
+	struct meta_inode in;
+	struct meta_txn *t;
+	uint64_t child = 0, keep_ino = c->own.ino;
+	char keep[META_NAME_MAX + 1];
+	int r = dir_ready(c, *dir);
+
+	if (r)
+		return r;
+	memcpy(keep, c->own.name, sizeof(keep));
+	memset(c->own.name, 0, sizeof(c->own.name));
+	memcpy(c->own.name, name, MIN_OF(len, (size_t)META_NAME_MAX));
+	t = meta_begin(v->conf.meta);
+	r = meta_lookup(t, *dir, c->own.name, &child);
+	if (!r) {
+		meta_abort(t);
+	} else if (r == -ENOENT) {
+		c->own.ino = *dir;
+		r = ns_make(c, t, META_DIR, S_IFDIR | 0755, NULL, &in);
+		if (!r && (in.flags & META_F_BUCKET))
+			r = -ENOENT; /* buckets are made by mkdir only */
+		if (!r)
+			r = job_made_dir(v->jobs, t, &in);
+		if (r) {
+			meta_abort(t);
+		} else {
+			r = meta_commit(t);
+			child = in.ino;
+			note_entry(v, *dir, c->own.name);
+		}
+	} else {
+		meta_abort(t);
+	}
+	c->own.ino = keep_ino;
+	memcpy(c->own.name, keep, sizeof(keep));
+	*dir = child;
+	return r;
+}
+
+static errint_t own_path(struct vfs *v, uint64_t ino, char *path, size_t size)
+{
+	struct meta_txn *t = meta_begin_read(v->conf.meta);
+	errint_t r = meta_path(t, ino, path, size);
+
+	meta_abort(t);
+	return r;
+}
+
+int rename_migrate(struct vfs_call *c, const char *remote)
+{
+	struct vfs *v = c->own.v;
+	char path[META_PATH_MAX + 66], *s, *end;
+	struct meta_inode in;
+	uint64_t dir = 0;
+	struct meta_txn *t;
+	int r = own_path(v, c->own.ino, path, sizeof(path));
+
+	/* The kernel checked the file only, not the two directories that change. */
+	if (c->uid != 0 && c->uid != v->conf.uid)
+		return -EPERM;
+	if (!r)
+		r = row_get(v, c->own.ino, &in);
+	if (r)
+		return r;
+	if (in.flags & (META_F_ROOT | META_F_BUCKET) || in.parent <= META_ROOT_INO)
+		return -EBUSY;
+	t = meta_begin_read(v->conf.meta);
+	r = meta_lookup(t, META_ROOT_INO, remote, &dir);
+	meta_abort(t);
+	if (r)
+		return r == -ENOENT || r == -ENAMETOOLONG ? -ENODEV : r;
+	s = strchr(path + 1, '/');
+	if (!s)
+		return -EBUSY;
+	for (s++; (end = strchr(s, '/')); s = end + 1) {
+		r = migrate_step(c, &dir, s, (size_t)(end - s));
+		if (r)
+			return r;
+	}
+	if (dir == in.parent)
+		return 0;
+	c->own.ino = in.parent;
+	c->own.ino2 = dir;
+	memcpy(c->own.name, in.name, sizeof(in.name));
+	memcpy(c->own.name2, in.name, sizeof(in.name));
+	c->own.what = RENAME_NOREPLACE;
+	c->own.phase = 0;
+	c->own.tell_kernel = true;
+	c->own.run = rename_run;
+	rename_run(c);
+	return 1;
+}

@@ -236,10 +236,16 @@ errint_t vfs_new(const struct vfs_conf *conf, struct vfs **ret, struct err *err)
 
 errint_t vfs_start(struct vfs *v, struct jobs *jobs, struct err *err)
 {
+	struct meta_txn *t;
+	size_t len;
 	errint_t r;
 
 	assert(!v->jobs && jobs);
 	v->jobs = jobs;
+	t = meta_begin_read(v->conf.meta);
+	if (meta_kv_get(t, "listed_epoch", &v->listed_epoch_ns, sizeof(v->listed_epoch_ns), &len))
+		v->listed_epoch_ns = 0;
+	meta_abort(t);
 	r = dirty_recover(v, err);
 	if (r)
 		return r;

@@ -121,7 +121,8 @@ struct slot_queue { /* fetches of one remote */
 
 struct vfs {
 	struct vfs_conf conf;
-	struct jobs *jobs; /* set by vfs_start */
+	struct jobs *jobs;	 /* set by vfs_start */
+	int64_t listed_epoch_ns; /* directories listed before it are listed anew; by vfs_start */
 
 	struct lock lock; /* RANK_VFS */
 	struct {
@@ -251,6 +252,7 @@ const struct remote *remote_by_id(struct vfs *v, uint32_t id); /* NULL */
 /* ---- attr.c ---- */
 
 void attr_of(struct vfs *v, const struct meta_inode *in, struct vfs_attr *ret);
+errint_t attr_touch(struct vfs_call *c, uint64_t ino);		       /* mtime and ctime are now */
 errint_t attr_answer(struct vfs_call *c, const struct meta_inode *in); /* fills c->attr; 0 */
 
 /* ---- dir.c ---- */
@@ -281,6 +283,9 @@ void ns_touch_dir(struct meta_txn *t, uint64_t dir);
 void ns_lost_entry(struct vfs *v, struct meta_txn *t, uint64_t parent);
 bool ns_buckets_here(struct vfs *v, const struct meta_inode *dir); /* children are buckets */
 void rename_run(struct vfs_call *c);
+/* As mv of c->own.ino to the same path below another remote; directories are made on the way.
+ * 0 = nothing to do, 1 = it goes on and answers, -ENODEV = no such remote. */
+int rename_migrate(struct vfs_call *c, const char *remote);
 
 /* ---- open.c, read.c, write.c ---- */
 

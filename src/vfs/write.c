@@ -177,11 +177,19 @@ static errint_t allocate(
 	}
 }
 
+/* Room for what is there already: no byte changes, nothing is to be uploaded. */
+static bool only_room(const struct vfs_call *c, struct stage_file *sf)
+{
+	return !(c->own.what & ~(unsigned)FALLOC_FL_KEEP_SIZE) && !stage_dirty(sf) &&
+	       (c->own.what || c->own.off + c->own.size <= stage_size(sf));
+}
+
 static void run_fallocate(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
 	struct vfs_node *n = c->own.h->n;
 	uint64_t miss_off = 0, miss_len = 0;
+	bool keep = false;
 	int r = change_again(c, n);
 
 	if (r == 1)
@@ -189,6 +197,8 @@ static void run_fallocate(struct vfs_call *c)
 	if (!r)
 		r = node_bind(v, n);
 	if (!r)
+		keep = only_room(c, node_sf(n));
+	if (!r && !keep)
 		r = node_mark(v, n);
 	if (!r)
 		r = allocate(c, node_sf(n), &miss_off, &miss_len);
@@ -196,10 +206,12 @@ static void run_fallocate(struct vfs_call *c)
 		fetch_wait(c, n, miss_off, miss_len, 0);
 		return;
 	}
-	if (!r)
+	if (!r && !keep)
 		r = node_mark_check(v, n);
-	if (!r)
+	if (!r && !keep)
 		changed(c->own.h, 0);
+	if (!r)
+		r = attr_touch(c, n->ino);
 	call_done(c, r);
 }
 

@@ -476,8 +476,13 @@ static void op_mmap(void)
 		fail("mapped bytes differ");
 	for (int s = A; s <= B && prot & PROT_WRITE && len; s++) {
 		memcpy(m[s] + off, noise + step % CHUNK_MAX, len);
-		r[s] = ret(s == A && chance(50) ? msync(m[s], size, MS_SYNC)
-						: msync(m[s], size, MS_ASYNC));
+		if (s == A && !opt.no_fsync && chance(50))
+			r[s] = ret(msync(m[s], size, MS_SYNC));
+		else /* out of the page cache, or A cannot know that its time changed */
+			r[s] = ret(sync_file_range(f->fd[s], 0, 0,
+				s == B ? 0
+				       : SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+						 SYNC_FILE_RANGE_WAIT_AFTER));
 	}
 	same(r[A], r[B]);
 	for (int s = A; s <= B; s++)

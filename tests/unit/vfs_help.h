@@ -209,6 +209,8 @@ static inline int setup(void **state)
 		.upload_delay_ns = 20 * NS_PER_MS,
 		.metadata_ttl_ns = 3600 * NS_PER_S,
 		.io_deadline_ns = 20 * NS_PER_S,
+		.uid = 1000,
+		.gid = 1000,
 		.umask = 022,
 		.inval_inode = note_inode_cb,
 		.inval_entry = note_entry_cb,
