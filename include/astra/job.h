@@ -126,7 +126,8 @@ errint_t job_removed(struct jobs *j, struct meta_txn *t, struct meta_inode *in);
 /* a and b have just changed names with each other. */
 errint_t job_exchanged(
 	struct jobs *j, struct meta_txn *t, struct meta_inode *a, struct meta_inode *b);
-errint_t job_made_dir(struct jobs *j, struct meta_txn *t, const struct meta_inode *dir);
+/* dir is new, and empty: a marker is due. dir may be changed and is stored. */
+errint_t job_made_dir(struct jobs *j, struct meta_txn *t, struct meta_inode *dir);
 errint_t job_removed_dir(struct jobs *j, struct meta_txn *t, struct meta_inode *dir);
 /* dir lost its last child: an implied directory leaves a marker. */
 errint_t job_emptied_dir(struct jobs *j, struct meta_txn *t, uint64_t dir);

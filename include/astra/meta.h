@@ -157,6 +157,7 @@ struct meta_inode {
 	bool has_crc32c;
 	/* directories */
 	int64_t listed_at_ns;	   /* 0 = never listed completely */
+	uint64_t moves_before;	   /* directory moves up to this job id were posted before mkdir */
 	uint32_t nchild;	   /* dentries below */
 	struct meta_totals totals; /* propagated in batches, see meta_totals_flush */
 	char last_error[160];

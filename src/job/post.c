@@ -173,6 +173,7 @@ static bool retarget(struct jobs *j, struct meta_txn *t, uint64_t ino, uint32_t 
 	 * its end and posts the move back (upload.c). */
 	graph_rekey(j, job);
 	(void)journal_put(t, job);
+	job->g.post_txn = meta_txn_id(t);
 	log_debug("job", "%llu goes to '%s'", (unsigned long long)job->id, path);
 	*ret_id = job->id;
 	return true;
@@ -225,8 +226,8 @@ static void expected_dir(struct jobs *j, const struct meta_inode *in, uint32_t *
 	TAILQ_FOREACH (o, &j->g.all, link) {
 		char to[META_PATH_MAX + 1];
 
-		if (o->kind != JOB_DIRMOVE || o->src_remote != *remote ||
-			strncmp(prefix, o->src, strlen(o->src)) != 0 ||
+		if (o->kind != JOB_DIRMOVE || o->id <= in->moves_before ||
+			o->src_remote != *remote || strncmp(prefix, o->src, strlen(o->src)) != 0 ||
 			snprintf(to, sizeof(to), "%s%s", o->dst, prefix + strlen(o->src)) >=
 				(int)sizeof(to))
 			continue;

@@ -259,10 +259,41 @@ static errint_t post_marker(struct jobs *j, struct meta_txn *t, enum job_kind ki
 					 delay_ns, NULL);
 }
 
-errint_t job_made_dir(struct jobs *j, struct meta_txn *t, const struct meta_inode *dir)
+/* While directories move: those moves were posted before dir was there, so they do not take it
+ * along, also where it has the name that one of them left; and below a directory that has moved,
+ * what is made now lies at its name at once, not at the prefix that the others have still. */
+static errint_t made_during_moves(struct jobs *j, struct meta_txn *t, struct meta_inode *dir)
+{
+	uint32_t remote = 0, at = 0;
+	char want[META_PATH_MAX + 1], prefix[META_PATH_MAX + 1];
+	{
+		LOCKED(&j->g.lock);
+		if (j->g.ndirmoves == 0)
+			return 0;
+		dir->moves_before = j->g.last_id;
+	}
+	errint_t r = meta_desired(t, dir->ino, &remote, want);
+
+	if (r == 0)
+		r = meta_dir_prefix(t, dir->ino, &at, prefix);
+	if (r < 0)
+		return r;
+	if (at != remote || strcmp(prefix, want) != 0) {
+		dir->flags |= META_F_PREFIX;
+		dir->loc.remote = remote;
+		(void)snprintf(dir->loc.path, sizeof(dir->loc.path), "%s", want);
+	}
+	return meta_inode_put(t, dir);
+}
+
+errint_t job_made_dir(struct jobs *j, struct meta_txn *t, struct meta_inode *dir)
 {
 	if ((dir->flags & (META_F_ROOT | META_F_BUCKET)) != 0)
 		return 0;
+	errint_t r = made_during_moves(j, t, dir);
+
+	if (r < 0)
+		return r;
 	return post_marker(j, t, JOB_MARK, dir, j->conf.upload_delay_ns);
 }
 

@@ -70,6 +70,7 @@ static const struct field inode_fields[] = {
 	FIELD(meta_inode, F_U32, crc32c),
 	FIELD(meta_inode, F_BOOL, has_crc32c),
 	FIELD(meta_inode, F_I64, listed_at_ns),
+	FIELD(meta_inode, F_U64, moves_before),
 	FIELD(meta_inode, F_U32, nchild),
 	FIELD(meta_inode, F_STR, last_error),
 	FIELD(meta_inode, F_STR, symlink),

@@ -43,7 +43,8 @@ enum inode_bit {
 	B_TOTALS = 1 << 20,
 	B_ERROR = 1 << 21,
 	B_SYMLINK = 1 << 22,
-	B_ALL = (1 << 23) - 1,
+	B_MOVES = 1 << 23,
+	B_ALL = (1 << 24) - 1,
 };
 
 /* ---- bytes ---- */
@@ -286,6 +287,7 @@ static uint32_t inode_have(const struct meta_inode *in, bool loc_is_name)
 	have |= totals_any(&in->totals) ? B_TOTALS : 0;
 	have |= in->last_error[0] != '\0' ? B_ERROR : 0;
 	have |= in->symlink[0] != '\0' ? B_SYMLINK : 0;
+	have |= in->moves_before != 0 ? B_MOVES : 0;
 	return have;
 }
 
@@ -355,6 +357,8 @@ size_t row_inode_encode(const struct meta_inode *in, uint8_t buf[ROW_INODE_MAX])
 		enc_str(&e, in->last_error, sizeof(in->last_error));
 	if (have & B_SYMLINK)
 		enc_str(&e, in->symlink, sizeof(in->symlink));
+	if (have & B_MOVES)
+		enc_u(&e, in->moves_before);
 	return (size_t)(e.p - buf);
 }
 
@@ -428,6 +432,8 @@ static void inode_decode_state(struct dec *d, struct meta_inode *ret, uint32_t h
 		dec_str(d, ret->last_error, sizeof(ret->last_error));
 	if (have & B_SYMLINK)
 		dec_str(d, ret->symlink, sizeof(ret->symlink));
+	if (have & B_MOVES)
+		ret->moves_before = dec_u(d);
 }
 
 errint_t row_inode_decode(uint64_t ino, const void *p, size_t len, struct meta_inode *ret)

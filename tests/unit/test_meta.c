@@ -177,6 +177,7 @@ static void fill(struct meta_inode *in)
 	in->crc32c = 0;
 	in->has_crc32c = true;
 	in->listed_at_ns = 77;
+	in->moves_before = 78;
 	memset(in->last_error, 'r', sizeof(in->last_error) - 1);
 	memset(in->symlink, 's', META_SYMLINK_MAX);
 }
