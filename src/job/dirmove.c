@@ -524,6 +524,8 @@ enum step dirmove_step(struct job *job)
 		w = NULL;
 	}
 	if (w == NULL) {
+		if (!job_barrier_ok(job, job->g.post_txn))
+			return STEP_BARRIER;
 		w = job->own.walk = calloc(1, sizeof(*w));
 		bool more = false;
 		struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);

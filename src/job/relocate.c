@@ -560,12 +560,10 @@ enum step relocate_step(struct job *job)
 		if (job_set_src(job, in.loc.remote, in.loc.path) < 0)
 			return job_trouble(job, -ENOMEM, &(struct err){.kind = ERR_RETRY});
 	}
-	if (etag[0] != '\0') {
-		if (!job_barrier_ok(job, job->g.post_txn))
-			return STEP_BARRIER;
-		if (job_in_use(job, job->dst_remote, job->dst, etag))
-			return STEP_LATER;
-	}
+	if (!job_barrier_ok(job, job->g.post_txn)) /* as for uploads */
+		return STEP_BARRIER;
+	if (etag[0] != '\0' && job_in_use(job, job->dst_remote, job->dst, etag))
+		return STEP_LATER;
 	job->own.size = in.size;
 	if (!row_has_object_size(&in)) {
 		struct err err = {0};

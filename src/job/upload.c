@@ -392,12 +392,11 @@ enum step upload_step(struct job *job)
 		return job_gone(job, r == 0 ? &in : NULL);
 	if ((in.flags & META_F_DIRTY) == 0 && job->victim == 0 && (in.flags & META_F_OBJECT) != 0)
 		return job_finish_alone(job, 0, NULL);
-	if (etag[0] != '\0') { /* it overwrites: what came before must not be taken back */
-		if (!job_barrier_ok(job, job->g.post_txn))
-			return STEP_BARRIER;
-		if (job_in_use(job, job->dst_remote, job->dst, etag))
-			return STEP_LATER;
-	}
+	/* The record comes before the deed: after a power cut a write of ours is known as ours. */
+	if (!job_barrier_ok(job, job->g.post_txn))
+		return STEP_BARRIER;
+	if (etag[0] != '\0' && job_in_use(job, job->dst_remote, job->dst, etag))
+		return STEP_LATER;
 	if (in.kind == META_FILE) {
 		r = stage_get(j->conf.stage, job->ino, false, &f);
 		if (r < 0) {

@@ -10,6 +10,8 @@
 
 #include <stdio.h> /* RENAME_* */
 
+#define SOON_MAX (8u << 20) /* what is larger does not end within migrate_wait */
+
 enum { PHASE_CHECK, PHASE_WAIT };
 
 struct names {					 /* of one rename, as of its transaction */
@@ -215,7 +217,7 @@ static int rename_ready(struct vfs_call *c)
 }
 
 /* Waits for the job that moves the bytes, a little. */
-static void rename_wait(struct vfs_call *c, uint64_t ino, uint64_t job)
+static void rename_wait(struct vfs_call *c, uint64_t ino, uint64_t size, uint64_t job)
 {
 	struct vfs *v = c->own.v;
 	unsigned k = atomic_fetch_add(&v->renames, 1) + 1;
@@ -232,6 +234,8 @@ static void rename_wait(struct vfs_call *c, uint64_t ino, uint64_t job)
 	}
 	if (!call_arm(c, &w))
 		return;
+	if (size <= SOON_MAX)
+		job_hurry(v->jobs, ino);
 	if (job ? job_wait_id(v->jobs, job, &c->own.waiter)
 		: job_wait(v->jobs, ino, &c->own.waiter)) {
 		call_armed(c);
@@ -272,7 +276,7 @@ void rename_run(struct vfs_call *c)
 	if (r || n.remote == n.new_remote || (!job && !(c->own.what & RENAME_EXCHANGE)))
 		call_done(c, r);
 	else
-		rename_wait(c, n.in.ino, job);
+		rename_wait(c, n.in.ino, n.in.kind == META_DIR ? UINT64_MAX : n.in.size, job);
 }
 
 void vfs_rename(struct vfs *v, struct vfs_call *c, uint64_t parent, const char *name,
