@@ -29,10 +29,9 @@ struct merge {
 	uint32_t remote;
 	char prefix[META_PATH_MAX + 1];
 	size_t prefix_len; /* of keys in pages (bucket and hidden prefix included) */
-	/* seen names of one page, for absence; sorted by key */
 	const struct store_page *page;
-	uint64_t *gone; /* owned */
-	size_t ngone;
+	char **targets; /* owned array of owned: of the page's symbolic links, where they are needed
+			 */
 	struct meta_txn *t;
 };
 
@@ -186,24 +185,28 @@ static void loc_from_entry(
 	in->size = e->size;
 }
 
-/* A symbolic link's target is its content. */
-static void read_target(struct merge *m, struct meta_inode *in, const char *path)
+static bool is_link(const struct store_entry *e)
 {
-	struct objref o;
-	struct store_call call = {0};
-	size_t got = 0;
+	for (unsigned i = 0; i < e->nmeta; i++)
+		if (strcmp(e->meta[i].key, "mode") == 0)
+			return S_ISLNK(strtoul(e->meta[i].value, NULL, 10));
+	return false;
+}
 
+/* A link whose target could not be had is shown as what it is: an object with some bytes. */
+static void set_target(struct merge *m, struct meta_inode *in, const struct store_entry *e)
+{
+	const char *target = m->targets[e - m->page->e];
+
+	in->symlink[0] = '\0';
 	if (in->kind != META_SYMLINK)
 		return;
-	if (in->size > META_SYMLINK_MAX || objref_make(m->j, m->remote, path, &o, NULL) < 0 ||
-		store_get(o.st, &call, o.o, NULL, 0, in->symlink, (size_t)in->size, &got, NULL) <
-			0 ||
-		got != in->size || memchr(in->symlink, '\0', got) != NULL) {
-		in->kind = META_FILE; /* shown as what it is: an object with some bytes */
+	if (target == NULL) {
+		in->kind = META_FILE;
 		in->mode = S_IFREG | (0666 & ~m->j->conf.umask);
 		return;
 	}
-	in->symlink[got] = '\0';
+	(void)snprintf(in->symlink, sizeof(in->symlink), "%s", target);
 	in->mode = S_IFLNK | 0777;
 }
 
@@ -214,13 +217,26 @@ static errint_t new_file(struct merge *m, const char *path, const char *name, bo
 
 	foreign_attrs(m, &in, e);
 	loc_from_entry(m, &in, path, e);
-	read_target(m, &in, path);
+	set_target(m, &in, e);
 	if (alias)
 		in.flags |= META_F_ALIAS;
 	in.atime_ns = in.ctime_ns = in.mtime_ns;
 	in.btime_ns = e->mtime_ns;
 	in.ino = meta_ino_next(m->t);
 	return meta_link(m->t, &in, m->dir, name);
+}
+
+static errint_t forget(struct merge *m, uint64_t ino, unsigned depth);
+
+static errint_t replaced_file(
+	struct merge *m, uint64_t ino, const char *path, const struct store_entry *e)
+{
+	struct meta_inode in;
+	errint_t r = meta_inode_get(m->t, ino, &in);
+
+	if (r == 0)
+		r = forget(m, ino, 0);
+	return r < 0 ? r : new_file(m, path, in.name, (in.flags & META_F_ALIAS) != 0, e);
 }
 
 static errint_t changed_file(
@@ -238,8 +254,13 @@ static errint_t changed_file(
 		in->loc.remote != m->remote || strcmp(in->loc.path, path) != 0)
 		return 0; /* ours is newer, or lies elsewhere: its upload will meet theirs */
 	if (!same) {
-		foreign_attrs(m, in, e);
+		enum meta_kind was = in->kind;
+
 		in->kind = META_FILE;
+		foreign_attrs(m, in, e);
+		set_target(m, in, e);
+		if (in->kind != was) /* the kernel keeps an inode's kind: another one */
+			return replaced_file(m, in->ino, path, e);
 		in->ctime_ns = clock_now_ns();
 		in->version++;
 	}
@@ -382,8 +403,6 @@ static int look_absent(void *arg, uint64_t ino, enum meta_kind kind, const char 
 	return a->ngone == DIR_GONE_MAX;
 }
 
-static errint_t forget(struct merge *m, uint64_t ino, unsigned depth);
-
 struct forget_arg {
 	struct merge *m;
 	unsigned depth;
@@ -481,11 +500,86 @@ static errint_t note_keys(struct absent *a, struct merge *m, const struct store_
 	return 0;
 }
 
-static errint_t merge_page(struct merge *m, const struct store_page *p, struct err *err)
+/* The index has this link as the page says it is. */
+static bool link_known(struct merge *m, struct meta_txn *t, const struct store_entry *e)
 {
-	m->t = meta_begin(m->j->conf.meta);
+	char path[META_PATH_MAX + 1], name[META_NAME_MAX + 1];
+	bool alias = false;
+	uint64_t ino = 0;
+	struct meta_inode in;
+
+	return entry_name(m, e, path, name, &alias) && meta_lookup(t, m->dir, name, &ino) == 0 &&
+	       meta_inode_get(t, ino, &in) == 0 && in.kind == META_SYMLINK && e->etag != NULL &&
+	       strcmp(in.loc.etag, e->etag) == 0;
+}
+
+/* A symbolic link's target is its content; NULL when that cannot be a target. Read before the
+ * transaction: a store may take long. */
+static errint_t read_target(
+	struct merge *m, const struct store_entry *e, char **ret, struct err *err)
+{
+	struct objref o;
+	struct store_call call = {0};
+	char path[META_PATH_MAX + 1], name[META_NAME_MAX + 1];
+	bool alias = false;
+	size_t got = 0;
+
+	*ret = NULL;
+	if (e->size == 0 || e->size > META_SYMLINK_MAX || !entry_name(m, e, path, name, &alias))
+		return 0;
+	cleanup_free char *target = calloc(1, (size_t)e->size + 1);
+
+	if (target == NULL)
+		return -ENOMEM;
+	errint_t r = objref_make(m->j, m->remote, path, &o, err);
+
+	if (r == 0)
+		r = store_get(o.st, &call, o.o, e->etag, 0, target, (size_t)e->size, &got, err);
+	if (r < 0) /* gone or changed since: the next listing knows better */
+		return err->kind == ERR_NOT_FOUND || err->kind == ERR_STALE ? 0 : r;
+	if (got == e->size && memchr(target, '\0', got) == NULL)
+		*ret = steal_ptr(&target);
+	return 0;
+}
+
+static void targets_done(struct merge *m)
+{
+	for (size_t i = 0; m->targets != NULL && i < m->page->n; i++)
+		free(m->targets[i]);
+	free(m->targets);
+	m->targets = NULL;
+}
+
+static errint_t targets_read(struct merge *m, const struct store_page *p, struct err *err)
+{
 	errint_t r = 0;
 
+	m->page = p;
+	m->targets = calloc(p->n + 1, sizeof(*m->targets));
+	if (m->targets == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; r == 0 && i < p->n; i++) {
+		if (p->e[i].is_prefix || strlen(p->e[i].key) < m->prefix_len || !is_link(&p->e[i]))
+			continue;
+		struct meta_txn *t = meta_begin_read(m->j->conf.meta);
+		bool known = link_known(m, t, &p->e[i]);
+
+		meta_abort(t);
+		if (!known)
+			r = read_target(m, &p->e[i], &m->targets[i], err);
+	}
+	return r;
+}
+
+static errint_t merge_page(struct merge *m, const struct store_page *p, struct err *err)
+{
+	errint_t r = targets_read(m, p, err);
+
+	if (r < 0) {
+		targets_done(m);
+		return r;
+	}
+	m->t = meta_begin(m->j->conf.meta);
 	for (size_t i = 0; r == 0 && i < p->n; i++) {
 		if (strlen(p->e[i].key) < m->prefix_len)
 			r = -EBADMSG;
@@ -498,6 +592,7 @@ static errint_t merge_page(struct merge *m, const struct store_page *p, struct e
 		meta_txn_fail(m->t, r);
 	r = meta_commit(m->t);
 	m->t = NULL;
+	targets_done(m);
 	return r < 0 ? err_set(err, r, ERR_RETRY, "index: %s", strerror(-r)) : 0;
 }
 
@@ -593,25 +688,33 @@ static errint_t list_buckets(struct merge *m, const struct remote *r, struct err
 	return e == 0 ? listed(m, false) : e;
 }
 
-errint_t list_now(struct jobs *j, uint64_t dir, const struct job *but, struct err *err)
+static errint_t list_dir(struct merge *m, struct err *err)
 {
-	struct merge m = {.j = j, .but = but, .dir = dir};
+	struct jobs *j = m->j;
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
-	errint_t r = meta_inode_get(t, dir, &in);
+	errint_t r = meta_inode_get(t, m->dir, &in);
 
 	if (r == 0)
-		r = meta_dir_prefix(t, dir, &m.remote, m.prefix);
+		r = meta_dir_prefix(t, m->dir, &m->remote, m->prefix);
 	meta_abort(t);
 	if (r < 0)
 		return err_set(err, r, ERR_FINAL, "directory: %s", strerror(-r));
-	const struct remote *rem = remote_of(j, m.remote);
+	const struct remote *rem = remote_of(j, m->remote);
 
 	if (rem == NULL)
 		return err_set(err, -ENODEV, ERR_FINAL, "its remote is not configured");
-	m.seq = listing_begin(j);
-	r = (in.flags & META_F_ROOT) != 0 && rem->bucket[0] == '\0' ? list_buckets(&m, rem, err)
-								    : list_objects(&m, err);
+	return (in.flags & META_F_ROOT) != 0 && rem->bucket[0] == '\0' ? list_buckets(m, rem, err)
+								       : list_objects(m, err);
+}
+
+errint_t list_now(struct jobs *j, uint64_t dir, const struct job *but, struct err *err)
+{
+	struct merge m = {.j = j, .but = but, .dir = dir};
+
+	m.seq = listing_begin(j); /* before its prefix is read: a move may end right after that */
+	errint_t r = list_dir(&m, err);
+
 	listing_end(j);
 	return r;
 }
