@@ -176,8 +176,6 @@ bool call_arm(struct vfs_call *c, const struct call_wait *w)
 		if (due <= now && w->on_timeout <= 0)
 			r = w->on_timeout ? w->on_timeout : -EIO;
 	}
-	if (w->interruptible && atomic_load(&c->interrupted))
-		r = -EINTR;
 	c->own.wait = (int)w->kind;
 	c->own.cut_mono_ns = due;
 	c->own.on_timeout = w->on_timeout;
@@ -189,6 +187,9 @@ bool call_arm(struct vfs_call *c, const struct call_wait *w)
 	lock_take(&v->lock);
 	if (v->s.stopping && !r)
 		r = -EIO;
+	/* With the lock held: an interrupt comes before this, or finds the call armed. */
+	if (w->interruptible && atomic_load(&c->interrupted) && !r)
+		r = -EINTR;
 	if (!r) {
 		c->own.state = CALL_ARMING;
 		TAILQ_INSERT_TAIL(&v->s.calls, c, own.parked);

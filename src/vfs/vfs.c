@@ -6,6 +6,8 @@
  */
 #include "vfs_priv.h"
 
+#include <time.h>
+
 /* ---- the notifier ---- */
 
 static void note_add(struct vfs *v, const struct note *n)
@@ -47,6 +49,22 @@ void note_entry(struct vfs *v, uint64_t parent, const char *name)
 	note_add(v, &n);
 }
 
+/* The kernel holds what n is about until it gets an answer from us: a directory for a rename in it,
+ * pages for a read. An invalidation would wait for that, uninterruptibly; when we are killed
+ * meanwhile it never ends, and neither do we. */
+static bool note_blocks(struct vfs *v, const struct note *n)
+{
+	struct vfs_call *c;
+	LOCKED(&v->lock);
+
+	TAILQ_FOREACH (c, &v->s.calls, own.parked) {
+		if (c->own.ino == n->ino || c->own.ino2 == n->ino ||
+			(c->own.h && c->own.h->ino == n->ino))
+			return true;
+	}
+	return false;
+}
+
 /* Up to max notes out of the queue; 0 = stop. */
 static unsigned notes_take(struct vfs *v, struct note *out, unsigned max)
 {
@@ -65,22 +83,41 @@ static unsigned notes_take(struct vfs *v, struct note *out, unsigned max)
 	return n;
 }
 
+/* False: not now. */
+static bool note_tell(struct vfs *v, const struct note *n)
+{
+	if (n->tries < NOTE_TRIES && note_blocks(v, n))
+		return false;
+	count_inc(notifies);
+	if (!n->entry)
+		v->conf.inval_inode(v->conf.inval_arg, n->ino, n->data);
+	else
+		v->conf.inval_entry(v->conf.inval_arg, n->ino, n->name);
+	return true;
+}
+
 static void *note_thread(void *arg)
 {
 	struct vfs *v = arg;
+	const struct timespec pause = {.tv_nsec = NOTE_PAUSE_NS};
 	struct note notes[NOTES_BATCH];
 	unsigned n;
 
 	while ((n = notes_take(v, notes, NOTES_BATCH))) {
+		unsigned told = 0;
+
 		/* Some come from inside a transaction: the kernel must not look before it ends. */
 		meta_abort(meta_begin(v->conf.meta));
 		for (unsigned i = 0; i < n; i++) {
-			count_inc(notifies);
-			if (!notes[i].entry)
-				v->conf.inval_inode(v->conf.inval_arg, notes[i].ino, notes[i].data);
-			else
-				v->conf.inval_entry(v->conf.inval_arg, notes[i].ino, notes[i].name);
+			if (note_tell(v, &notes[i])) {
+				told++;
+				continue;
+			}
+			notes[i].tries++;
+			note_add(v, &notes[i]);
 		}
+		if (!told)
+			(void)nanosleep(&pause, NULL);
 	}
 	return NULL;
 }

@@ -39,6 +39,8 @@
 #define VERSIONS       4096 /* remembered content versions, for keep_cache */
 #define NOTES_MAX      4096 /* queued kernel invalidations */
 #define NOTES_BATCH    64
+#define NOTE_PAUSE_NS  (2 * NS_PER_MS)
+#define NOTE_TRIES     1000
 #define LISTINGS_MAX   1024 /* directories whose background listing is remembered */
 #define LIST_RETRY_NS  (5 * NS_PER_S)
 #define DIRTY_TICK_NS  (20 * NS_PER_MS)
@@ -95,6 +97,7 @@ struct vfs_handle {
 struct note { /* one kernel invalidation */
 	uint64_t ino;
 	bool entry, data;
+	unsigned tries; /* it was put off because a call holds what it is about */
 	char name[META_NAME_MAX + 1];
 };
 
