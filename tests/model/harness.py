@@ -263,7 +263,10 @@ def scan_native(daemon, roots=ROOTS):
             for n in names:
                 full = os.path.join(d, n)
                 if not n.startswith(".astra") and stat.S_ISREG(os.lstat(full).st_mode):
-                    out[r + "/" + os.path.relpath(full, top)] = read_file(full)
+                    key = os.path.relpath(full, top)
+                    if key.endswith("%obj"):    # its name was once needed for a directory
+                        key = key[:-4]
+                    out[r + "/" + key] = read_file(full)
     return out
 
 
