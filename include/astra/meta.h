@@ -143,7 +143,8 @@ struct meta_inode {
 	enum meta_kind kind;
 	uint32_t flags;
 	uint32_t mode; /* with S_IFMT */
-	uint32_t uid, gid, nlink;
+	uint32_t uid, gid;
+	uint32_t nlink; /* kept by this room: directories 2 + subdirectories, others 1 */
 	uint64_t size;
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
 	uint64_t version; /* of the content as the kernel may cache it; grows with every change from

@@ -213,7 +213,7 @@ static void set_target(struct merge *m, struct meta_inode *in, const struct stor
 static errint_t new_file(struct merge *m, const char *path, const char *name, bool alias,
 	const struct store_entry *e)
 {
-	struct meta_inode in = {.kind = META_FILE, .nlink = 1};
+	struct meta_inode in = {.kind = META_FILE};
 
 	foreign_attrs(m, &in, e);
 	loc_from_entry(m, &in, path, e);
@@ -274,7 +274,7 @@ static errint_t changed_file(
 
 static errint_t new_dir(struct merge *m, const char *name)
 {
-	struct meta_inode in = {.kind = META_DIR, .nlink = 2};
+	struct meta_inode in = {.kind = META_DIR};
 
 	in.ino = meta_ino_next(m->t);
 	in.mode = S_IFDIR | (0777 & ~m->j->conf.umask);

@@ -128,7 +128,7 @@ static errint_t parent_of(struct jobs *j, struct meta_txn *t, uint32_t remote, c
 		if (slash == NULL || slash[1] == '\0')
 			break;
 		if (meta_lookup(t, dir, name, &next) < 0) {
-			struct meta_inode d = {.kind = META_DIR, .nlink = 2};
+			struct meta_inode d = {.kind = META_DIR};
 
 			d.ino = next = meta_ino_next(t);
 			d.mode = S_IFDIR | 0755;
@@ -197,7 +197,6 @@ static void victim_back(struct job *job, struct meta_txn *t)
 		meta_lookup(t, dir, name, &other) == 0)
 		return;
 	v.flags &= ~(uint32_t)META_F_ORPHAN;
-	v.nlink = 1;
 	if (meta_link(t, &v, dir, name) == 0)
 		job->jobs->conf.hooks.entry_changed(job->jobs->conf.hooks.arg, dir, name);
 }

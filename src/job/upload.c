@@ -205,7 +205,7 @@ static void conflict_name(const struct jobs *j, const char *name, char ret[META_
 static enum step conflict(struct job *job)
 {
 	struct jobs *j = job->jobs;
-	struct meta_inode in, theirs = {.kind = META_FILE, .nlink = 1};
+	struct meta_inode in, theirs = {.kind = META_FILE};
 	struct objref o;
 	struct store_call call;
 	struct store_stat st = {0};

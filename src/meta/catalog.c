@@ -4,8 +4,8 @@
  * (with parent and name), dentry, dirorder, and orphan for rows without a name; beside them the
  * parent's nchild and its delta of totals (totals.c).
  *
- * What belongs to this room in an inode row - parent, name, nchild, totals and META_F_ORPHAN - is
- * taken from the stored row by meta_inode_put, whatever the caller's copy says, so that a copy
+ * What belongs to this room in an inode row - parent, name, nchild, nlink, totals, META_F_ORPHAN -
+ * is taken from the stored row by meta_inode_put, whatever the caller's copy says, so that a copy
  * read before a link or a flush of totals cannot undo them.
  */
 #include "db.h"
@@ -96,6 +96,7 @@ static errint_t row_merge(struct meta_txn *t, const struct meta_inode *in, struc
 		ret->parent = 0;
 		ret->name[0] = '\0';
 		ret->nchild = 0;
+		ret->nlink = ret->kind == META_DIR ? 2 : 1;
 		memset(&ret->totals, 0, sizeof(ret->totals));
 	} else {
 		if (old->kind != in->kind)
@@ -103,6 +104,7 @@ static errint_t row_merge(struct meta_txn *t, const struct meta_inode *in, struc
 		ret->parent = old->parent;
 		memcpy(ret->name, old->name, sizeof(ret->name));
 		ret->nchild = old->nchild;
+		ret->nlink = old->nlink;
 		ret->totals = old->totals;
 	}
 	ret->flags &= ~(uint32_t)META_F_ORPHAN;
@@ -251,18 +253,20 @@ static errint_t dentry_del(struct meta_txn *t, const struct meta_inode *in)
 	return t->failed;
 }
 
-static errint_t nchild_add(struct meta_txn *t, uint64_t dir, int n)
+/* dir gets (n = 1) or loses (-1) a child of that kind. */
+static errint_t child_count(struct meta_txn *t, uint64_t dir, enum meta_kind kind, int n)
 {
 	struct meta_inode d;
 	errint_t r = meta_inode_get(t, dir, &d);
 
 	if (r == 0 && d.kind != META_DIR)
 		r = -ENOTDIR;
-	if (r == 0 && n < 0 && d.nchild == 0)
+	if (r == 0 && n < 0 && (d.nchild == 0 || (kind == META_DIR && d.nlink <= 2)))
 		r = -EBADMSG;
 	if (r != 0)
 		return db_fail(t, r);
 	d.nchild += (uint32_t)n;
+	d.nlink += kind == META_DIR ? (uint32_t)n : 0;
 	return catalog_row_put(t, &d);
 }
 
@@ -299,6 +303,7 @@ static void copy_back(struct meta_inode *in, const struct meta_inode *row)
 	memcpy(in->name, row->name, sizeof(in->name));
 	in->flags = row->flags;
 	in->nchild = row->nchild;
+	in->nlink = row->nlink;
 	in->totals = row->totals;
 }
 
@@ -318,7 +323,7 @@ errint_t meta_link(struct meta_txn *t, struct meta_inode *in, uint64_t parent, c
 	if (row.kind == META_DIR && !is_new && meta_is_below(t, parent, in->ino))
 		return db_fail(t, -EINVAL);
 	name_set(&row, parent, name);
-	(void)nchild_add(t, parent, 1);
+	(void)child_count(t, parent, row.kind, 1);
 	(void)catalog_dentry_put(t, parent, name, row.ino, row.kind);
 	parent_adjust(t, parent, NULL, &row);
 	r = row_replace(t, is_new ? NULL : &old, &row);
@@ -342,7 +347,7 @@ errint_t meta_unlink(struct meta_txn *t, struct meta_inode *in)
 	if (is_new || old.parent == 0)
 		return db_fail(t, -EINVAL);
 	(void)dentry_del(t, &old);
-	(void)nchild_add(t, old.parent, -1);
+	(void)child_count(t, old.parent, old.kind, -1);
 	parent_adjust(t, old.parent, &old, NULL);
 	row.parent = 0;
 	row.name[0] = '\0';
@@ -383,8 +388,8 @@ errint_t meta_move(struct meta_txn *t, struct meta_inode *in, uint64_t parent, c
 	if (parent == old.parent) {
 		parent_adjust(t, parent, &old, &row);
 	} else {
-		(void)nchild_add(t, old.parent, -1);
-		(void)nchild_add(t, parent, 1);
+		(void)child_count(t, old.parent, old.kind, -1);
+		(void)child_count(t, parent, row.kind, 1);
 		parent_adjust(t, old.parent, &old, NULL);
 		parent_adjust(t, parent, NULL, &row);
 	}

@@ -40,7 +40,7 @@ struct check {
 	int found;
 	uint64_t dir; /* of the children being summed up */
 	uint64_t max_ino, max_job;
-	uint32_t nchild;
+	uint32_t nchild, nlink;
 	struct meta_totals sum;
 	struct meta_inode in, other; /* scratch, one use at a time */
 };
@@ -129,6 +129,7 @@ static int sum_child(void *arg, const uint8_t *key, size_t key_len, const void *
 	struct meta_totals d;
 
 	c->nchild++;
+	c->nlink += len > 0 && *(const uint8_t *)val == META_DIR;
 	if (key_len != 16 || row_get(c, db_u64_of(key + 8), &c->other) != 0)
 		return 0; /* reported where the order is walked */
 	totals_of(&c->other, &d);
@@ -143,6 +144,7 @@ static errint_t check_dir(struct check *c, const struct meta_inode *in)
 	errint_t r;
 
 	c->nchild = 0;
+	c->nlink = 2;
 	memset(&c->sum, 0, sizeof(c->sum));
 	db_u64(key, in->ino);
 	r = db_walk(c->t, T_ORDER, key, sizeof(key), sizeof(key), sum_child, c);
@@ -153,6 +155,9 @@ static errint_t check_dir(struct check *c, const struct meta_inode *in)
 	if (c->nchild != in->nchild)
 		bad(c, "directory %llu: nchild is %u, it has %u", LLU(in->ino), in->nchild,
 			c->nchild);
+	if (c->nlink != in->nlink)
+		bad(c, "directory %llu: nlink is %u, it should be %u", LLU(in->ino), in->nlink,
+			c->nlink);
 	totals_sum(&have, &delta, 1);
 	totals_sum(&have, &c->sum, -1);
 	if (!totals_zero(&have))

@@ -291,7 +291,6 @@ static errint_t remote_top(struct meta_txn *t, const char *name, uint32_t id, co
 	in->mode = S_IFDIR | 0755;
 	in->uid = owner[0];
 	in->gid = owner[1];
-	in->nlink = 2;
 	in->mtime_ns = in->atime_ns = in->ctime_ns = in->btime_ns = clock_now_ns();
 	in->loc.remote = id;
 	return meta_link(t, in, META_ROOT_INO, name);

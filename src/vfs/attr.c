@@ -37,7 +37,7 @@ void attr_of(struct vfs *v, const struct meta_inode *in, struct vfs_attr *ret)
 	memset(ret, 0, sizeof(*ret));
 	st->st_ino = in->ino;
 	st->st_mode = in->mode;
-	st->st_nlink = in->kind == META_DIR ? 2 : 1;
+	st->st_nlink = in->nlink;
 	if (in->flags & META_F_ORPHAN)
 		st->st_nlink = 0;
 	st->st_uid = in->uid;

@@ -104,7 +104,6 @@ errint_t ns_make(struct vfs_call *c, struct meta_txn *t, enum meta_kind kind, ui
 	in->ino = meta_ino_next(t);
 	in->kind = kind;
 	in->mode = mode;
-	in->nlink = 1;
 	in->uid = c->uid;
 	in->gid = (dir.mode & S_ISGID) ? dir.gid : c->gid;
 	if (kind == META_DIR)

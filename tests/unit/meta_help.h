@@ -74,7 +74,6 @@ static inline void inode_init(
 	in->mode = kind == META_DIR    ? S_IFDIR | 0755
 		   : kind == META_FILE ? S_IFREG | 0644
 				       : S_IFLNK | 0777;
-	in->nlink = 1;
 	in->size = size;
 	in->mtime_ns = in->atime_ns = in->ctime_ns = in->btime_ns = INT64_C(1700000000123456789);
 }

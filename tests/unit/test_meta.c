@@ -358,6 +358,16 @@ static void expect_move(uint64_t ino, uint64_t parent, const char *name, errint_
 	assert_int_equal(meta_commit(t), want);
 }
 
+static unsigned links(uint64_t ino)
+{
+	struct meta_txn *t = meta_begin_read(m);
+	struct meta_inode in;
+
+	assert_int_equal(meta_inode_get(t, ino, &in), 0);
+	meta_abort(t);
+	return in.nlink;
+}
+
 static void test_move(void **state)
 {
 	uint64_t a = create(m, META_ROOT_INO, "a", META_DIR, 0);
@@ -369,6 +379,9 @@ static void test_move(void **state)
 	struct meta_txn *t;
 	uint64_t ino;
 
+	assert_int_equal(links(a), 3);
+	assert_int_equal(links(c), 2); /* a file has no link to its directory */
+	assert_int_equal(links(f), 1);
 	memset(longname, 'x', 299);
 	longname[299] = '\0';
 	expect_move(a, c, "a", -EINVAL); /* below itself */
@@ -385,6 +398,9 @@ static void test_move(void **state)
 	expect_move(f, c, "f", 0);
 	expect_move(f, c, "f", 0); /* to itself */
 	expect_move(b, META_ROOT_INO, "b2", 0);
+	assert_int_equal(links(a), 2);
+	assert_int_equal(links(b), 3);
+	assert_int_equal(links(META_ROOT_INO), 4);
 	check_clean(m);
 	t = meta_begin_read(m);
 	assert_int_equal(meta_path(t, f, path, sizeof(path)), 0);
@@ -941,11 +957,11 @@ static void test_check_finds(void **state)
 	struct meta_txn *t;
 
 	check_clean(m);
-	for (int i = 0; i < 11; i++) {
+	for (int i = 0; i < 12; i++) {
 		t = meta_begin(m);
 		db_u64(ino8, f);
 		db_u64(key, d);
-		assert_int_equal(meta_inode_get(t, i == 1 || i == 2 || i == 10 ? d : f, &in), 0);
+		assert_int_equal(meta_inode_get(t, i == 1 || i == 2 || i >= 10 ? d : f, &in), 0);
 		switch (i) {
 		case 0: /* no order */
 			db_u64(key + 8, f);
@@ -987,6 +1003,10 @@ static void test_check_finds(void **state)
 		case 10: /* a loop */
 			db_u64(ino8, d);
 			in.parent = d;
+			assert_int_equal(catalog_row_put(t, &in), 0);
+			break;
+		case 11: /* wrong number of links */
+			in.nlink++;
 			assert_int_equal(catalog_row_put(t, &in), 0);
 			break;
 		}

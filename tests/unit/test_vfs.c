@@ -174,7 +174,7 @@ static void test_names(void **state)
 	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
 	assert_int_equal(mkdir_in(f, f->aws, "d", NULL), -EEXIST);
 	assert_int_equal(mkdir_in(f, d, "e", &e), 0);
-	assert_int_equal(attr(f, d).st_nlink, 2);
+	assert_int_equal(attr(f, d).st_nlink, 3);
 	assert_int_equal(attr(f, d).st_mode, S_IFDIR | 0755);
 	ino = make(f, e, "x", "x", 1);
 	assert_int_equal(rmdir_in(f, f->aws, "d"), -ENOTEMPTY);
