@@ -88,6 +88,9 @@ errint_t meta_sync(struct meta *m, struct err *err);
 void meta_on_sync(struct meta *m, void (*fn)(void *arg), void *arg);
 /* Asks the sync thread for a sync point soon (now), does not wait. */
 void meta_sync_soon(struct meta *m);
+/* Something waits for the next sync point, and nobody for it: a point comes sooner than at its
+ * interval, as often as leaves the disk idle most of the time. */
+void meta_sync_wanted(struct meta *m);
 
 /* ---- inodes ---- */
 

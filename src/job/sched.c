@@ -280,6 +280,8 @@ static void step_task(struct pool_task *t)
 				TAILQ_INSERT_TAIL(&j->g.barrier, job, ready);
 				if (job->g.soon)
 					meta_sync_soon(j->conf.meta);
+				else
+					meta_sync_wanted(j->conf.meta);
 			} else {
 				sched_make_ready_locked(j, job);
 			}

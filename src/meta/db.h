@@ -112,7 +112,7 @@ struct meta {
 	struct {
 		struct lock lock; /* RANK_META */
 		pthread_cond_t wake, done;
-		bool asked, stop;
+		bool asked, wanted, stop;
 		uint64_t begun, ended; /* attempts */
 		errint_t result;       /* of attempt `ended` */
 		struct err err;
@@ -129,11 +129,12 @@ struct meta {
 		errint_t (*before)(void *arg);
 		void *before_arg;
 		int64_t interval_ns;
-		struct meta_pin pin; /* the snapshot that the newest slot describes */
-		int pin_fd;	     /* index.meta */
-		uint64_t seq;	     /* of the newest durable slot */
-		uint8_t *slot;	     /* one slot's image */
-		bool rewrite;	     /* an fdatasync failed: pages may be clean but not on disk */
+		int64_t begun_ns, took_ns; /* of the last point; monotonic */
+		struct meta_pin pin;	   /* the snapshot that the newest slot describes */
+		int pin_fd;		   /* index.meta */
+		uint64_t seq;		   /* of the newest durable slot */
+		uint8_t *slot;		   /* one slot's image */
+		bool rewrite; /* an fdatasync failed: pages may be clean but not on disk */
 	} sy;
 
 	struct {

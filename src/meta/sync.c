@@ -48,15 +48,17 @@
 #include "astra/base_hash.h"
 #include "astra/base_log.h"
 
-#define SLOT_MAGIC    UINT64_C(0x61737472616d6574)
-#define SLOT_VERSION  1u
-#define SLOT_HEAD     4096u
-#define SLOT_PAGE     32768u /* the largest page that LMDB uses */
-#define SLOT_SIZE     (SLOT_HEAD + 2 * SLOT_PAGE)
-#define CHUNK	      (1u << 20)
-#define UNSYNCED_MAX  4096
-#define THROTTLE_NS   NS_PER_S
-#define THROTTLE_TXNS 8
+#define SLOT_MAGIC     UINT64_C(0x61737472616d6574)
+#define SLOT_VERSION   1u
+#define SLOT_HEAD      4096u
+#define SLOT_PAGE      32768u /* the largest page that LMDB uses */
+#define SLOT_SIZE      (SLOT_HEAD + 2 * SLOT_PAGE)
+#define CHUNK	       (1u << 20)
+#define WANTED_REST_NS (50 * NS_PER_MS)
+#define WANTED_SHARE   4 /* times as long as the last point took */
+#define UNSYNCED_MAX   4096
+#define THROTTLE_NS    NS_PER_S
+#define THROTTLE_TXNS  8
 
 /* ---- files ---- */
 
@@ -360,8 +362,18 @@ static bool sync_behind(struct meta *m)
 	return atomic_load(&m->last_txn) != atomic_load(&m->sync.synced);
 }
 
+/* When the next point is due: at its interval, or sooner when somebody waits for one, but so that
+ * the disk has most of the time for others. */
+static int64_t sync_due_locked(struct meta *m)
+{
+	int64_t due = m->sy.begun_ns + m->sy.interval_ns;
+	int64_t rest = MAX_OF(WANTED_REST_NS, WANTED_SHARE * m->sy.took_ns);
+
+	return m->sync.wanted ? MIN_OF(due, m->sy.begun_ns + m->sy.took_ns + rest) : due;
+}
+
 /* Sleeps until there is something to do; true at the end. */
-static bool sync_sleep_locked(struct meta *m, int64_t next_ns)
+static bool sync_sleep_locked(struct meta *m)
 {
 	lock_assert_held(&m->sync.lock);
 	while (!m->sync.stop && !m->sync.asked) {
@@ -371,8 +383,9 @@ static bool sync_sleep_locked(struct meta *m, int64_t next_ns)
 			continue;
 		}
 		atomic_store(&m->sync.idle, false);
-		if (!cond_wait_until(&m->sync.wake, &m->sync.lock, next_ns))
+		if (clock_mono_ns() >= sync_due_locked(m))
 			break;
+		(void)cond_wait_until(&m->sync.wake, &m->sync.lock, sync_due_locked(m));
 	}
 	atomic_store(&m->sync.idle, false);
 	return m->sync.stop;
@@ -381,7 +394,6 @@ static bool sync_sleep_locked(struct meta *m, int64_t next_ns)
 static void *sync_main(void *arg)
 {
 	struct meta *m = arg;
-	int64_t next = clock_mono_ns() + m->sy.interval_ns;
 	void (*fn)(void *fn_arg);
 	void *fn_arg;
 	struct err err;
@@ -389,16 +401,18 @@ static void *sync_main(void *arg)
 	bool stop;
 
 	lock_take(&m->sync.lock);
+	m->sy.begun_ns = clock_mono_ns();
 	do {
-		stop = sync_sleep_locked(m, next);
-		m->sync.asked = false;
+		stop = sync_sleep_locked(m);
+		m->sync.asked = m->sync.wanted = false;
 		m->sync.begun++;
 		lock_drop(&m->sync.lock);
-		next = clock_mono_ns() + m->sy.interval_ns;
+		m->sy.begun_ns = clock_mono_ns();
 		err_clear(&err);
 		r = sync_point(m, &err);
 		if (r != 0)
 			log_debug("meta", "sync point: %s", err_text(&err, r));
+		m->sy.took_ns = clock_mono_ns() - m->sy.begun_ns;
 		db_room_update(m);
 		lock_take(&m->sync.lock);
 		m->sync.ended = m->sync.begun;
@@ -552,4 +566,15 @@ void meta_on_sync(struct meta *m, void (*fn)(void *arg), void *arg)
 	LOCKED(&m->sync.lock);
 	m->sync.on_sync = fn;
 	m->sync.on_sync_arg = arg;
+}
+
+void meta_sync_wanted(struct meta *m)
+{
+	if (m->read_only)
+		return;
+	LOCKED(&m->sync.lock);
+	if (m->sync.wanted)
+		return;
+	m->sync.wanted = true;
+	(void)pthread_cond_signal(&m->sync.wake);
 }
