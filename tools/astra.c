@@ -64,7 +64,7 @@ const struct cmd app_cmds[] = {
 		"astra simulate-access --filename customer_data.csv --count 15",
 		cmd_simulate_access},
 	{"debug", "fault REMOTE RULES", "make requests to a remote fail on purpose; \"\" ends it",
-		"astra debug fault aws 'put:error:p=0.5'\nastra debug fault aws ''", cmd_debug},
+		"astra debug fault aws 'put:p=0.5:error=EIO'\nastra debug fault aws ''", cmd_debug},
 };
 const size_t app_ncmds = ARRAY_SIZE(app_cmds);
 

@@ -6,17 +6,23 @@ files that must be there after it. For n = 1, 2, ... the n-th store call that th
 one of its remotes fails with each of ACTIONS. Whatever happens, in the end
 
   - the tree holds the files of after, or those of before: where the change told an error, or where
-    the fault was one that no retry helps against;
-  - the stores hold the same files with the same bytes;
+    the fault was one that no retry helps against, and then a job says that it failed;
+  - the stores hold the same files with the same bytes, and nothing half-done;
   - no conflict copy of our own write, nor any other name, appears.
 
-Many cases share one mount, each with names of its own. One that fails keeps the directories."""
+--mounts daemons work side by side, each on one case at a time; cases that follow each other on one
+mount have names of their own. A case that fails keeps its directories.
+
+The whole matrix is `faultrun.py --work DIR`; --small leaves out what moves many megabytes, --only,
+--actions and --share select more narrowly."""
 
 import argparse
 import errno
 import os
+import queue
 import random
 import sys
+import threading
 import time
 
 import harness as h
@@ -162,6 +168,7 @@ SCENARIOS = {
                               lambda d, c: tier(d, c.p("aws/a"), "WARM"),
                               {"aws/a": ("old", SMALL)}), "STANDARD_IA"),
 }
+LARGE_ONES = [n for n in SCENARIOS if n.endswith("-large")]
 
 
 def contents(case, files):
@@ -185,40 +192,24 @@ def fault(d, remote, rules):
     d.verb("debug", "fault", remote, rules)
 
 
-def calls_of(d, remote):
-    """Store calls so far at a remote, or None where the status does not tell."""
-    total, seen = 0, False
+def status(d):
+    return h.json_of(d.verb("--json", "status"))
 
-    def walk(x, inside):
-        nonlocal total, seen
-        if isinstance(x, dict):
-            inside = inside or x.get("name") == remote
-            for k, v in x.items():
-                if k == "calls" and inside and isinstance(v, int):
-                    total, seen = total + v, True
-                else:
-                    walk(v, inside or k == remote)
-        elif isinstance(x, list):
-            for v in x:
-                walk(v, inside)
 
-    walk(h.json_of(d.verb("--json", "status")), False)
-    return total if seen else None
+def calls_of(st, remote):
+    """Store calls so far at a remote, by its status."""
+    return sum(op["calls"] for r in st["remotes"] if r["name"] == remote
+               for op in r["ops"].values())
 
 
 def settle(d, patient):
     """Waits for the jobs; a job that gave up is asked for once more, now that nothing fails."""
-    if patient:
-        d.settle()
-        return
-    try:
-        d.settle(timeout=5)
-    except h.Fail:
+    if not patient:
         try:
             d.verb("jobs", "retry")
         except h.Fail:
             pass                        # nothing to retry
-        d.settle()
+    d.settle()
 
 
 def state_of(d, case):
@@ -251,6 +242,17 @@ def differ(got, want):
     return None
 
 
+def leftovers(d):
+    """What no listing shows: the driver's temporary files, uploads begun, keys of ours."""
+    out = []
+    for r in h.ROOTS:
+        top = d.bucket(r)
+        for sub in (".astra/tmp", ".astra/uploads", ".astra-tmp"):
+            if os.path.isdir(os.path.join(top, sub)):
+                out += ["%s/%s/%s" % (r, sub, n) for n in os.listdir(os.path.join(top, sub))]
+    return out
+
+
 def forget(d, case):
     """Removes what a case left, so that the next ones list little."""
     for r in h.ROOTS:
@@ -269,14 +271,33 @@ def forget(d, case):
                     os.unlink(full)
 
 
+def judge(d, case, before, after, excused):
+    """The end state; excused: it may be as before."""
+    mount, native = state_of(d, case)
+    why = differ(mount, after)
+    if why and excused:
+        back = differ(mount, before)
+        why = back and "%s; and for a roll-back: %s" % (why, back)
+    if why:
+        raise h.Fail(why)
+    why = differ(native, mount)
+    if why:
+        raise h.Fail("store against tree: %s" % why)
+    left = leftovers(d)
+    if left:
+        raise h.Fail("left in the store: %s" % ", ".join(left))
+    return mount == after
+
+
 def run_case(d, number, name, remote, rules, final):
-    """One change with one fault; returns the store calls it took, where the status tells."""
-    remotes, (before, change, after), want_class = SCENARIOS[name]
+    """One change with one fault; returns the store calls it took."""
+    _, (before, change, after), want_class = SCENARIOS[name]
     case = Case(number)
     before, after = contents(case, before), contents(case, after)
     make(d, before)
+    d.verb("sync")
     d.settle()
-    calls = calls_of(d, remote)
+    was = status(d)
     was_class = tier_is(d, case.p("aws/a")) if want_class else None
     told = None
     fault(d, remote, rules)
@@ -291,39 +312,41 @@ def run_case(d, number, name, remote, rules, final):
         settled = True
     except h.Fail:
         settled = False
-    used = None if calls is None else calls_of(d, remote) - calls
+    used = calls_of(status(d), remote) - calls_of(was, remote)
     fault(d, remote, "")
     settle(d, settled)
-    mount, native = state_of(d, case)
-    why = differ(mount, after)
-    if why and (told or final):
-        back = differ(mount, before)
-        why = back and "%s; and for a roll-back: %s" % (why, back)
-    if why:
-        raise h.Fail("%s%s" % (why, " (the change said: %s)" % told if told else ""))
-    why = differ(native, mount)
-    if why:
-        raise h.Fail("store against tree: %s" % why)
-    if want_class and tier_is(d, case.p("aws/a")) not in \
-            ((want_class, was_class) if told or final else (want_class,)):
-        raise h.Fail("the class is %s" % tier_is(d, case.p("aws/a")))
+    try:
+        there = judge(d, case, before, after, told or final)
+    except h.Fail as e:
+        raise h.Fail("%s%s" % (e, " (the change said: %s)" % told if told else "")) from e
+    if want_class:
+        there = tier_is(d, case.p("aws/a")) == want_class
+        if not there and not (final and tier_is(d, case.p("aws/a")) == was_class):
+            raise h.Fail("the class is %s" % tier_is(d, case.p("aws/a")))
+    if not there and not told and status(d)["jobs"]["failed"] == was["jobs"]["failed"]:
+        raise h.Fail("it was rolled back, and nothing says so")
     forget(d, case)
     return used
 
 
-def cases(args, used):
-    """All (scenario, remote, n, action) in turn, first without a fault, which leaves in used[0] how
-    many calls the change makes; n goes as far."""
+def streams(args):
+    """(scenario, remote) in turn."""
     for name, (remotes, _, _) in SCENARIOS.items():
         if args.only and name not in args.only.split(","):
             continue
+        if args.small and name in LARGE_ONES:
+            continue
         for remote in remotes:
-            yield name, remote, 0, "no fault", "", False
-            last = args.calls if used[0] is None else min(used[0] + 2, args.calls)
-            for n in range(1, last + 1):
-                for word, rule, final in ACTIONS:
-                    if not args.actions or word in args.actions.split(","):
-                        yield name, remote, n, word, "*:n=%d:%s" % (n, rule), final
+            yield name, remote
+
+
+def faults_of(args, name, remote, calls):
+    """The cases of a change that makes so many calls at the remote."""
+    rng = random.Random("%d/%s/%s" % (args.seed, name, remote))
+    for n in range(1, min(calls + 1, args.calls) + 1):
+        for word, rule, final in ACTIONS:
+            if (not args.actions or word in args.actions.split(",")) and rng.random() < args.share:
+                yield name, remote, n, word, "*:n=%d:%s" % (n, rule), final
 
 
 def new_daemon(args, tag):
@@ -340,39 +363,88 @@ def new_daemon(args, tag):
     return d
 
 
-def run(args):
-    rng = random.Random(args.seed)
-    t0 = time.monotonic()
-    failed = done = 0
-    used = [None]
-    d = new_daemon(args, "0")
-    try:
-        for name, remote, n, word, rules, final in cases(args, used):
-            if n and rng.random() >= args.share:
-                continue
-            done += 1
-            where = "%s: call %d at %s: %s" % (name, n, remote, word)
-            try:
-                calls = run_case(d, done, name, remote, rules, final)
-                used[0] = used[0] if n else calls
-                if args.verbose:
-                    print("ok: " + where, flush=True)
-            except (h.Fail, OSError) as e:
-                failed += 1
-                print("FAILED: %s: %s\n  kept: %s\n  rules: astra debug fault %s '%s'"
-                      % (where, e, d.work, remote, rules), flush=True)
-                if failed >= args.max_failures:
-                    break
+class Runner:
+    """Threads with a daemon each that take cases from one queue. A change is run once without a
+    fault first, which tells how many calls there are to fail."""
+
+    def __init__(self, args):
+        self.args = args
+        self.work = queue.Queue()
+        self.lock = threading.Lock()
+        self.failed = self.done = self.daemons = 0
+        self.broken = None              # an error of this program
+
+    def daemon(self):
+        with self.lock:
+            self.daemons += 1
+            tag = str(self.daemons)
+        return new_daemon(self.args, tag)
+
+    def take(self, d, case):
+        name, remote, n, word, rules, final = case
+        where = "%s: call %d at %s: %s" % (name, n, remote, word)
+        with self.lock:
+            if self.failed >= self.args.max_failures:
+                return d
+            self.done += 1
+            number = self.done
+        t0 = time.monotonic()
+        try:
+            calls = run_case(d, number, name, remote, rules, final)
+            if n == 0:
+                for c in faults_of(self.args, name, remote, calls):
+                    self.work.put(c)
+            if self.args.verbose:
+                print("ok: %s, %.1f s" % (where, time.monotonic() - t0), flush=True)
+        except (h.Fail, OSError) as e:
+            with self.lock:
+                self.failed += 1
+            print("FAILED: c%d: %s: %s\n  kept: %s\n  rules: astra debug fault %s '%s'"
+                  % (number, where, e, d.work, remote, rules), flush=True)
+            d.kill()
+            d = self.daemon()
+        return d
+
+    def worker(self):
+        d = None
+        try:
+            d = self.daemon()
+            while True:
+                case = self.work.get()
+                try:
+                    if case is None:
+                        d.umount()
+                        h.shutil.rmtree(d.work, ignore_errors=True)
+                        return
+                    d = self.take(d, case)
+                finally:
+                    self.work.task_done()
+        except Exception as e:
+            self.broken = e
+            while self.work.get() is not None:      # so that nobody waits for this one
+                self.work.task_done()
+            self.work.task_done()
+        finally:
+            if d is not None:
                 d.kill()
-                d = new_daemon(args, str(failed))
-        else:
-            d.umount()
-    finally:
-        d.kill()
-    if not failed:
-        h.shutil.rmtree(d.work, ignore_errors=True)
-    print("faultrun: %d cases, %d failed, %.1f s" % (done, failed, time.monotonic() - t0))
-    return 1 if failed else 0
+
+    def run(self):
+        t0 = time.monotonic()
+        for name, remote in streams(self.args):
+            self.work.put((name, remote, 0, "no fault", "", False))
+        threads = [threading.Thread(target=self.worker) for _ in range(self.args.mounts)]
+        for t in threads:
+            t.start()
+        self.work.join()
+        for t in threads:
+            self.work.put(None)
+        for t in threads:
+            t.join()
+        if self.broken:
+            raise self.broken
+        print("faultrun: %d cases, %d failed, %.1f s" % (self.done, self.failed,
+                                                         time.monotonic() - t0))
+        return 1 if self.failed else 0
 
 
 def main():
@@ -380,9 +452,11 @@ def main():
     p.add_argument("--only", help="scenarios: " + " ".join(SCENARIOS))
     p.add_argument("--actions", help="actions: " + " ".join(a[0] for a in ACTIONS))
     p.add_argument("--calls", type=int, default=16, help="at most this many calls of a change")
+    p.add_argument("--small", action="store_true", help="without: " + " ".join(LARGE_ONES))
+    p.add_argument("--mounts", type=int, default=8, help="daemons side by side")
     p.add_argument("--share", type=float, default=1.0, help="share of the cases, by --seed")
     args = h.add_arguments(p, sys.argv)
-    return run(args)
+    return Runner(args).run()
 
 
 if __name__ == "__main__":

@@ -299,13 +299,14 @@ static void test_breaker(void **state)
 
 static void test_fault_syntax(void **state)
 {
-	static const char *const good[] = {"", ";;", "put:n=3:error=EIO", " * : p=0.5 : delay=3 ",
-		"get,head:key=a/*:every=2:times=1:cut", "list:short", "copy:lost;get:hang",
-		"put:throttle", "put:timeout", "put:error=EIO/unknown:delay=1"};
-	static const char *const wrong[] = {"put", "put:", "nothing:lost", "put:n=0:lost",
-		"put:n=x:lost", "put:error=EFOO", "put:error=EIO/bad", "put:p=2:lost", "put:n=1",
-		"put:lost:cut", "put:lost=3", ":lost", "put:delay=", "put:times=-1:lost",
-		"*:key=:lost"};
+	static const char *const good[] = {"", "put:p=0.5:error=EIO", ";;", "put:n=3:error=EIO",
+		" * : p=0.5 : delay=3 ", "get,head:key=a/*:every=2:times=1:cut", "list:short",
+		"copy:lost;get:hang", "put:throttle", "put:timeout",
+		"put:error=EIO/unknown:delay=1"};
+	static const char *const wrong[] = {"put", "put:error:p=0.5", "put:", "nothing:lost",
+		"put:n=0:lost", "put:n=x:lost", "put:error=EFOO", "put:error=EIO/bad",
+		"put:p=2:lost", "put:n=1", "put:lost:cut", "put:lost=3", ":lost",
+		"put:delay=", "put:times=-1:lost", "*:key=:lost"};
 	struct store *s = stack(NULL);
 	struct err err;
 
