@@ -130,13 +130,15 @@ static errint_t fetch_error(
 	case ERR_ARCHIVED:
 		return FETCH_ARCHIVED;
 	case ERR_CANCELLED:
-		return -EIO;
+		if (r != -ETIMEDOUT)
+			return -EIO; /* the end */
+		break;
 	default:
 		break;
 	}
 	log_warn("vfs", "'%s': bytes %llu+%llu cannot be read: %s", in->name,
 		(unsigned long long)f->off, (unsigned long long)f->len, err_text(err, r));
-	return -EIO;
+	return err->kind == ERR_CANCELLED ? -ETIMEDOUT : -EIO;
 }
 
 /* Gets the bytes and gives them to staging. 0 also when the file is to be bound anew. */
@@ -349,6 +351,8 @@ int fetch_failed(struct vfs_call *c, struct vfs_node *n, errint_t r, bool may_re
 			return -ESTALE;
 		if (c->own.tries == 1)
 			return 0; /* moved meanwhile, most likely: the index knows where to */
+	} else if (r == -ETIMEDOUT) {
+		return 0; /* the fetch's time is over; this call may have joined it late */
 	} else {
 		return r == -ENOMEM || r == -ENOSPC ? r : -EIO;
 	}

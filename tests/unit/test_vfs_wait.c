@@ -66,6 +66,32 @@ static void test_hung_cloud(void **state)
 	close_h(f, h);
 }
 
+/* A read that joins a fetch shortly before its end has all of its own time. */
+static void test_late_reader_of_a_hung_fetch(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = foreign(f, 0, f->aws, "l", sizeof(big));
+	struct ask *first = ask_new(), *late = ask_new();
+	struct vfs_handle *h;
+
+	fix_down(f);
+	f->vc.io_deadline_ns = NS_PER_S;
+	fix_up(f);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	fault(f, 0, "get:hang:n=1");
+	vfs_read(f->v, &first->c, h, 0, 4096);
+	await_parked(f, 1);
+	usleep(700000);
+	vfs_read(f->v, &late->c, h, 0, 4096);
+	(void)ask_wait(first);
+	assert_int_equal(ask_wait(late), 0);
+	assert_int_equal(late->len, 4096);
+	assert_memory_equal(late->data, big, 4096);
+	close_h(f, h);
+	ask_free(first);
+	ask_free(late);
+}
+
 static void test_lookup_waits_for_a_list(void **state)
 {
 	struct fix *f = *state;
@@ -323,6 +349,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_hung_cloud),
+		T(test_late_reader_of_a_hung_fetch),
 		T(test_lookup_waits_for_a_list),
 		T(test_cloud_down),
 		T(test_interrupt),
