@@ -3,7 +3,8 @@
  * Mount points: found by path, looked up in the kernel's mount table, cleaned of what a crash left
  * behind. No state; any thread.
  *
- * A dead FUSE mount answers ENOTCONN to everything, so its path is resolved by its parent.
+ * A dead FUSE mount answers ENOTCONN to everything, and ECONNABORTED to what was asked while it
+ * died, so its path is resolved by its parent.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -95,7 +96,12 @@ bool place_mount_find(const char *mountpoint, struct place_mount *ret)
 
 /* ---- paths ---- */
 
-/* As realpath(), for a path whose last component answers ENOTCONN. */
+static bool is_dead(int error)
+{
+	return error == ENOTCONN || error == ECONNABORTED;
+}
+
+/* As realpath(), for a path whose last component is a dead mount. */
 static char *dead_realpath(const char *path)
 {
 	cleanup_free char *copy = strdup(path), *parent = NULL;
@@ -128,13 +134,13 @@ errint_t fuse_front_place(const char *path, char **ret, struct err *err)
 	int r;
 
 	*ret = NULL;
-	if (!real && errno == ENOTCONN)
+	if (!real && is_dead(errno))
 		real = dead_realpath(path);
 	if (!real) {
 		r = -errno;
 		return err_set(err, r, ERR_FINAL, "mount point %s: %s", path, err_text(NULL, r));
 	}
-	if (stat(real, &st) < 0 && errno != ENOTCONN) {
+	if (stat(real, &st) < 0 && !is_dead(errno)) {
 		r = -errno;
 		return err_set(err, r, ERR_FINAL, "mount point %s: %s", path, err_text(NULL, r));
 	}
@@ -206,10 +212,14 @@ errint_t fuse_front_free(const char *mountpoint, bool clean_dead, struct err *er
 	for (unsigned i = 0; i < 16; i++) {
 		if (!place_mount_find(mountpoint, &m))
 			return 0;
-		if (stat(mountpoint, &st) == 0 || errno != ENOTCONN)
+		if (stat(mountpoint, &st) == 0 || !is_dead(errno)) {
+			/* The helper of auto_unmount may have been quicker. */
+			if (!place_mount_find(mountpoint, &m))
+				continue;
 			return err_set(err, -EBUSY, ERR_FINAL,
 				"mount point %s is in use: %s is mounted there", mountpoint,
 				!strcmp(m.type, FSTYPE) ? "another astrafs" : m.type);
+		}
 		if (strcmp(m.type, FSTYPE) != 0)
 			return err_set(err, -EBUSY, ERR_FINAL,
 				"mount point %s is in use: a dead %s is mounted there; unmount it "
@@ -219,9 +229,8 @@ errint_t fuse_front_free(const char *mountpoint, bool clean_dead, struct err *er
 			return 0;
 		log_notice("fuse", "%s: unmounting what a crash left behind", mountpoint);
 		r = place_detach(mountpoint);
-		/* The helper of auto_unmount may have been quicker. */
 		if (r && place_mount_find(mountpoint, &m) && stat(mountpoint, &st) < 0 &&
-			errno == ENOTCONN)
+			is_dead(errno))
 			return err_set(err, r, ERR_FINAL,
 				"cannot unmount the dead mount at %s: %s; try 'umount -l %s'",
 				mountpoint, err_text(NULL, r), mountpoint);
