@@ -14,10 +14,10 @@
 struct conf; /* opaque */
 
 struct conf_item {
-	const char *section; /* "" before the first header */
-	const char *key, *value;
-	const char *file; /* "-o" for the command line */
-	int line;	  /* 0 for the command line */
+	const char *section;	 /* "" before the first header */
+	const char *key, *value; /* a section's header is an item, with both empty */
+	const char *file;	 /* "-o" for the command line */
+	int line;		 /* 0 for the command line */
 };
 
 struct conf *conf_new(void);

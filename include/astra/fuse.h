@@ -24,16 +24,26 @@ struct fuse_front_conf {	/* strings are copied */
 	/* The kernel has greeted the mount: it is usable. From a loop thread. May be NULL. */
 	void (*ready)(void *arg);
 	void *ready_arg;
-	/* Kept open by the helper of auto_unmount until that has unmounted, so that its lock can
-	 * be waited for; -1 = none. */
-	int lock_fd;
 };
 
+/* There is a /dev/fuse that may be used; else -errno. */
+errint_t fuse_front_usable(struct err *err);
 /* The absolute path of a mount point, also of a dead one: -ENOENT, -ENOTDIR, -EACCES. free() it. */
 errint_t fuse_front_place(const char *path, char **ret, struct err *err);
 /* It can be mounted upon: -EBUSY when something is mounted there. dead: a mount of ours that a
  * crash left behind is unmounted first; otherwise it is fine too. */
 errint_t fuse_front_free(const char *mountpoint, bool clean_dead, struct err *err);
+
+/* A process that unmounts mountpoint when this one has ended without doing so. Started before any
+ * thread; holds keep_fd (-1 = none) until it has, so that a lock on it can be waited for. */
+struct fuse_watch {
+	int fd, pid;
+};
+#define FUSE_WATCH_NONE ((struct fuse_watch){-1, -1})
+errint_t fuse_watch_start(
+	const char *mountpoint, int keep_fd, struct fuse_watch *ret, struct err *err);
+/* Ends it; a mount that is dead by then is unmounted. */
+void fuse_watch_end(struct fuse_watch *w);
 
 errint_t fuse_front_new(
 	const struct fuse_front_conf *conf, struct fuse_front **ret, struct err *err);

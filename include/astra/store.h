@@ -316,6 +316,8 @@ struct remote {
 errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote **ret,
 	size_t *ret_n, struct err *err);
 void remotes_destroy(struct remote *r, size_t n);
+/* The same errors of a configuration, making nothing. */
+errint_t remotes_conf_check(const struct conf *c, struct err *err);
 
 /* Which tier a class of this remote is; TIER_HOT for an unknown one, and *ret_known false. */
 enum tier remote_tier(const struct remote *r, const char *class_name, bool *ret_known);

@@ -142,6 +142,18 @@ __attribute__((format(printf, 2, 3))) static void load_fail(struct load *l, cons
 	l->r = err_set(l->err, -EINVAL, ERR_FINAL, "%s:%d: %s", l->path, l->line, msg);
 }
 
+/* The header as an item: inih tells of a section only with its keys. */
+static void add_header(struct load *l, const char *name, size_t len)
+{
+	cleanup_free char *section = strndup(name, len);
+	errint_t r = section ? conf_append(l->conf, section, "", "", l->path, l->line) : -ENOMEM;
+
+	if (r == -E2BIG)
+		load_fail(l, "more than %d values", ITEMS_MAX);
+	else if (r && !l->r)
+		l->r = err_set(l->err, r, ERR_RETRY, "%s: %s", l->path, err_text(NULL, r));
+}
+
 /* What inih would take in silence. */
 static void check_header(struct load *l, const char *s)
 {
@@ -165,6 +177,8 @@ static void check_header(struct load *l, const char *s)
 		;
 	if (*at && *at != ';' && *at != '#')
 		load_fail(l, "text behind the section's ']'");
+	else
+		add_header(l, s + 1, (size_t)(end - s - 1));
 }
 
 /* fgets() that counts. A NULL ends inih's work, and load.r says why. */
@@ -296,6 +310,9 @@ errint_t conf_err(const struct conf_item *it, struct err *err, const char *fmt, 
 	va_end(ap);
 	if (it->line == 0)
 		return err_set(err, -EINVAL, ERR_FINAL, "%s %s: %s", it->file, it->key, msg);
+	if (!*it->key)
+		return err_set(err, -EINVAL, ERR_FINAL, "%s:%d: [%s]: %s", it->file, it->line,
+			it->section, msg);
 	return err_set(err, -EINVAL, ERR_FINAL, "%s:%d: %s: %s", it->file, it->line, it->key, msg);
 }
 

@@ -34,6 +34,7 @@ struct start {
 	struct options *o;
 	char *place;	      /* owned */
 	int lock_fd, pipe_fd; /* pipe_fd -1: foreground, or told already */
+	struct fuse_watch watch;
 };
 
 static int exit_status(errint_t r)
@@ -111,9 +112,10 @@ static errint_t build(struct start *s, struct wire **ret, struct err *err)
 		r = state_lock(s->o->state, s->o->lock_wait_ns, say, NULL, &s->lock_fd, err);
 	if (!r)
 		r = fuse_front_free(s->place, true, err);
+	if (!r)
+		r = fuse_watch_start(s->place, s->lock_fd, &s->watch, err);
 	if (r)
 		return r;
-	wc.lock_fd = s->lock_fd;
 	r = wire_up(&wc, ret, err);
 	if (!r)
 		r = signals_start(*ret, err);
@@ -147,6 +149,7 @@ static int serve(struct start *s)
 		log_notice("daemon", "ended");
 	log_close();
 	/* The lock goes with the process. */
+	fuse_watch_end(&s->watch);
 	return exit_status(r);
 }
 
@@ -204,14 +207,18 @@ static int in_background(struct start *s)
 
 static int mount_run(struct options *o)
 {
-	struct start s = {.o = o, .lock_fd = -1, .pipe_fd = -1};
+	struct start s = {.o = o, .lock_fd = -1, .pipe_fd = -1, .watch = FUSE_WATCH_NONE};
 	struct err err = {0};
 	errint_t r;
 	int status;
 
 	/* What can be said at once is said before anything is made or forked. A dead mount of ours
 	 * is cleaned under the lock. */
-	r = fuse_front_place(o->mountpoint, &s.place, &err);
+	r = wire_check(o, &err);
+	if (!r)
+		r = fuse_front_usable(&err);
+	if (!r)
+		r = fuse_front_place(o->mountpoint, &s.place, &err);
 	if (!r)
 		r = fuse_front_free(s.place, false, &err);
 	if (!r)

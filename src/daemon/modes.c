@@ -260,9 +260,9 @@ static errint_t list_all(struct jobs *j, struct meta *m, struct err *err)
 	return r;
 }
 
-static errint_t rebuild(struct options *o, int lock_fd, struct err *err)
+static errint_t rebuild(struct options *o, struct err *err)
 {
-	struct wire_conf conf = {.o = o, .lock_fd = lock_fd};
+	struct wire_conf conf = {.o = o};
 	struct wire *w = NULL;
 	errint_t r = put_aside(o, err);
 
@@ -322,7 +322,7 @@ int modes_run(struct options *o)
 		break;
 	default:
 		assert(o->mode == RUN_REBUILD);
-		r = rebuild(o, lock, &err);
+		r = rebuild(o, &err);
 	}
 out:
 	if (lock >= 0)

@@ -24,6 +24,8 @@
 #include "astra/base_clock.h"
 #include "astra/base_hash.h"
 
+#define CACHE_MIN (UINT64_C(1) << 20)
+
 static const char *const crawlers[] = {"updatedb", "updatedb.mlocate", "updatedb.plocate",
 	"tracker-miner-fs", "tracker-miner-fs-3", "tracker-extract", "tracker-extract-3",
 	"baloo_file", "baloo_file_extractor", "localsearch-3", "localsearch-extractor-3",
@@ -77,6 +79,19 @@ static errint_t read_SIZE(const struct conf_item *it, void *to, struct err *err)
 	return conf_size(it, to, err);
 }
 
+/* With less nothing could be written. */
+static errint_t read_CACHE(const struct conf_item *it, void *to, struct err *err)
+{
+	uint64_t n = 0;
+	errint_t r = conf_size(it, &n, err);
+
+	if (!r && n < CACHE_MIN)
+		return conf_err(it, err, "'%s' is too small; allowed: 1M or more", it->value);
+	if (!r)
+		*(uint64_t *)to = n;
+	return r;
+}
+
 static errint_t read_DURATION(const struct conf_item *it, void *to, struct err *err)
 {
 	return conf_duration(it, to, err);
@@ -92,26 +107,34 @@ static errint_t read_WORKERS(const struct conf_item *it, void *to, struct err *e
 	return conf_u64(it, 2, 512, to, err);
 }
 
+static errint_t read_id(const struct conf_item *it, bool found, uint32_t id, const char *what,
+	void *to, struct err *err)
+{
+	uint64_t n = id;
+	errint_t r = 0;
+
+	if (!found && !isdigit((unsigned char)*it->value))
+		return conf_err(
+			it, err, "'%s' is no %s of this name, nor a whole number", it->value, what);
+	if (!found)
+		r = conf_u64(it, 0, UINT32_MAX - 1, &n, err);
+	if (!r)
+		*(uint32_t *)to = (uint32_t)n;
+	return r;
+}
+
 static errint_t read_USER(const struct conf_item *it, void *to, struct err *err)
 {
 	const struct passwd *pw = isdigit((unsigned char)*it->value) ? NULL : getpwnam(it->value);
-	uint64_t n = 0;
-	errint_t r = pw ? 0 : conf_u64(it, 0, UINT32_MAX - 1, &n, err);
 
-	if (!r)
-		*(uint32_t *)to = pw ? pw->pw_uid : (uint32_t)n;
-	return r;
+	return read_id(it, pw != NULL, pw ? pw->pw_uid : 0, "user", to, err);
 }
 
 static errint_t read_GROUP(const struct conf_item *it, void *to, struct err *err)
 {
 	const struct group *gr = isdigit((unsigned char)*it->value) ? NULL : getgrnam(it->value);
-	uint64_t n = 0;
-	errint_t r = gr ? 0 : conf_u64(it, 0, UINT32_MAX - 1, &n, err);
 
-	if (!r)
-		*(uint32_t *)to = gr ? gr->gr_gid : (uint32_t)n;
-	return r;
+	return read_id(it, gr != NULL, gr ? gr->gr_gid : 0, "group", to, err);
 }
 
 static errint_t read_OCTAL(const struct conf_item *it, void *to, struct err *err)
@@ -470,7 +493,7 @@ static errint_t take_items(struct options *o, struct err *err)
 
 		if (r)
 			return r;
-		if (*it->section && strcmp(it->section, "astrafs") != 0)
+		if (!*it->key || (*it->section && strcmp(it->section, "astrafs") != 0))
 			continue;
 		row = row_find(it->key);
 		if (!row) {
@@ -502,8 +525,8 @@ static errint_t load_files(struct options *o, struct err *err)
 	cleanup_free char *path = NULL;
 	errint_t r;
 
-	if (o->conf_path)
-		return conf_load(o->conf, o->conf_path, err);
+	if (o->conf_path) /* one that was asked for and cannot be read is a wrong command line */
+		return conf_load(o->conf, o->conf_path, err) ? -EINVAL : 0;
 	r = load_if_there(o, "/etc/astrafs/astrafs.conf", err);
 	if (r)
 		return r;

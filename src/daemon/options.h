@@ -51,7 +51,7 @@ enum run_mode { RUN_MOUNT, RUN_CHECK, RUN_DUMP, RUN_LOAD, RUN_REBUILD, RUN_HELP,
 	  "when an uncached read or lookup gives up") \
 	X(open_grace,	 DURATION,   open_grace_ns,  "DURATION", "60s", \
 	  "how long a version that is being read outlives its name") \
-	X(cache_size,	 SIZE,	     cache_size,     "SIZE",	"10G", \
+	X(cache_size,	 CACHE,	     cache_size,     "SIZE",	"10G", \
 	  "disk for staged and cached bytes") \
 	X(memory_limit,	 SIZE,	     memory_limit,   "SIZE",	"256M", \
 	  "memory for transfers, half of it for their buffers") \

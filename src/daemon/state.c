@@ -84,8 +84,9 @@ static errint_t wait_for(int fd, const char *dir, int64_t wait_ns,
 			return err_set(err, -EBUSY, ERR_FINAL,
 				"the state directory %s is in use by another astrafs (process %ld)",
 				dir, owner_of(fd));
-		/* A daemon that is just ending is not worth a line. */
-		if (!said && clock_mono_ns() > until - wait_ns + 4 * POLL_NS) {
+		/* A daemon that is just ending is not worth a line, nor is a short wait. */
+		if (!said && wait_ns >= NS_PER_S &&
+			clock_mono_ns() > until - wait_ns + 4 * POLL_NS) {
 			(void)snprintf(line, sizeof(line),
 				"waiting up to %lld s for another astrafs (process %ld) that uses "
 				"%s",

@@ -120,6 +120,18 @@ static errint_t money_up(struct wire *w, struct err *err)
 	return r;
 }
 
+errint_t wire_check(const struct options *o, struct err *err)
+{
+	struct wire w = {.o = o};
+	errint_t r = money_up(&w, err);
+
+	if (!r)
+		r = remotes_conf_check(o->conf, err);
+	free(w.rules);
+	free(w.book);
+	return r;
+}
+
 static errint_t transfer_up(struct wire *w, struct err *err)
 {
 	const struct options *o = w->o;
@@ -330,7 +342,6 @@ static errint_t front_new(struct wire *w, const struct wire_conf *conf, struct e
 		.allow_other = w->o->allow_other,
 		.ready = conf->ready,
 		.ready_arg = conf->arg,
-		.lock_fd = conf->lock_fd,
 	};
 
 	return fuse_front_new(&fc, &w->front, err);

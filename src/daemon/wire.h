@@ -10,11 +10,12 @@ struct wire;
 struct wire_conf {
 	struct options *o;
 	const char *place;	  /* the mount point; NULL: without FUSE, ctl and engine */
-	int lock_fd;		  /* of the state directory, held by the caller */
 	void (*ready)(void *arg); /* the mount is usable */
 	void *arg;
 };
 
+/* The sections that other rooms read, before anything is made. */
+errint_t wire_check(const struct options *o, struct err *err);
 /* Builds all rooms and mounts. -EINVAL is an error of the configuration. */
 errint_t wire_up(const struct wire_conf *conf, struct wire **ret, struct err *err);
 /* Serves until unmounted, then drains. */

@@ -17,7 +17,6 @@ struct fuse_front {
 	unsigned threads;
 	void (*ready)(void *arg);
 	void *ready_arg;
-	int lock_fd;
 
 	struct vfs *vfs; /* from fuse_front_mount on */
 	struct fuse_session *se;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,12 +95,24 @@ bool place_mount_find(const char *mountpoint, struct place_mount *ret)
 	return found;
 }
 
-/* ---- paths ---- */
-
 static bool is_dead(int error)
 {
 	return error == ENOTCONN || error == ECONNABORTED;
 }
+
+/* The kernel goes on answering stat(2) from its cache for a while after the daemon's death; it
+ * keeps no answers to statfs(2). */
+bool place_dead(const char *mountpoint, const struct place_mount *m)
+{
+	struct statfs sf;
+	struct stat st;
+
+	if (!strcmp(m->type, FSTYPE))
+		return statfs(mountpoint, &sf) < 0 && is_dead(errno);
+	return stat(mountpoint, &st) < 0 && is_dead(errno);
+}
+
+/* ---- paths ---- */
 
 /* As realpath(), for a path whose last component is a dead mount. */
 static char *dead_realpath(const char *path)
@@ -185,35 +198,17 @@ errint_t place_detach(const char *mountpoint)
 	return run(argv);
 }
 
-bool place_has_fusermount(void)
-{
-	const char *path = getenv("PATH");
-	cleanup_free char *copy = strdup(path ? path : "/usr/bin:/bin");
-	char *save = NULL;
-
-	for (char *dir = copy ? strtok_r(copy, ":", &save) : NULL; dir;
-		dir = strtok_r(NULL, ":", &save)) {
-		char full[PATH_MAX];
-
-		if (snprintf(full, sizeof(full), "%s/fusermount3", dir) < (int)sizeof(full) &&
-			access(full, X_OK) == 0)
-			return true;
-	}
-	return false;
-}
-
 errint_t fuse_front_free(const char *mountpoint, bool clean_dead, struct err *err)
 {
 	struct place_mount m;
-	struct stat st;
 	errint_t r;
 
 	/* A crash may have left several on top of each other. */
 	for (unsigned i = 0; i < 16; i++) {
 		if (!place_mount_find(mountpoint, &m))
 			return 0;
-		if (stat(mountpoint, &st) == 0 || !is_dead(errno)) {
-			/* The helper of auto_unmount may have been quicker. */
+		if (!place_dead(mountpoint, &m)) {
+			/* Its watching process may have been quicker. */
 			if (!place_mount_find(mountpoint, &m))
 				continue;
 			return err_set(err, -EBUSY, ERR_FINAL,
@@ -229,8 +224,8 @@ errint_t fuse_front_free(const char *mountpoint, bool clean_dead, struct err *er
 			return 0;
 		log_notice("fuse", "%s: unmounting what a crash left behind", mountpoint);
 		r = place_detach(mountpoint);
-		if (r && place_mount_find(mountpoint, &m) && stat(mountpoint, &st) < 0 &&
-			is_dead(errno))
+		/* Its watching process may have been quicker. */
+		if (r && place_mount_find(mountpoint, &m) && place_dead(mountpoint, &m))
 			return err_set(err, r, ERR_FINAL,
 				"cannot unmount the dead mount at %s: %s; try 'umount -l %s'",
 				mountpoint, err_text(NULL, r), mountpoint);

@@ -13,7 +13,8 @@ struct place_mount {
 
 /* What is mounted at exactly this path, the topmost. Sends no request to any file system. */
 bool place_mount_find(const char *mountpoint, struct place_mount *ret);
+/* Its daemon has gone: whoever uses it gets ENOTCONN. */
+bool place_dead(const char *mountpoint, const struct place_mount *m);
 errint_t place_detach(const char *mountpoint);
-bool place_has_fusermount(void);
 
 #endif

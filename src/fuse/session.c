@@ -64,7 +64,6 @@ errint_t fuse_front_new(
 	f->threads = conf->threads ? conf->threads : 10;
 	f->ready = conf->ready;
 	f->ready_arg = conf->ready_arg;
-	f->lock_fd = conf->lock_fd;
 	if (!f->mountpoint || !f->fsname || !f->flags) {
 		fuse_front_destroy(f);
 		return err_set(err, -ENOMEM, ERR_RETRY, "no memory for the FUSE session");
@@ -74,7 +73,7 @@ errint_t fuse_front_new(
 }
 
 /* The option string of the mount. A comma or backslash in the name is escaped for libfuse. */
-static errint_t options_of(const struct fuse_front *f, bool auto_unmount, struct buf *out)
+static errint_t options_of(const struct fuse_front *f, struct buf *out)
 {
 	(void)buf_adds(out, "default_permissions,nosuid,nodev,subtype=astrafs,fsname=");
 	for (const char *s = f->fsname; *s; s++)
@@ -83,19 +82,17 @@ static errint_t options_of(const struct fuse_front *f, bool auto_unmount, struct
 		(void)buf_adds(out, ",ro");
 	if (f->allow_other)
 		(void)buf_adds(out, ",allow_other");
-	if (auto_unmount)
-		(void)buf_adds(out, ",auto_unmount");
 	if (*f->flags)
 		(void)buf_addf(out, ",%s", f->flags);
 	return out->failed;
 }
 
-static errint_t session_new(struct fuse_front *f, bool auto_unmount, struct err *err)
+static errint_t session_new(struct fuse_front *f, struct err *err)
 {
 	cleanup_buf struct buf opts = BUF_INIT(65536);
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 
-	if (options_of(f, auto_unmount, &opts) || fuse_opt_add_arg(&args, "astrafs") ||
+	if (options_of(f, &opts) || fuse_opt_add_arg(&args, "astrafs") ||
 		fuse_opt_add_arg(&args, "-o") || fuse_opt_add_arg(&args, opts.p)) {
 		fuse_opt_free_args(&args);
 		return err_set(err, -ENOMEM, ERR_RETRY, "no memory for the FUSE session");
@@ -106,13 +103,6 @@ static errint_t session_new(struct fuse_front *f, bool auto_unmount, struct err 
 		return err_set(
 			err, -EINVAL, ERR_FINAL, "libfuse refuses the mount options '%s'", opts.p);
 	return 0;
-}
-
-/* The helper of auto_unmount inherits descriptors that are not close-on-exec. */
-static void lock_inherit(const struct fuse_front *f, bool yes)
-{
-	if (f->lock_fd >= 0)
-		(void)fcntl(f->lock_fd, F_SETFD, yes ? 0 : FD_CLOEXEC);
 }
 
 void fuse_front_tune(struct fuse_front *f)
@@ -136,39 +126,30 @@ void fuse_front_tune(struct fuse_front *f)
 			err_text(NULL, -errno));
 }
 
+errint_t fuse_front_usable(struct err *err)
+{
+	errint_t r;
+
+	if (access("/dev/fuse", R_OK | W_OK) == 0)
+		return 0;
+	r = -errno;
+	return err_set(err, r, ERR_FINAL, "no usable /dev/fuse: %s; load it with 'modprobe fuse'%s",
+		err_text(NULL, r), r == -EACCES ? ", or ask for access to it" : "");
+}
+
 errint_t fuse_front_mount(struct fuse_front *f, struct vfs *v, struct err *err)
 {
-	bool auto_unmount = place_has_fusermount();
 	struct sigaction sa = {.sa_handler = on_wake}; /* no SA_RESTART: it is to interrupt */
 	errint_t r;
 
 	assert(!f->se);
 	fuse_set_log_func(on_fuse_log);
 	(void)sigaction(WAKE_SIGNAL, &sa, NULL);
-	if (access("/dev/fuse", R_OK | W_OK) < 0) {
-		r = -errno;
-		return err_set(err, r, ERR_FINAL,
-			"no usable /dev/fuse: %s; load it with 'modprobe fuse'%s",
-			err_text(NULL, r), r == -EACCES ? ", or ask for access to it" : "");
-	}
 	f->vfs = v;
-	r = session_new(f, auto_unmount, err);
+	r = session_new(f, err);
 	if (r)
 		return r;
-	lock_inherit(f, true);
 	r = fuse_session_mount(f->se, f->mountpoint);
-	if (r && auto_unmount) {
-		/* Not every kernel or container lets the helper do it. */
-		lock_inherit(f, false);
-		log_info("fuse", "mounting again, without auto_unmount");
-		fuse_session_destroy(f->se);
-		f->se = NULL;
-		r = session_new(f, false, err);
-		if (r)
-			return r;
-		r = fuse_session_mount(f->se, f->mountpoint);
-	}
-	lock_inherit(f, false);
 	if (r) {
 		fuse_session_destroy(f->se);
 		f->se = NULL;

@@ -476,7 +476,7 @@ static errint_t section_apply(
 			const struct conf_item *it = conf_at(c, i);
 			errint_t r;
 
-			if (strcmp(it->section, section))
+			if (strcmp(it->section, section) || !*it->key)
 				continue;
 			r = item_set(it, b, binary_gb, units_pass, err);
 			if (r)
@@ -492,6 +492,8 @@ errint_t price_book_parse(
 	static const char prefix[] = "prices";
 	const char *names[32] = {"astra"};
 	const char *last = "", *near;
+	const struct conf_item *asked;
+	char why[160];
 	bool found = !strcmp(name, "astra");
 	size_t n = 1;
 
@@ -527,7 +529,9 @@ errint_t price_book_parse(
 	if (found)
 		return 0;
 	near = nearest_name(name, names, n);
-	return err_set(err, -EINVAL, ERR_FINAL,
-		"there is no price book '%s': no section [prices %s]%s%s%s", name, name,
+	(void)snprintf(why, sizeof(why), "there is no price book '%.40s'%s%s%s", name,
 		near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+	asked = conf_get(c, "policy", "prices");
+	return asked ? conf_err(asked, err, "%s", why)
+		     : err_set(err, -EINVAL, ERR_FINAL, "%s", why);
 }

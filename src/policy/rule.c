@@ -318,10 +318,10 @@ errint_t policy_rules_parse(const struct conf *c, const char *const *also, size_
 
 		r = 0;
 		if (!strcmp(it->section, "policy")) {
-			r = policy_item(it, also, nalso, ret, err);
+			r = *it->key ? policy_item(it, also, nalso, ret, err) : 0;
 		} else if (section_is(it->section, "rule", &name)) {
 			r = rule_of(it, name, ret, drafts, &k, err);
-			if (!r)
+			if (!r && *it->key)
 				r = rule_item(it, &ret->rules[k], &drafts[k], err);
 		}
 		if (r)

@@ -133,7 +133,8 @@ static errint_t sections_read(
 			continue;
 		name = it->section + 6 + strspn(it->section + 6, " ");
 		r = name_check(it, name, err);
-		r = r ? r : key_find(it, &k, err);
+		if (!r && *it->key)
+			r = key_find(it, &k, err);
 		if (r)
 			return r;
 		for (size_t n = 0; n < *ret_n; n++)
@@ -145,7 +146,9 @@ static errint_t sections_read(
 			s = &ret[(*ret_n)++];
 			snprintf(s->name, sizeof(s->name), "%s", name);
 		}
-		s->item[k] = s->any = it;
+		s->any = it;
+		if (*it->key)
+			s->item[k] = it;
 	}
 	return 0;
 }
@@ -255,69 +258,104 @@ static errint_t root_path(
 	return 0;
 }
 
-static errint_t driver_make(const struct section *s, const struct remote *r, const char *data_dir,
-	struct store **ret, struct err *err)
+/* What a section says, read before anything is made of it. */
+struct plan {
+	bool mem, sync, verify;
+	uint64_t max_bytes;
+	char root[2048 + 1024];
+	struct store_retry_conf retry;
+	struct store_limit_conf limit;
+};
+
+static errint_t driver_read(
+	const struct section *s, const char *data_dir, struct plan *p, struct err *err)
 {
 	const char *type = value(s, K_type) ? value(s, K_type) : "local";
-	char root[2048 + 1024];
 	errint_t e;
 
-	if (!strcmp(type, "mem")) {
-		struct store_mem_conf conf = {.max_bytes = MEM_BYTES_DEFAULT};
-
-		memcpy(conf.classes, r->classes, sizeof(conf.classes));
-		e = s->item[K_max_bytes] ? conf_size(s->item[K_max_bytes], &conf.max_bytes, err)
-					 : 0;
-		if (e)
-			return e;
-		*ret = store_mem_new(&conf);
-		return *ret ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
-	}
-	if (!strcmp(type, "local")) {
-		struct store_local_conf conf = {.root = root};
-
-		memcpy(conf.classes, r->classes, sizeof(conf.classes));
-		e = flag(s, K_sync, true, &conf.sync, err);
-		e = e ? e : flag(s, K_verify, true, &conf.verify, err);
-		e = e ? e : root_path(s, data_dir, root, sizeof(root), err);
-		e = e ? e : store_local_new(&conf, ret, err);
-		return e ? err_wrap(err, e, "remote '%s'", s->name) : 0;
-	}
-	return conf_err(s->item[K_type], err, "no such type; allowed: local, mem");
+	p->mem = !strcmp(type, "mem");
+	p->max_bytes = MEM_BYTES_DEFAULT;
+	if (!p->mem && strcmp(type, "local") != 0)
+		return conf_err(s->item[K_type], err, "no such type; allowed: local, mem");
+	e = s->item[K_max_bytes] ? conf_size(s->item[K_max_bytes], &p->max_bytes, err) : 0;
+	e = e ? e : flag(s, K_sync, true, &p->sync, err);
+	e = e ? e : flag(s, K_verify, true, &p->verify, err);
+	if (!e && !p->mem)
+		e = root_path(s, data_dir, p->root, sizeof(p->root), err);
+	return e;
 }
 
-static errint_t stack_make(const struct section *s, struct store **st, struct err *err)
+/* The rules of a fault layer are read by making one. */
+static errint_t fault_check(const struct conf_item *it, struct err *err)
 {
-	struct store_retry_conf retry = {RETRIES_DEFAULT, RETRY_NS_DEFAULT};
-	struct store_limit_conf limit = {.max_requests = REQUESTS_DEFAULT};
-	uint64_t n;
+	struct store_mem_conf conf = {.max_bytes = 1};
+	struct store *st = store_mem_new(&conf);
+	struct err why = {0};
+
+	if (!st)
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	st = store_fault_new(st, it->value, &why);
+	if (!st)
+		return conf_err(it, err, "%s", *why.msg ? why.msg : "bad rules");
+	store_destroy(st);
+	return 0;
+}
+
+static errint_t stack_read(const struct section *s, struct plan *p, struct err *err)
+{
+	uint64_t n = 0;
 	errint_t e = 0;
 
+	p->retry = (struct store_retry_conf){RETRIES_DEFAULT, RETRY_NS_DEFAULT};
+	p->limit = (struct store_limit_conf){.max_requests = REQUESTS_DEFAULT};
 	if (s->item[K_retries]) {
 		e = conf_u64(s->item[K_retries], 0, 100, &n, err);
-		retry.retries = e ? 0 : (unsigned)n;
+		p->retry.retries = e ? 0 : (unsigned)n;
 	}
 	if (!e && s->item[K_retry_delay])
-		e = conf_duration(s->item[K_retry_delay], &retry.delay_ns, err);
+		e = conf_duration(s->item[K_retry_delay], &p->retry.delay_ns, err);
 	if (!e && s->item[K_max_requests]) {
 		e = conf_u64(s->item[K_max_requests], 0, 100000, &n, err);
-		limit.max_requests = e ? 0 : (unsigned)n;
+		p->limit.max_requests = e ? 0 : (unsigned)n;
 	}
 	if (!e && s->item[K_requests_per_second])
-		e = conf_u64(s->item[K_requests_per_second], 0, 1000000, &limit.requests_per_second,
-			err);
+		e = conf_u64(s->item[K_requests_per_second], 0, 1000000,
+			&p->limit.requests_per_second, err);
 	if (!e && s->item[K_bandwidth])
-		e = conf_size(s->item[K_bandwidth], &limit.bandwidth, err);
-	if (e)
-		return e;
-	if (s->item[K_fault]) {
-		*st = store_fault_new(*st, s->item[K_fault]->value, err);
-		if (!*st)
-			return conf_err(s->item[K_fault], err, "%s", err ? err->msg : "bad rules");
+		e = conf_size(s->item[K_bandwidth], &p->limit.bandwidth, err);
+	if (!e && s->item[K_fault])
+		e = fault_check(s->item[K_fault], err);
+	return e;
+}
+
+static errint_t driver_make(
+	const struct section *s, const struct plan *p, struct remote *r, struct err *err)
+{
+	errint_t e;
+
+	if (p->mem) {
+		struct store_mem_conf conf = {.max_bytes = p->max_bytes};
+
+		memcpy(conf.classes, r->classes, sizeof(conf.classes));
+		r->st = store_mem_new(&conf);
+		return r->st ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
 	}
-	*st = store_limit_new(*st, &limit);
+	struct store_local_conf conf = {.root = p->root, .sync = p->sync, .verify = p->verify};
+
+	memcpy(conf.classes, r->classes, sizeof(conf.classes));
+	e = store_local_new(&conf, &r->st, err);
+	return e ? err_wrap(err, e, "remote '%s'", s->name) : 0;
+}
+
+static errint_t stack_make(
+	const struct section *s, const struct plan *p, struct store **st, struct err *err)
+{
+	if (s->item[K_fault])
+		*st = store_fault_new(*st, s->item[K_fault]->value, err);
 	if (*st)
-		*st = store_retry_new(*st, &retry);
+		*st = store_limit_new(*st, &p->limit);
+	if (*st)
+		*st = store_retry_new(*st, &p->retry);
 	if (*st)
 		*st = store_stats_new(*st);
 	return *st ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
@@ -350,8 +388,9 @@ static errint_t prefix_mend(const struct section *s, struct remote *r, struct er
 	return 0;
 }
 
-static errint_t remote_make(
-	const struct section *s, const char *data_dir, struct remote *r, struct err *err)
+/* Fills all of r but its store. */
+static errint_t remote_read(const struct section *s, const char *data_dir, struct remote *r,
+	struct plan *plan, struct err *err)
 {
 	const char *want = value(s, K_provider) ? value(s, K_provider) : "local";
 	const struct provider *p = NULL;
@@ -373,8 +412,18 @@ static errint_t remote_make(
 	e = e ? e : text(s, K_bucket, r->bucket, sizeof(r->bucket), err);
 	e = e ? e : text(s, K_prefix, r->prefix, sizeof(r->prefix), err);
 	e = e ? e : prefix_mend(s, r, err);
-	e = e ? e : driver_make(s, r, data_dir, &r->st, err);
-	e = e ? e : stack_make(s, &r->st, err);
+	e = e ? e : driver_read(s, data_dir, plan, err);
+	return e ? e : stack_read(s, plan, err);
+}
+
+static errint_t remote_make(
+	const struct section *s, const char *data_dir, struct remote *r, struct err *err)
+{
+	struct plan plan = {0};
+	errint_t e = remote_read(s, data_dir, r, &plan, err);
+
+	e = e ? e : driver_make(s, &plan, r, err);
+	e = e ? e : stack_make(s, &plan, &r->st, err);
 	e = e ? e : bucket_ready(r, err);
 	if (!e)
 		store_caps(r->st, &r->caps);
@@ -393,6 +442,22 @@ static size_t embedded_sections(struct section *ret, struct conf_item items[3][2
 		ret[i].item[K_bucket] = &items[i][1];
 	}
 	return 3;
+}
+
+errint_t remotes_conf_check(const struct conf *c, struct err *err)
+{
+	cleanup_free struct section *sections = calloc(REMOTES_MAX, sizeof(*sections));
+	cleanup_free struct remote *r = calloc(1, sizeof(*r));
+	struct plan plan = {0};
+	size_t n = 0;
+	errint_t e;
+
+	if (!sections || !r)
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	e = sections_read(c, sections, &n, err);
+	for (size_t i = 0; i < n && !e; i++)
+		e = remote_read(&sections[i], "/", r, &plan, err);
+	return e;
 }
 
 errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote **ret,

@@ -1,7 +1,7 @@
 # Sourced by the cases: a private mount with its own state, taken down by process id at the end.
 # Exit status 77 = skipped, with the reason.
 set -eu
-build=${ASTRA_BUILD:-build}
+build=$(realpath "${ASTRA_BUILD:-build}")
 astrafs=$build/astrafs
 astra=$build/astra
 [ -c /dev/fuse ] || { echo "skipped: no /dev/fuse"; exit 77; }

@@ -62,12 +62,14 @@ static void files_become_items_with_lines(void **state)
 				 "type = x",
 				 &e),
 		0);
-	assert_int_equal(conf_count(c), 5);
+	assert_int_equal(conf_count(c), 7);
 	check_item(c, 0, "", "state", "/a b/c", 2);
-	check_item(c, 1, "remote aws", "type", "local", 6);
-	check_item(c, 2, "remote aws", "bucket", "b#1;2", 7);
-	check_item(c, 3, "remote aws", "empty", "", 8);
-	check_item(c, 4, "policy", "type", "x", 10);
+	check_item(c, 1, "remote aws", "", "", 5);
+	check_item(c, 2, "remote aws", "type", "local", 6);
+	check_item(c, 3, "remote aws", "bucket", "b#1;2", 7);
+	check_item(c, 4, "remote aws", "empty", "", 8);
+	check_item(c, 5, "policy", "", "", 9);
+	check_item(c, 6, "policy", "type", "x", 10);
 	conf_destroy(c);
 }
 

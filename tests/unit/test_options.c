@@ -185,14 +185,17 @@ static void test_errors(void **state)
 	check_error(NULL, "recall=block", "allowed: error, request, block:DURATION");
 	check_error(NULL, "umask=8", "not octal");
 	check_error(NULL, "cache_size=much", "not a size");
-	check_error(NULL, "uid=nobody-of-this-name", "not a whole number");
+	check_error(NULL, "cache_size=4K", "allowed: 1M or more");
+	check_error(NULL, "uid=nobody-of-this-name", "no user of this name, nor a whole number");
+	check_error(NULL, "gid=nobody-of-this-name", "no group of this name, nor a whole number");
+	check_error(NULL, "uid=4294967295", "out of range");
 	assert_int_equal(parse(&o, &err, "astrafs", NULL), -EINVAL);
 	options_done(&o);
 	assert_int_equal(parse(&o, &err, "astrafs", "-x", "/mnt", NULL), -EINVAL);
 	options_done(&o);
 	assert_int_equal(parse(&o, &err, "astrafs", "a", "b", "c", NULL), -EINVAL);
 	options_done(&o);
-	assert_int_equal(parse(&o, &err, "astrafs", "-c", "/nonexistent", "/mnt", NULL), -ENOENT);
+	assert_int_equal(parse(&o, &err, "astrafs", "-c", "/nonexistent", "/mnt", NULL), -EINVAL);
 	options_done(&o);
 }
 
