@@ -406,10 +406,10 @@ static enum step clean_batch(struct job *job, struct walk *w)
 		struct source *s = &w->src[w->removed];
 		errint_t r = job_remove_object(job, s->remote, s->path, s->etag, &err);
 
-		if (r < 0 && job_trouble(job, r, &err) != STEP_DONE)
+		if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
 			return STEP_LATER;
 		if (r < 0)
-			log_warn("job", "'%s' was moved, but its source could not be removed: %s",
+			log_error("job", "'%s' was moved, but its source could not be removed: %s",
 				s->path, err_text(&err, r));
 	}
 	for (size_t i = 0; i < w->nsrc; i++)
@@ -469,7 +469,7 @@ static enum step finish_dir(struct job *job, struct walk *w)
 	for (size_t i = w->ndirs; i-- > 0;) {
 		errint_t r = move_marker(job, w->dirs[i], &err);
 
-		if (r < 0 && job_trouble(job, r, &err) != STEP_DONE)
+		if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
 			return STEP_LATER;
 	}
 	struct meta_txn *t = meta_begin(j->conf.meta);

@@ -92,6 +92,7 @@ struct job {
 		char why[200];
 		unsigned tries; /* in this process, for the back-off */
 		int64_t first_in_use_ns;
+		int64_t follow_until_ns; /* mono; 0 = no final failure past the commit yet */
 		char etag[META_ETAG_MAX], dst_etag[META_ETAG_MAX], class_name[META_CLASS_MAX];
 		uint64_t size, seq;
 		uint32_t crc;
@@ -219,6 +220,9 @@ bool job_barrier_ok(struct job *job, uint64_t txn); /* false: return STEP_BARRIE
 /* What to do about a failed step: retry later (STEP_LATER), or final (own.result set, returns
  * STEP_DONE after give_up). */
 enum step job_trouble(struct job *job, errint_t r, const struct err *err);
+/* The same past the point of no return: what no retry helps against is told, and tried again all
+ * the same for a while, since giving up would leave an object that no name stands for. */
+enum step job_follow(struct job *job, errint_t r, const struct err *err);
 bool err_is_final(errint_t r, const struct err *err);
 /* Ends the job inside a transaction: removes the record; the graph follows at commit. */
 enum step job_finish(struct job *job, struct meta_txn *t);

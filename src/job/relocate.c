@@ -97,7 +97,7 @@ enum step remove_step(struct job *job)
 	job_state_set(job, JOB_CLEANING);
 	r = job_remove_object(job, in.loc.remote, in.loc.path, in.loc.etag, &err);
 	if (r < 0) {
-		enum step s = job_trouble(job, r, &err);
+		enum step s = job_follow(job, r, &err);
 
 		return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
 	}
@@ -367,7 +367,8 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 	return STEP_BARRIER;
 }
 
-/* Removes job->src version own.etag; STEP_DONE when it is gone (or cannot be, which is told). */
+/* Removes job->src version own.etag; STEP_DONE when it is gone, or cannot be, which own.result then
+ * says: a listing will show it again. */
 enum step job_remove_source(struct job *job)
 {
 	struct err err = {0};
@@ -378,12 +379,10 @@ enum step job_remove_source(struct job *job)
 	errint_t r = job_remove_object(job, job->src_remote, job->src, job->own.etag, &err);
 
 	if (r < 0) {
-		enum step s = job_trouble(job, r, &err);
-
-		if (s != STEP_DONE)
-			return s;
-		job->own.result = 0;
-		log_warn("job", "'%s' was moved, but its source could not be removed: %s", job->src,
+		if (job_follow(job, r, &err) != STEP_DONE)
+			return STEP_LATER;
+		(void)snprintf(job->own.why, sizeof(job->own.why),
+			"it has moved, but its old object could not be removed: %.140s",
 			err_text(&err, r));
 	}
 	job->own.etag[0] = '\0';
@@ -396,7 +395,7 @@ enum step job_vacate(struct job *job)
 		return STEP_BARRIER;
 	enum step s = job_remove_source(job);
 
-	return s == STEP_DONE ? job_finish_alone(job, 0, NULL) : s;
+	return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
 }
 
 uint64_t meta_last_txn(struct jobs *j)
@@ -456,7 +455,7 @@ enum step job_skip(struct job *job)
 	errint_t r = remove_own_copy(job, &err);
 
 	if (r < 0) {
-		enum step s = job_trouble(job, r, &err);
+		enum step s = job_follow(job, r, &err);
 
 		return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
 	}
@@ -499,9 +498,8 @@ enum step job_gone(struct job *job, const struct meta_inode *in)
 
 	if (r == 0)
 		r = job_remove_object(job, in->loc.remote, in->loc.path, in->loc.etag, &err);
-
 	if (r < 0) {
-		enum step s = job_trouble(job, r, &err);
+		enum step s = job_follow(job, r, &err);
 
 		return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
 	}

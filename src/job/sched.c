@@ -14,6 +14,7 @@
 #include "job_priv.h"
 
 #define TIMER_GRAIN_NS (10 * NS_PER_MS)
+#define FOLLOW_NS      (600 * NS_PER_S)
 
 static enum step (*const step_fns[JOB_KIND_N])(struct job *job) = {
 	[JOB_UPLOAD] = upload_step,
@@ -100,6 +101,26 @@ enum step job_trouble(struct job *job, errint_t r, const struct err *err)
 			(unsigned long long)job->id, job->dst[0] != '\0' ? job->dst : job->src,
 			err_text(err, r));
 	return STEP_LATER;
+}
+
+enum step job_follow(struct job *job, errint_t r, const struct err *err)
+{
+	struct err e = *err;
+	int64_t now = clock_mono_ns();
+
+	if (!atomic_load(&job->jobs->stopping))
+		atomic_store(&job->cancel, false); /* it comes too late */
+	if (!err_is_final(r, err))
+		return job_trouble(job, r, err);
+	if (job->own.follow_until_ns == 0) {
+		job->own.follow_until_ns = now + FOLLOW_NS;
+		log_warn("job", "%s %llu '%s': %s; it is tried again for a while",
+			job_kind_name(job->kind), (unsigned long long)job->id, job->src,
+			err_text(err, r));
+	}
+	if (now < job->own.follow_until_ns)
+		e.kind = ERR_RETRY;
+	return job_trouble(job, r, &e);
 }
 
 /* Takes a job off whatever list it is on. */

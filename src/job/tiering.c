@@ -364,5 +364,7 @@ enum step unmark_step(struct job *job)
 		return STEP_BARRIER;
 	errint_t r = job_remove_object(job, job->src_remote, job->src, "", &err);
 
-	return r < 0 ? simple_trouble(job, r, &err) : job_finish_alone(job, 0, NULL);
+	if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
+		return STEP_LATER;
+	return job_finish_alone(job, job->own.result, job->own.why);
 }
