@@ -219,18 +219,17 @@ static errint_t stage_time(struct vfs *v, const struct meta_inode *in)
 	return 0;
 }
 
-static errint_t setattr_txn(struct vfs_call *c, struct meta_inode *in)
+static errint_t setattr_txn(
+	struct vfs *v, uint64_t ino, unsigned what, const struct stat *st, struct meta_inode *in)
 {
-	struct vfs *v = c->own.v;
 	cleanup_txn struct meta_txn *t = meta_begin(v->conf.meta);
-	unsigned what = c->own.what;
-	errint_t r = meta_inode_get(t, c->own.ino, in);
+	errint_t r = meta_inode_get(t, ino, in);
 	int64_t now = clock_now_ns();
 
 	if (r)
 		return r;
-	set_owner_mode(in, what, &c->own.st);
-	set_times(in, what, &c->own.st, now);
+	set_owner_mode(in, what, st);
+	set_times(in, what, st, now);
 	in->ctime_ns = now;
 	if (what & (VFS_SET_MTIME | VFS_SET_MTIME_NOW)) {
 		r = stage_time(v, in);
@@ -249,13 +248,18 @@ static errint_t setattr_txn(struct vfs_call *c, struct meta_inode *in)
 	return meta_commit(steal_ptr(&t));
 }
 
-errint_t attr_touch(struct vfs_call *c, uint64_t ino)
+errint_t attr_touch(struct vfs *v, uint64_t ino)
 {
 	struct meta_inode in;
 
-	c->own.ino = ino;
-	c->own.what = VFS_SET_MTIME_NOW;
-	return setattr_txn(c, &in);
+	return setattr_txn(v, ino, VFS_SET_MTIME_NOW, NULL, &in);
+}
+
+errint_t attr_kill_suid(struct vfs *v, struct meta_inode *in)
+{
+	if (!(in->mode & S_ISUID) && (in->mode & (S_ISGID | S_IXGRP)) != (S_ISGID | S_IXGRP))
+		return 0;
+	return setattr_txn(v, in->ino, VFS_KILL_SUID, NULL, in);
 }
 
 /* The size, in steps; 0, 1 = parked, or -errno. */
@@ -302,7 +306,7 @@ static void run_setattr(struct vfs_call *c)
 		c->own.phase = 1;
 	}
 	if (!r && (c->own.what & ~(unsigned)(VFS_SET_SIZE | VFS_SET_CTIME)))
-		r = setattr_txn(c, &in);
+		r = setattr_txn(v, c->own.ino, c->own.what, &c->own.st, &in);
 	else if (!r)
 		r = row_get(v, c->own.ino, &in);
 	if (!r)

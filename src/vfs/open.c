@@ -337,6 +337,9 @@ static errint_t open_handle(
 			r = write_reset(v, h->n);
 		if (!r)
 			r = node_flush(v, h->n);
+		/* The kernel does it for every other change, but not for this one. */
+		if (!r && c->uid)
+			r = attr_kill_suid(v, in);
 		atomic_store(&h->wrote, true);
 		atomic_store(&h->wrote_since_commit, true);
 		known = false;

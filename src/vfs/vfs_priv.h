@@ -255,7 +255,9 @@ const struct remote *remote_by_id(struct vfs *v, uint32_t id); /* NULL */
 /* ---- attr.c ---- */
 
 void attr_of(struct vfs *v, const struct meta_inode *in, struct vfs_attr *ret);
-errint_t attr_touch(struct vfs_call *c, uint64_t ino);		       /* mtime and ctime are now */
+errint_t attr_touch(struct vfs *v, uint64_t ino); /* mtime and ctime are now */
+/* Content is changed by somebody who may not keep the set-id bits. */
+errint_t attr_kill_suid(struct vfs *v, struct meta_inode *in);
 errint_t attr_answer(struct vfs_call *c, const struct meta_inode *in); /* fills c->attr; 0 */
 
 /* ---- dir.c ---- */

@@ -211,7 +211,7 @@ static void run_fallocate(struct vfs_call *c)
 	if (!r && !keep)
 		changed(c->own.h, 0);
 	if (!r)
-		r = attr_touch(c, n->ino);
+		r = attr_touch(v, n->ino);
 	call_done(c, r);
 }
 
