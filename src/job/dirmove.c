@@ -130,6 +130,13 @@ static int take_file(void *arg, uint64_t ino, enum meta_kind kind, const char *n
 	return w->nfiles == SLICE_MAX;
 }
 
+/* A directory that was made after this move was posted may lie below job->src by its name: its
+ * objects come, or have come, by later jobs. */
+static bool concerned(const struct job *job, const struct meta_inode *dir)
+{
+	return dir->moves_before < job->id;
+}
+
 /* Where a place below job->src goes: history is replayed, whatever the name is by now. */
 static errint_t target_of(
 	struct job *job, uint32_t remote, const char *path, char ret[META_PATH_MAX + 1])
@@ -160,7 +167,7 @@ static enum step list_one(struct job *job, struct walk *w)
 	errint_t r = meta_inode_get(t, dir, &in);
 
 	meta_abort(t);
-	if (r == 0 && in.listed_at_ns <= job->jobs->listed_epoch_ns)
+	if (r == 0 && concerned(job, &in) && in.listed_at_ns <= job->jobs->listed_epoch_ns)
 		r = list_now(job->jobs, dir, job, &err);
 	if (r < 0 && r != -ENOENT) {
 		enum step s = job_trouble(job, r, &err);
@@ -312,7 +319,7 @@ static errint_t take_left(struct job *job, struct meta_txn *t, struct walk *w, b
 			*ret_more = true;
 			continue;
 		}
-		if (meta_dir_prefix(t, in.ino, &remote, path) < 0 ||
+		if (!concerned(job, &in) || meta_dir_prefix(t, in.ino, &remote, path) < 0 ||
 			target_of(job, remote, path, to) < 0)
 			continue;
 		size_t k = 0;
@@ -436,7 +443,7 @@ static errint_t move_marker(struct job *job, uint64_t dir, struct err *err)
 	if (r == 0)
 		r = target_of(job, remote, old, path);
 	meta_abort(t);
-	if (r < 0 || (in.flags & META_F_MARKER) == 0 ||
+	if (r < 0 || !concerned(job, &in) || (in.flags & META_F_MARKER) == 0 ||
 		(remote == job->dst_remote && strcmp(old, path) == 0))
 		return 0;
 	r = objref_make(job->jobs, job->dst_remote, path, &o, err);
@@ -484,7 +491,7 @@ static enum step finish_dir(struct job *job, struct walk *w)
 		char to[META_PATH_MAX + 1];
 
 		if (w->dirs[i] == job->ino || meta_inode_get(t, w->dirs[i], &in) < 0 ||
-			(in.flags & META_F_PREFIX) == 0 ||
+			(in.flags & META_F_PREFIX) == 0 || !concerned(job, &in) ||
 			target_of(job, in.loc.remote, in.loc.path, to) < 0)
 			continue;
 		in.loc.remote = job->dst_remote;
