@@ -96,6 +96,7 @@ struct jobs_conf {
 	int64_t metadata_ttl_ns;
 	uint32_t uid, gid, umask; /* of objects that state none */
 	bool conflict_overwrite;  /* conflict=overwrite */
+	bool ro;		  /* stale uploads stay as well */
 	char host[64];		  /* for conflict copies */
 	int64_t retry_max_ns;	  /* longest back-off; 0 = 5 min */
 };

@@ -128,6 +128,7 @@ struct store_part {
 struct store_upload { /* one stale upload, of parts_pending */
 	char key[STORE_KEY_MAX + 1];
 	char id[STORE_UPLOAD_MAX];
+	char mark[64]; /* STORE_META_WRITE of parts_begin; "" = none, or the store does not say */
 	int64_t started_ns;
 };
 

@@ -263,6 +263,7 @@ static errint_t vfs_up(struct wire *w, struct err *err)
 		.gid = o->gid,
 		.umask = o->umask,
 		.conflict_overwrite = o->conflict_overwrite,
+		.ro = o->ro,
 	};
 	errint_t r;
 

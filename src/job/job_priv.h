@@ -8,6 +8,7 @@
  *   upload.c relocate.c remove.c tiering.c dirmove.c  one step function for each kind
  *   move.c     one object to another place, verified  list.c     LIST pages into the index
  *   info.c     seeing and steering                    names.c    small helpers
+ *   uploads.c  multipart uploads that nobody ended
  *
  * Life of a struct job: made by job_new inside a transaction (pending), committed by the
  * transaction's hook (live), run in steps by sched.c, ended by job_end (kept for `jobs list` as a
@@ -126,6 +127,7 @@ struct jobs {
 	int64_t listed_epoch_ns; /* directories listed before it are not believed */
 	struct pool_task timer;	 /* wakes sleeping jobs */
 	int64_t wake_ns;	 /* when it is armed for, 0 = not; g.lock */
+	struct pool_task sweep;	 /* uploads.c */
 	atomic_bool stopping;	 /* steps end, nothing is given up */
 	struct graph {
 		struct lock lock; /* RANK_JOB */
@@ -250,6 +252,13 @@ errint_t move_object(
  * server, "" when there is none. */
 errint_t move_staged(struct job *job, struct stage_file *f, const struct move_spec *spec,
 	struct store_stat *ret, struct err *err);
+/* uploads.c: ends multipart uploads of job's earlier attempts at dst, whose answers were lost. */
+void uploads_abort_own(struct job *job, const struct objref *dst);
+void uploads_init(struct jobs *j);
+void uploads_start(struct jobs *j); /* from time to time, those that are stale */
+void uploads_stop(struct jobs *j);
+void uploads_sweep(struct jobs *j); /* now; for the timer and for tests */
+
 /* Waits for a buffer; background jobs leave one for readers. NULL when cancelled. */
 void *move_buffer(struct job *job);
 

@@ -234,6 +234,8 @@ static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *er
 	x->parts = calloc((size_t)(x->spec->size / x->part_size + 1), sizeof(*x->parts));
 	if (x->parts == NULL)
 		return err_set(err, -ENOMEM, ERR_RETRY, "out of memory");
+	if (x->job->attempts > 1)
+		uploads_abort_own(x->job, &x->dst);
 	errint_t r = store_parts_begin(x->dst.st, &x->call, x->dst.o, &x->put, id, err);
 
 	for (uint64_t off = 0; r == 0 && off < x->spec->size; off += x->part_size)

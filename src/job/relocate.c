@@ -440,6 +440,8 @@ static errint_t remove_own_copy(struct job *job, struct err *err)
 
 	call_init(&call, job);
 	if (r == 0)
+		uploads_abort_own(job, &o);
+	if (r == 0)
 		r = store_head(o.st, &call, o.o, &st, err);
 	if (r == 0 && mark_check(job, &st) != MARK_OTHER)
 		(void)snprintf(etag, sizeof(etag), "%s", st.etag);

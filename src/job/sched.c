@@ -321,6 +321,7 @@ void sched_init(struct jobs *j)
 	TAILQ_INIT(&j->g.asleep);
 	TAILQ_INIT(&j->g.drops);
 	pool_task_init(&j->timer, LANE_SYNC, timer_task);
+	uploads_init(j);
 }
 
 void sched_init_job(struct job *job)
@@ -396,6 +397,7 @@ void jobs_start(struct jobs *j)
 	TAILQ_FOREACH (job, &j->g.all, link)
 		sched_make_ready_locked(j, job);
 	lock_drop(&j->g.lock);
+	uploads_start(j);
 	sched_pump(j);
 }
 
@@ -412,4 +414,5 @@ void jobs_stop(struct jobs *j)
 		cond_wait(&j->idle, &j->g.lock);
 	lock_drop(&j->g.lock);
 	(void)pool_cancel(j->conf.pool, &j->timer);
+	uploads_stop(j);
 }

@@ -54,7 +54,7 @@
 			struct store_stat *ret),                                                   \
 		(o, class_name, if_match, ret))                                                    \
 	X(restore, o.key, 0, 0, false, (struct store_obj o, unsigned days), (o, days))             \
-	X(parts_begin, o.key, 0, 0, false,                                                         \
+	X(parts_begin, o.key, 0, 0, true,                                                          \
 		(struct store_obj o, const struct store_put *opt, char ret_id[STORE_UPLOAD_MAX]),  \
 		(o, opt, ret_id))                                                                  \
 	X(part_copy, dst.key, 0, 0, false,                                                         \

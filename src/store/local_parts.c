@@ -341,6 +341,10 @@ errint_t local_parts_pending(struct store *s, const struct store_call *c, const 
 		if (info_read(dir, &rec, v[n].key))
 			continue;
 		snprintf(v[n].id, sizeof(v[n].id), "%.254s", e->d_name);
+		v[n].mark[0] = 0;
+		for (unsigned i = 0; i < rec.nmeta; i++)
+			if (!strcmp(rec.meta[i].key, STORE_META_WRITE))
+				snprintf(v[n].mark, sizeof(v[n].mark), "%s", rec.meta[i].value);
 		v[n++].started_ns = rec.mtime_ns;
 	}
 	(void)closedir(d);

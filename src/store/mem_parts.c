@@ -292,6 +292,7 @@ errint_t mem_parts_pending(struct store *s, const struct store_call *c, const ch
 	struct store_upload *v;
 	struct mem_upload *u;
 	struct mem_bucket *b;
+	const char *mark;
 	size_t n = 0, i = 0;
 	errint_t r;
 
@@ -307,6 +308,8 @@ errint_t mem_parts_pending(struct store *s, const struct store_call *c, const ch
 	LIST_FOREACH (u, &b->uploads, link) {
 		snprintf(v[i].key, sizeof(v[i].key), "%s", u->proto->key);
 		snprintf(v[i].id, sizeof(v[i].id), "%s", u->id);
+		mark = store_stat_meta(&u->proto->st, STORE_META_WRITE);
+		snprintf(v[i].mark, sizeof(v[i].mark), "%s", mark ? mark : "");
 		v[i++].started_ns = u->started_ns;
 	}
 	*ret = v;

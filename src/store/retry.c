@@ -6,8 +6,9 @@
  * What may be repeated: after ERR_RETRY and ERR_THROTTLE (the request had no effect) everything.
  * After ERR_UNKNOWN (the answer was lost) only what says the same twice: never a write with a
  * condition, parts_finish, or the making and removing of buckets, for the second try would meet
- * the first one's work and take it for somebody else's. Those return ERR_UNKNOWN, and so does
- * anything else whose last try failed after one whose answer was lost.
+ * the first one's work and take it for somebody else's; nor parts_begin, whose first upload nobody
+ * would end. Those return ERR_UNKNOWN, and so does anything else whose last try failed after one
+ * whose answer was lost.
  *
  * Budget: each repeat takes from it, each success gives back; empty, failures are returned as they
  * come. So a remote that fails half of the time is not asked twice as much.

@@ -774,11 +774,17 @@ static void test_parts_more(void **state)
 	struct err err;
 	size_t n;
 
+	static const struct store_meta mark = {STORE_META_WRITE, "ours.1.2"};
+	struct store_put marked = {.meta = &mark, .nmeta = 1};
+
 	assert_int_equal(store_parts_begin(w->st, NULL, obj(w, "k"), NULL, u.id, &err), 0);
-	assert_int_equal(store_parts_begin(w->st, NULL, obj(w, "k"), NULL, other, &err), 0);
+	assert_int_equal(store_parts_begin(w->st, NULL, obj(w, "k"), &marked, other, &err), 0);
 	assert_int_equal(store_parts_pending(w->st, NULL, w->bucket, &pending, &n, &err), 0);
 	assert_int_equal(n, 2);
 	assert_string_equal(pending[0].key, "k");
+	for (size_t i = 0; i < n; i++)
+		assert_string_equal(
+			pending[i].mark, strcmp(pending[i].id, other) == 0 ? "ours.1.2" : "");
 	assert_true(pending[0].started_ns > 0);
 	free(pending);
 	assert_int_equal(store_parts_abort(w->st, NULL, obj(w, "k"), other, &err), 0);

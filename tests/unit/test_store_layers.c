@@ -123,6 +123,11 @@ static void test_ambiguous(void **state)
 	assert_int_equal(err.kind, ERR_UNKNOWN);
 	assert_int_equal(store_head(s, NULL, (struct store_obj){"b", "c"}, &st, &err), 0);
 	assert_string_equal(store_stat_meta(&st, STORE_META_WRITE), "3.1");
+	faults(s, "parts_begin:n=1:lost");
+	before = count_get(COUNT_store_retries);
+	assert_int_equal(store_parts_begin(s, NULL, K, NULL, id, &err), -EIO);
+	assert_int_equal(err.kind, ERR_UNKNOWN);
+	assert_int_equal(count_get(COUNT_store_retries), before);
 	faults(s, "remove:n=1:lost");
 	assert_int_equal(store_remove(s, NULL, (struct store_obj){"b", "c"}, st.etag, &err), -EIO);
 	assert_int_equal(err.kind, ERR_UNKNOWN);
