@@ -20,10 +20,18 @@ uint64_t crc64nvme(uint64_t crc, const void *p, size_t len);
 
 uint64_t hash64(const void *p, size_t len, uint64_t seed); /* not cryptographic */
 void sha256(const void *p, size_t len, uint8_t ret[32]);
+void md5(const void *p, size_t len, uint8_t ret[16]); /* what protocols demand, no more */
+void hmac_sha256(const void *key, size_t key_len, const void *p, size_t len, uint8_t ret[32]);
 
 /* Lower-case hex, NUL-terminated; ret has 2 * len + 1 bytes. */
 void hex_encode(const void *p, size_t len, char *ret);
 /* Exactly 2 * len hex digits; -EINVAL otherwise. */
 errint_t hex_decode(const char *s, void *ret, size_t len);
+
+/* Base64 with padding, NUL-terminated; ret has BASE64_LEN(len) + 1 bytes. */
+#define BASE64_LEN(len) (((len) + 2) / 3 * 4)
+void base64_encode(const void *p, size_t len, char *ret);
+/* -EINVAL for anything but whole base64, -ENOBUFS when more than max bytes come out. */
+errint_t base64_decode(const char *s, void *ret, size_t max, size_t *ret_len);
 
 #endif

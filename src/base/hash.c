@@ -11,9 +11,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "astra/base_cleanup.h"
 
 #define CRC32C_POLY UINT32_C(0x82f63b78)
 #define CRC64_POLY  UINT64_C(0x9a6c9329ac4bc9b5)
@@ -191,6 +195,23 @@ void sha256(const void *p, size_t len, uint8_t ret[32])
 		abort();
 }
 
+void md5(const void *p, size_t len, uint8_t ret[16])
+{
+	unsigned n = 0;
+
+	if (EVP_Digest(p, len, ret, &n, EVP_md5(), NULL) != 1 || n != 16)
+		abort();
+}
+
+void hmac_sha256(const void *key, size_t key_len, const void *p, size_t len, uint8_t ret[32])
+{
+	unsigned n = 0;
+
+	assert(key_len <= INT_MAX);
+	if (!HMAC(EVP_sha256(), key, (int)key_len, p, len, ret, &n) || n != 32)
+		abort();
+}
+
 void hex_encode(const void *p, size_t len, char *ret)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -227,4 +248,62 @@ errint_t hex_decode(const char *s, void *ret, size_t len)
 		at[i] = (unsigned char)(hi << 4 | lo);
 	}
 	return s[2 * len] ? -EINVAL : 0;
+}
+
+void base64_encode(const void *p, size_t len, char *ret)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const unsigned char *at = p;
+
+	for (size_t i = 0; i < len; i += 3) {
+		uint32_t v = (uint32_t)at[i] << 16 | (i + 1 < len ? (uint32_t)at[i + 1] << 8 : 0) |
+			     (i + 2 < len ? at[i + 2] : 0);
+
+		*ret++ = digits[v >> 18];
+		*ret++ = digits[v >> 12 & 63];
+		*ret++ = i + 1 < len ? digits[v >> 6 & 63] : '=';
+		*ret++ = i + 2 < len ? digits[v & 63] : '=';
+	}
+	*ret = '\0';
+}
+
+static int base64_digit(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+errint_t base64_decode(const char *s, void *ret, size_t max, size_t *ret_len)
+{
+	unsigned char *to = ret;
+	size_t n = 0;
+
+	for (; *s; s += 4) {
+		unsigned out = 3;
+		uint32_t v = 0;
+
+		for (unsigned i = 0; i < 4; i++) {
+			int d = base64_digit(s[i]);
+
+			if (s[i] == '=' && i >= 2 && (i == 3 || s[3] == '=') && !s[4]) {
+				out = MIN_OF(out, i - 1);
+				d = 0;
+			}
+			if (d < 0)
+				return -EINVAL; /* also at the end of the text */
+			v = v << 6 | (uint32_t)d;
+		}
+		if (n + out > max)
+			return -ENOBUFS;
+		for (unsigned i = 0; i < out; i++)
+			to[n++] = (unsigned char)(v >> (16 - 8 * i));
+	}
+	*ret_len = n;
+	return 0;
 }

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
 #include "astra/base_hash.h"
 
@@ -183,6 +184,45 @@ static void hex_goes_both_ways(void **state)
 	assert_int_equal(hex_decode("", b, 0), 0);
 }
 
+static void md5_and_hmac_vectors(void **state)
+{
+	uint8_t d[32];
+	char hex[65];
+
+	md5("abc", 3, d); /* RFC 1321 */
+	hex_encode(d, 16, hex);
+	assert_string_equal(hex, "900150983cd24fb0d6963f7d28e17f72");
+	hmac_sha256("Jefe", 4, "what do ya want for nothing?", 28, d); /* RFC 4231, case 2 */
+	hex_encode(d, 32, hex);
+	assert_string_equal(
+		hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+}
+
+static void base64_goes_both_ways(void **state)
+{
+	static const char *const vectors[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="},
+		{"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"\xff\xfe\xfb", "//77"}};
+	static const char *const bad[] = {
+		"Z", "Zg", "Zg=", "Zg==Zg==", "Z===", "=g==", "Zg=v", "Zm9v\n", "Zm 9", "===="};
+	char s[64], b[64];
+	size_t n;
+
+	for (size_t i = 0; i < ARRAY_SIZE(vectors); i++) {
+		size_t len = strlen(vectors[i][0]);
+
+		base64_encode(vectors[i][0], len, s);
+		assert_string_equal(s, vectors[i][1]);
+		assert_int_equal(strlen(s), BASE64_LEN(len));
+		assert_int_equal(base64_decode(s, b, len, &n), 0);
+		assert_int_equal(n, len);
+		assert_memory_equal(b, vectors[i][0], len);
+		if (len)
+			assert_int_equal(base64_decode(s, b, len - 1, &n), -ENOBUFS);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(base64_decode(bad[i], b, sizeof(b), &n), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -192,6 +232,8 @@ int main(void)
 		cmocka_unit_test(crc32c_combines),
 		cmocka_unit_test(crc32c_of_zeros),
 		cmocka_unit_test(sha256_vectors),
+		cmocka_unit_test(md5_and_hmac_vectors),
+		cmocka_unit_test(base64_goes_both_ways),
 		cmocka_unit_test(hash64_spreads),
 		cmocka_unit_test(hash64_of_near_inputs_differs),
 		cmocka_unit_test(hex_goes_both_ways),
