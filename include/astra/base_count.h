@@ -14,6 +14,8 @@
 	X(store_retries, "store requests repeated")                                                \
 	X(store_bytes_in, "bytes fetched from stores")                                             \
 	X(store_bytes_out, "bytes sent to stores")                                                 \
+	X(net_requests, "HTTP requests sent")                                                      \
+	X(net_connections, "HTTP connections opened")                                              \
 	X(list_pages, "LIST pages asked for")                                                      \
 	X(meta_commits, "index transactions committed")                                            \
 	X(meta_sync_points, "index sync points")                                                   \

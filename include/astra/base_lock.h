@@ -24,6 +24,7 @@ enum lock_rank {
 	RANK_STAGE_F = 79, /* one staging file */
 	RANK_STORE = 80,   /* layers and drivers */
 	RANK_STORE_D = 82,
+	RANK_NET = 84, /* idle connections */
 	RANK_BUFS = 86,
 	RANK_POOL = 90,
 	RANK_NOTIFY = 92,

@@ -6,6 +6,8 @@
 #ifndef ASTRA_BASE_LOG_H
 #define ASTRA_BASE_LOG_H
 
+#include <stdbool.h>
+
 #include "astra/base_err.h"
 
 enum log_level { LOG_LVL_ERROR, LOG_LVL_WARNING, LOG_LVL_NOTICE, LOG_LVL_INFO, LOG_LVL_DEBUG };
@@ -17,6 +19,12 @@ void log_reopen(void);
 void log_close(void);
 void log_level_set(enum log_level level);
 enum log_level log_level_get(void);
+
+/* Rooms whose debug messages are logged at any level, from "net:store"; -EINVAL with the word that
+ * is no room's name. The wire log of net is only written when net is among them. */
+errint_t log_rooms_parse(const char *s, unsigned *ret, struct err *err);
+void log_rooms_set(unsigned rooms);
+bool log_room_on(const char *room);
 
 /* "error".."debug" -> level; -EINVAL for anything else. */
 errint_t log_level_parse(const char *s, enum log_level *ret);
@@ -31,7 +39,7 @@ void log_msg(enum log_level level, const char *room, const char *fmt, ...)
 #define log_info(room, ...)   log_msg(LOG_LVL_INFO, room, __VA_ARGS__)
 #define log_debug(room, ...)                                                                       \
 	do {                                                                                       \
-		if (log_level_get() >= LOG_LVL_DEBUG)                                              \
+		if (log_level_get() >= LOG_LVL_DEBUG || log_room_on(room))                         \
 			log_msg(LOG_LVL_DEBUG, room, __VA_ARGS__);                                 \
 	} while (0)
 

@@ -35,6 +35,9 @@
 enum sink { SINK_STDERR, SINK_FILE, SINK_SYSLOG };
 
 static _Atomic int level_now = LOG_LVL_NOTICE;
+static const char *const room_names[] = {"base", "net", "store", "meta", "stage", "policy", "job",
+	"tier", "vfs", "fuse", "ctl", "daemon"};
+static atomic_uint rooms_on; /* a bit for each */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static struct {
@@ -159,6 +162,43 @@ enum log_level log_level_get(void)
 	return (enum log_level)atomic_load_explicit(&level_now, memory_order_relaxed);
 }
 
+errint_t log_rooms_parse(const char *s, unsigned *ret, struct err *err)
+{
+	unsigned on = 0;
+
+	while (*s) {
+		size_t n = strcspn(s, ",: "), i = 0;
+
+		while (i < ARRAY_SIZE(room_names) &&
+			(strlen(room_names[i]) != n || memcmp(room_names[i], s, n) != 0))
+			i++;
+		if (n && i == ARRAY_SIZE(room_names))
+			return err_set(err, -EINVAL, ERR_FINAL,
+				"'%.*s' is no room; allowed: base, net, store, meta, stage, "
+				"policy, job, tier, vfs, fuse, ctl, daemon",
+				(int)MIN_OF(n, (size_t)40), s);
+		on |= n ? 1u << i : 0;
+		s += n + (s[n] != 0);
+	}
+	*ret = on;
+	return 0;
+}
+
+void log_rooms_set(unsigned rooms)
+{
+	atomic_store_explicit(&rooms_on, rooms, memory_order_relaxed);
+}
+
+bool log_room_on(const char *room)
+{
+	unsigned on = atomic_load_explicit(&rooms_on, memory_order_relaxed);
+
+	for (size_t i = 0; on && i < ARRAY_SIZE(room_names); i++)
+		if ((on >> i & 1) && !strcmp(room_names[i], room))
+			return true;
+	return false;
+}
+
 errint_t log_level_parse(const char *s, enum log_level *ret)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
@@ -250,7 +290,7 @@ void log_msg(enum log_level level, const char *room, const char *fmt, ...)
 	int keep = errno, n;
 
 	assert((size_t)level < ARRAY_SIZE(levels));
-	if (level > log_level_get())
+	if (level > log_level_get() && !(level == LOG_LVL_DEBUG && log_room_on(room)))
 		return;
 	va_start(ap, fmt);
 	n = vsnprintf(text, sizeof(text), fmt, ap);

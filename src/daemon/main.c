@@ -99,6 +99,7 @@ static errint_t log_up(const struct options *o, struct err *err)
 		path = "syslog";
 	if (o->debug)
 		path = NULL;
+	log_rooms_set(o->debug_rooms);
 	return log_open(o->log_level, path, err);
 }
 

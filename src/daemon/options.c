@@ -200,6 +200,15 @@ static errint_t read_LEVEL(const struct conf_item *it, void *to, struct err *err
 	return 0;
 }
 
+static errint_t read_ROOMS(const struct conf_item *it, void *to, struct err *err)
+{
+	struct err own;
+
+	if (log_rooms_parse(it->value, to, &own))
+		return conf_err(it, err, "%s", own.msg);
+	return 0;
+}
+
 static void list_free(const char **list)
 {
 	for (size_t i = 0; list && list[i]; i++)

@@ -66,6 +66,8 @@ enum run_mode { RUN_MOUNT, RUN_CHECK, RUN_DUMP, RUN_LOAD, RUN_REBUILD, RUN_HELP,
 	  "programs that never start a restore") \
 	X(log_level,	 LEVEL,	     log_level,	     "error|warn|notice|info|debug", "notice", \
 	  "what is logged") \
+	X(debug,	 ROOMS,	     debug_rooms,    "ROOM[:ROOM...]", "none", \
+	  "parts that log debug messages: net shows requests and answers") \
 	X(log_file,	 PATH,	     log_file,	     "FILE",	"the system log", \
 	  "where it is logged")
 /* clang-format on */
@@ -90,6 +92,7 @@ struct options {
 	int64_t io_deadline_ns, open_grace_ns;
 	uint64_t cache_size, memory_limit, buffers, workers;
 	enum log_level log_level;
+	unsigned debug_rooms;		    /* of log_rooms_parse */
 	const char **no_count, **no_recall; /* NULL-terminated; array and strings owned */
 
 	struct conf *conf; /* with the sections of the other rooms */

@@ -94,8 +94,8 @@ static bool answered(errint_t r, const struct err *err)
 static void breaker_note(struct retry *t, struct attempt *a, errint_t r, const struct err *err)
 {
 	/* The caller's flag or our own limits: nothing that the remote did. */
-	bool cancelled = r && err->kind == ERR_CANCELLED &&
-			 (r == -ECANCELED || !strcmp(err->code, STORE_CODE_LIMIT));
+	bool cancelled = r == -ECANCELED ||
+			 (r && err->kind == ERR_CANCELLED && !strcmp(err->code, STORE_CODE_LIMIT));
 
 	LOCKED(&t->lock);
 	if (answered(r, err)) {
