@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Order. Every live job has claims: its inode, and each key that it reads or writes; a directory
- * move claims two prefixes, matched by comparing (there are few such moves at a time). A job
+ * move claims two prefixes, matched by comparing with the moves that are live (few at a time, on a
+ * list of their own, so that a queue of ten thousand uploads is not walked for each file). A job
  * depends on every earlier job that shares a claim; its dependents hold its address, and it counts
  * how many it still waits for. Dependencies point backwards in the order of posting only, so there
  * is no cycle.
@@ -63,9 +64,9 @@ static errint_t depend(struct job *job, struct job *on)
 {
 	if (on == job)
 		return 0;
-	for (unsigned i = on->g.ndependents; i-- > 0;) /* the same pair by two keys */
-		if (on->g.dependents[i] == job)
-			return 0;
+	/* The same pair by two keys: job is being inserted, so nobody came after it. */
+	if (on->g.ndependents != 0 && on->g.dependents[on->g.ndependents - 1] == job)
+		return 0;
 	if (on->g.ndependents == on->g.capdependents) {
 		unsigned cap = on->g.capdependents != 0 ? on->g.capdependents * 2 : 4;
 		struct job **p = realloc(on->g.dependents, cap * sizeof(*p));
@@ -133,16 +134,11 @@ static bool dirmove_conflict(const struct job *move, const struct job *job)
 
 static errint_t claim_prefixes(struct jobs *j, struct job *job)
 {
-	struct job *o = NULL;
+	bool move = job->kind == JOB_DIRMOVE;
+	struct job *o = move ? TAILQ_FIRST(&j->g.all) : TAILQ_FIRST(&j->g.moves);
 
-	if (job->kind != JOB_DIRMOVE && j->g.ndirmoves == 0)
-		return 0;
-	TAILQ_FOREACH (o, &j->g.all, link) {
-		if (o->id >= job->id)
-			continue;
-		bool hit = job->kind == JOB_DIRMOVE
-				   ? dirmove_conflict(job, o)
-				   : o->kind == JOB_DIRMOVE && dirmove_conflict(o, job);
+	for (; o != NULL && o->id < job->id; o = move ? TAILQ_NEXT(o, link) : TAILQ_NEXT(o, move)) {
+		bool hit = move ? dirmove_conflict(job, o) : dirmove_conflict(o, job);
 		errint_t r = hit ? depend(job, o) : 0;
 
 		if (r < 0)
@@ -197,7 +193,8 @@ errint_t graph_insert(struct jobs *j, struct job *job)
 	TAILQ_INSERT_TAIL(&j->g.all, job, link);
 	HASH_ADD(hh, j->g.by_id, id, sizeof(job->id), job);
 	j->g.nlive++;
-	j->g.ndirmoves += job->kind == JOB_DIRMOVE;
+	if (job->kind == JOB_DIRMOVE)
+		TAILQ_INSERT_TAIL(&j->g.moves, job, move);
 	j->g.last_id = job->id;
 	errint_t r = claim_all(j, job);
 
@@ -241,7 +238,8 @@ void graph_remove(struct jobs *j, struct job *job)
 	TAILQ_REMOVE(&j->g.all, job, link);
 	HASH_DEL(j->g.by_id, job);
 	j->g.nlive--;
-	j->g.ndirmoves -= job->kind == JOB_DIRMOVE;
+	if (job->kind == JOB_DIRMOVE)
+		TAILQ_REMOVE(&j->g.moves, job, move);
 }
 
 bool graph_alone(struct jobs *j, const struct job *job)
@@ -264,10 +262,8 @@ bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const stru
 		TAILQ_FOREACH (c, &k->queue, link)
 			if (c->job != but)
 				return true;
-	if (j->g.ndirmoves == 0)
-		return false;
-	TAILQ_FOREACH (o, &j->g.all, link) {
-		if (o == but || o->kind != JOB_DIRMOVE)
+	TAILQ_FOREACH (o, &j->g.moves, move) {
+		if (o == but)
 			continue;
 		if (below(remote, path, o->src_remote, o->src) ||
 			below(remote, path, o->dst_remote, o->dst))

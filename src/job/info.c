@@ -60,6 +60,7 @@ errint_t jobs_open(const struct jobs_conf *conf, struct jobs **ret, struct err *
 	lock_init(&j->g.lock, RANK_JOB, "jobs.graph");
 	cond_init(&j->idle);
 	TAILQ_INIT(&j->g.all);
+	TAILQ_INIT(&j->g.moves);
 	sched_init(j);
 	TAILQ_INIT(&j->g.ended);
 	TAILQ_INIT(&j->g.waiters);

@@ -53,6 +53,7 @@ struct claim_key {
 struct job {
 	TAILQ_ENTRY(job) link;	/* graph.all, in order */
 	TAILQ_ENTRY(job) ready; /* sched.ready / sched.barrier */
+	TAILQ_ENTRY(job) move;	/* graph.moves */
 	UT_hash_handle hh;	/* graph.by_id */
 	struct jobs *jobs;
 
@@ -132,9 +133,9 @@ struct jobs {
 	struct graph {
 		struct lock lock; /* RANK_JOB */
 		TAILQ_HEAD(job_list, job) all;
+		struct job_list moves; /* the directory moves of `all`, in order */
 		struct job *by_id;
 		struct claim_key *keys;
-		unsigned ndirmoves;
 		uint64_t last_id;
 		/* sched */
 		struct job_list ready, barrier, asleep; /* by job.ready; a job is on one at most */

@@ -126,15 +126,22 @@ static bool expected(struct jobs *j, const struct meta_inode *in, uint32_t *remo
 	bool *ret_pending)
 {
 	bool has = (in->flags & META_F_OBJECT) != 0, own = false;
-	struct job *o = NULL;
 
 	*remote = has ? in->loc.remote : 0;
 	(void)snprintf(path, META_PATH_MAX + 1, "%s", has ? in->loc.path : "");
 	LOCKED(&j->g.lock);
-	struct job *last = graph_last_of(j, in->ino);
+	struct claim_key *k = graph_ino_key(j, in->ino);
+	struct claim *c = k != NULL ? TAILQ_FIRST(&k->queue) : NULL;
+	struct job *m = TAILQ_FIRST(&j->g.moves);
 
-	for (o = last != NULL || j->g.ndirmoves != 0 ? TAILQ_FIRST(&j->g.all) : NULL; o != NULL;
-		o = TAILQ_NEXT(o, link)) {
+	while (c != NULL || m != NULL) { /* two lists in the order of posting, as one */
+		bool claims = m == NULL || (c != NULL && c->job->id <= m->id);
+		struct job *o = claims ? c->job : m;
+
+		if (claims)
+			c = TAILQ_NEXT(c, link);
+		else
+			m = TAILQ_NEXT(m, move);
 		if (o->ino == in->ino && (o->kind == JOB_UPLOAD || o->kind == JOB_RELOCATE)) {
 			*remote = o->dst_remote;
 			(void)snprintf(path, META_PATH_MAX + 1, "%s", o->dst);
@@ -223,11 +230,11 @@ static void expected_dir(struct jobs *j, const struct meta_inode *in, uint32_t *
 
 	*remote = in->loc.remote;
 	(void)snprintf(prefix, META_PATH_MAX + 1, "%s", in->loc.path);
-	TAILQ_FOREACH (o, &j->g.all, link) {
+	TAILQ_FOREACH (o, &j->g.moves, move) {
 		char to[META_PATH_MAX + 1];
 
-		if (o->kind != JOB_DIRMOVE || o->id <= in->moves_before ||
-			o->src_remote != *remote || strncmp(prefix, o->src, strlen(o->src)) != 0 ||
+		if (o->id <= in->moves_before || o->src_remote != *remote ||
+			strncmp(prefix, o->src, strlen(o->src)) != 0 ||
 			snprintf(to, sizeof(to), "%s%s", o->dst, prefix + strlen(o->src)) >=
 				(int)sizeof(to))
 			continue;

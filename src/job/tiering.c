@@ -268,7 +268,7 @@ static errint_t made_during_moves(struct jobs *j, struct meta_txn *t, struct met
 	char want[META_PATH_MAX + 1], prefix[META_PATH_MAX + 1];
 	{
 		LOCKED(&j->g.lock);
-		if (j->g.ndirmoves == 0)
+		if (TAILQ_EMPTY(&j->g.moves))
 			return 0;
 		dir->moves_before = j->g.last_id;
 	}

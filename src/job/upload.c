@@ -133,7 +133,7 @@ static void follow_name(struct job *job, struct meta_txn *t, struct meta_inode *
 	bool last = false;
 	{
 		LOCKED(&job->jobs->g.lock);
-		last = graph_last_of(job->jobs, in->ino) == job && job->jobs->g.ndirmoves == 0;
+		last = graph_last_of(job->jobs, in->ino) == job && TAILQ_EMPTY(&job->jobs->g.moves);
 	}
 	if (last && (in->flags & META_F_ORPHAN) == 0 &&
 		meta_desired(t, in->ino, &remote, want) == 0 &&

@@ -80,7 +80,7 @@ static unsigned count_locked(
 	struct claim *c = NULL;
 	unsigned n = 0;
 
-	if (!s->all && !s->dir && j->g.ndirmoves == 0) { /* the common case, without a walk */
+	if (!s->all && !s->dir && TAILQ_EMPTY(&j->g.moves)) { /* the common case, without a walk */
 		struct claim_key *k = graph_ino_key(j, ino);
 
 		if (k != NULL)
