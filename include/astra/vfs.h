@@ -47,6 +47,7 @@ struct vfs_conf {
 	bool trust_mode;	     /* ... reserved, false */
 	const char *const *no_count; /* executables that do not count; NULL-terminated */
 	const char *const *no_recall;
+	const char *const *no_list; /* executables that are not shown user.astra.* in lists */
 	/* Kernel cache invalidation; called from the notifier thread only. May be NULL. */
 	void (*inval_inode)(void *arg, uint64_t ino, bool data);
 	void (*inval_entry)(void *arg, uint64_t parent, const char *name);

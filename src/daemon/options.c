@@ -31,6 +31,8 @@ static const char *const crawlers[] = {"updatedb", "updatedb.mlocate", "updatedb
 	"baloo_file", "baloo_file_extractor", "localsearch-3", "localsearch-extractor-3",
 	"tumblerd", "recollindex", "clamscan", "clamd", "freshclam"};
 
+static const char *const copiers[] = {"rsync", "cp", "mv", "install", "tar", "bsdtar"};
+
 struct option_row;
 typedef errint_t (*option_read)(const struct conf_item *it, void *to, struct err *err);
 
@@ -550,9 +552,23 @@ static errint_t load_files(struct options *o, struct err *err)
 
 /* ---- the whole ---- */
 
+/* A copy of names, NULL-terminated; NULL without memory. */
+static const char **list_of(const char *const *names, size_t n)
+{
+	const char **list = calloc(n + 1, sizeof(char *));
+
+	for (size_t i = 0; list && i < n; i++) {
+		list[i] = strdup(names[i]);
+		if (!list[i]) {
+			list_free(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
 static errint_t defaults(struct options *o, struct err *err)
 {
-	const char ***lists[] = {&o->no_count, &o->no_recall};
 	mode_t mask = umask(0);
 
 	(void)umask(mask);
@@ -576,17 +592,10 @@ static errint_t defaults(struct options *o, struct err *err)
 	o->conf = conf_new();
 	if (!o->conf)
 		return no_memory(err);
-	for (size_t k = 0; k < ARRAY_SIZE(lists); k++) {
-		*lists[k] = calloc(ARRAY_SIZE(crawlers) + 1, sizeof(char *));
-		for (size_t i = 0; *lists[k] && i < ARRAY_SIZE(crawlers); i++) {
-			(*lists[k])[i] = strdup(crawlers[i]);
-			if (!(*lists[k])[i])
-				return no_memory(err);
-		}
-		if (!*lists[k])
-			return no_memory(err);
-	}
-	return 0;
+	o->no_count = list_of(crawlers, ARRAY_SIZE(crawlers));
+	o->no_recall = list_of(crawlers, ARRAY_SIZE(crawlers));
+	o->no_list = list_of(copiers, ARRAY_SIZE(copiers));
+	return o->no_count && o->no_recall && o->no_list ? 0 : no_memory(err);
 }
 
 static errint_t usage(struct err *err, const char *what, const char *word)
@@ -714,6 +723,7 @@ void options_done(struct options *o)
 	free(o->log_file);
 	list_free(o->no_count);
 	list_free(o->no_recall);
+	list_free(o->no_list);
 	conf_destroy(o->conf);
 	memset(o, 0, sizeof(*o));
 }

@@ -64,6 +64,8 @@ enum run_mode { RUN_MOUNT, RUN_CHECK, RUN_DUMP, RUN_LOAD, RUN_REBUILD, RUN_HELP,
 	  "programs whose opens are no accesses") \
 	X(no_recall,	 LIST,	     no_recall,	     "NAME[:NAME...]", "updatedb, ...", \
 	  "programs that never start a restore") \
+	X(no_list,	 LIST,	     no_list,	     "NAME[:NAME...]", "rsync, cp, ...", \
+	  "programs that copy all attributes and are not shown user.astra.*") \
 	X(log_level,	 LEVEL,	     log_level,	     "error|warn|notice|info|debug", "notice", \
 	  "what is logged") \
 	X(debug,	 ROOMS,	     debug_rooms,    "ROOM[:ROOM...]", "none", \
@@ -92,8 +94,9 @@ struct options {
 	int64_t io_deadline_ns, open_grace_ns;
 	uint64_t cache_size, memory_limit, buffers, workers;
 	enum log_level log_level;
-	unsigned debug_rooms;		    /* of log_rooms_parse */
-	const char **no_count, **no_recall; /* NULL-terminated; array and strings owned */
+	unsigned debug_rooms; /* of log_rooms_parse */
+	/* NULL-terminated; array and strings owned */
+	const char **no_count, **no_recall, **no_list;
 
 	struct conf *conf; /* with the sections of the other rooms */
 };

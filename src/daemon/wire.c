@@ -245,6 +245,7 @@ static errint_t vfs_up(struct wire *w, struct err *err)
 		.ro = o->ro,
 		.no_count = o->no_count,
 		.no_recall = o->no_recall,
+		.no_list = o->no_list,
 		.inval_inode = w->front ? fuse_front_inval_inode : NULL,
 		.inval_entry = w->front ? fuse_front_inval_entry : NULL,
 		.inval_arg = w->front,

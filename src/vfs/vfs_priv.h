@@ -4,6 +4,7 @@
  *
  *   vfs.c    life, hooks, the notifier      call.c   parked calls: wait, wake, cut, answer
  *   node.c   what is open: base, marking    dirty.c  what is to be uploaded, and when
+ *   who.c    which program asks
  *   attr.c ns.c rename.c dir.c open.c read.c write.c sync.c xattr.c facts.c: the operations
  *
  * Locks, outermost first: vfs.lock (RANK_VFS: parked calls, dirty list, background listings) <
@@ -245,6 +246,15 @@ errint_t dirty_post(struct vfs *v,
 	bool (*want)(struct vfs *v, struct meta_txn *t, const struct meta_inode *in, uint64_t arg),
 	uint64_t arg, bool soon);
 void dirty_done(struct vfs *v);
+
+/* ---- who.c ---- */
+
+/* Names of a process: executable, script of an interpreter, comm (cut at 15 bytes). */
+struct who {
+	char exe[256], script[256], comm[16];
+};
+void who_get(int tid, struct who *w);
+bool who_in(const struct who *w, const char *const *list); /* list: NULL-terminated, or NULL */
 
 /* ---- vfs.c ---- */
 

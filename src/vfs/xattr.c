@@ -678,20 +678,23 @@ void vfs_getxattr(struct vfs *v, struct vfs_call *c, uint64_t ino, const char *n
 	answer_bytes(c, out.p, out.len);
 }
 
-static int list_user(void *arg, const char *name, const void *p, size_t len)
+/* Tools that copy attributes wholesale: ours describe this object, not its copy. */
+static bool is_copier(struct vfs_call *c)
 {
-	return buf_add(arg, name, strlen(name) + 1);
+	const char *const *list = c->own.v->conf.no_list;
+	struct who w;
+
+	if (!list || !*list || c->pid <= 0)
+		return false;
+	who_get(c->pid, &w);
+	return who_in(&w, list);
 }
 
-void vfs_listxattr(struct vfs *v, struct vfs_call *c, uint64_t ino, size_t size)
+static errint_t list_astra(struct ask *a, struct buf *out)
 {
-	struct buf out = BUF_INIT(1u << 20), value = BUF_INIT(META_XATTR_MAX);
-	struct ask *a = NULL;
-	errint_t r;
+	struct buf value = BUF_INIT(META_XATTR_MAX);
+	errint_t r = 0;
 
-	call_begin(v, c, run_never);
-	c->own.size = size;
-	r = ask_begin(v, ino, &a);
 	for (size_t i = 0; !r && i < ARRAY_SIZE(attrs); i++) {
 		char name[64];
 		int n = snprintf(name, sizeof(name), ASTRA "%s", attrs[i].name);
@@ -699,15 +702,34 @@ void vfs_listxattr(struct vfs *v, struct vfs_call *c, uint64_t ino, size_t size)
 		/* Only what has a value: tools read each name that is listed. */
 		buf_reset(&value);
 		if (!ask_value(a, &attrs[i], &value))
-			r = buf_add(&out, name, (size_t)n + 1);
+			r = buf_add(out, name, (size_t)n + 1);
 	}
+	buf_done(&value);
+	return r;
+}
+
+static int list_user(void *arg, const char *name, const void *p, size_t len)
+{
+	return buf_add(arg, name, strlen(name) + 1);
+}
+
+void vfs_listxattr(struct vfs *v, struct vfs_call *c, uint64_t ino, size_t size)
+{
+	struct buf out = BUF_INIT(1u << 20);
+	struct ask *a = NULL;
+	errint_t r;
+
+	call_begin(v, c, run_never);
+	c->own.size = size;
+	r = ask_begin(v, ino, &a);
+	if (!r && !is_copier(c))
+		r = list_astra(a, &out);
 	if (!r)
 		r = meta_xattr_each(a->t, ino, list_user, &out);
 	if (!r)
 		r = out.failed;
 	if (a)
 		ask_end(a);
-	buf_done(&value);
 	if (r) {
 		buf_done(&out);
 		call_done(c, r);
