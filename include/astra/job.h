@@ -98,6 +98,7 @@ struct jobs_conf {
 	bool conflict_overwrite;  /* conflict=overwrite */
 	bool ro;		  /* stale uploads stay as well */
 	char host[64];		  /* for conflict copies */
+	bool power_cut;		  /* the index was put back to its last sync point */
 	int64_t retry_max_ns;	  /* longest back-off; 0 = 5 min */
 };
 

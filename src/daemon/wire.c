@@ -56,6 +56,8 @@ struct wire {
 	char *place;				/* owned; NULL = without a mount */
 	char *index_dir, *stage_dir, *data_dir; /* owned */
 
+	bool power_cut; /* the index was put back */
+
 	struct policy_rules *rules; /* owned */
 	struct price_book *book;    /* owned */
 	struct tier_conf tier_conf;
@@ -198,6 +200,7 @@ static errint_t index_up(struct wire *w, struct err *err)
 	if (r)
 		return r;
 	atomic_store(&w->stage, stage);
+	w->power_cut = sc.power_cut;
 	if (sc.power_cut && (r = forget_listings(w, err)) < 0)
 		return r;
 	return meta_recovered(w->meta, err);
@@ -264,6 +267,7 @@ static errint_t vfs_up(struct wire *w, struct err *err)
 		.gid = o->gid,
 		.umask = o->umask,
 		.conflict_overwrite = o->conflict_overwrite,
+		.power_cut = w->power_cut,
 		.ro = o->ro,
 	};
 	errint_t r;

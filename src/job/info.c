@@ -26,7 +26,9 @@ static int load_record(void *arg, uint64_t id, const void *p, size_t len)
 	return graph_insert(j, job);
 }
 
-/* Staging whose row is gone: its removal waited for a sync point when the daemon ended. */
+/* Staging whose row is gone: its removal waited for a sync point when the daemon ended. And after a
+ * power cut staging whose row is clean: what was written after the last sync point is there in part
+ * at best, and the object has all that came before. */
 static int drop_unknown(void *arg, uint64_t ino)
 {
 	struct jobs *j = arg;
@@ -35,7 +37,7 @@ static int drop_unknown(void *arg, uint64_t ino)
 	errint_t r = meta_inode_get(t, ino, &in);
 
 	meta_abort(t);
-	if (r == -ENOENT)
+	if (r == -ENOENT || (r == 0 && j->conf.power_cut && (in.flags & META_F_DIRTY) == 0))
 		stage_drop(j->conf.stage, ino);
 	return 0;
 }

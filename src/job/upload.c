@@ -365,6 +365,33 @@ static bool settled_already(struct job *job, const struct meta_inode *in, struct
 	return true;
 }
 
+/* Staging is not here (any more), and the row says dirty still: a crash came between this job's
+ * becoming clean and the row's, and the cache was evicted, when the object that the row names has
+ * our mark. */
+static bool vouched(struct job *job, const struct meta_inode *in)
+{
+	struct objref o;
+	struct store_call call;
+	struct store_stat st = {0};
+	bool ours = false;
+
+	call_init(&call, job);
+	if (job->attempts == 0 || (in->flags & META_F_BASE) == 0 ||
+		in->loc.remote != job->dst_remote || strcmp(in->loc.path, job->dst) != 0 ||
+		objref_make(job->jobs, job->dst_remote, job->dst, &o, NULL) < 0)
+		return false;
+	if (store_head(o.st, &call, o.o, &st, NULL) == 0)
+		ours = strcmp(st.etag, in->loc.etag) == 0 && mark_check(job, &st) != MARK_OTHER;
+	if (ours) {
+		job->own.size = st.size;
+		(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", st.etag);
+		job->own.uploaded = true;
+		job->own.phase = 1;
+	}
+	store_stat_done(&st);
+	return ours;
+}
+
 enum step upload_step(struct job *job)
 {
 	struct jobs *j = job->jobs;
@@ -399,6 +426,8 @@ enum step upload_step(struct job *job)
 		return STEP_LATER;
 	if (in.kind == META_FILE) {
 		r = stage_get(j->conf.stage, job->ino, false, &f);
+		if (r == -ENOENT && vouched(job, &in))
+			return STEP_AGAIN;
 		if (r < 0) {
 			err_set(&err, r, r == -ENOENT ? ERR_FINAL : ERR_RETRY, "staging: %s",
 				r == -ENOENT ? "the file is missing" : strerror(-r));

@@ -468,7 +468,9 @@ static errint_t scan_add(struct scan *sc, const struct found *fo)
 	return 0;
 }
 
-/* One sidecar: drops what is nothing, or clean after a power cut. */
+/* One sidecar: drops what is nothing. What is clean loses its grains after a power cut
+ * (file_first), but goes on saying which version it was: the index may have been taken back to
+ * before it knew. */
 static errint_t scan_map(struct stage *s, struct scan *sc, uint64_t ino)
 {
 	struct found fo = {.ino = ino};
@@ -487,7 +489,7 @@ static errint_t scan_map(struct stage *s, struct scan *sc, uint64_t ino)
 	if (k < 0)
 		return -errno;
 	state = k < (ssize_t)sizeof(h) ? HEAD_NOTHING : head_check(&h, ino);
-	if (state == HEAD_NOTHING || (state == HEAD_GOOD && !h.dirty && h.epoch < s->cut)) {
+	if (state == HEAD_NOTHING) {
 		file_remove(s, ino);
 		return 0;
 	}

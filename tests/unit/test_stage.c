@@ -634,13 +634,22 @@ static void test_power_cut(void **state)
 	struct stage *s;
 	struct stage_file *f;
 	struct stage_stat st;
+	uint64_t off, len, size;
+	char etag[128];
 
 	(void)state;
 	pattern(mixed_base, sizeof(mixed_base), 8);
 	in_killed_child(make_mixed, false);
 	stage_close(open_with(100 * M, 0, true));
 	s = open_with(100 * M, 0, false);
-	assert_false(stage_has(s, 6));
+	/* Clean: not a byte is left, but which version it was. */
+	assert_true(stage_has(s, 6));
+	f = get(s, 6);
+	assert_false(stage_dirty(f));
+	stage_base_get(f, etag, &size);
+	assert_string_equal(etag, "e");
+	assert_true(stage_missing(f, 0, size, &off, &len) && off == 0 && len == size);
+	stage_put(f);
 	f = get(s, 5);
 	stage_stat(s, &st);
 	assert_int_equal(st.dirty_bytes, 4096);
