@@ -15,11 +15,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "astra/base_cleanup.h"
@@ -600,6 +602,7 @@ static void stage_free(struct stage *s)
 errint_t stage_open(const struct stage_conf *conf, struct stage **ret, struct err *err)
 {
 	struct stage *s = calloc(1, sizeof(*s));
+	struct statfs fs;
 	errint_t r = 0;
 
 	assert(conf && conf->dir && ret);
@@ -619,7 +622,8 @@ errint_t stage_open(const struct stage_conf *conf, struct stage **ret, struct er
 		r = -errno;
 	if (!r) {
 		s->dirfd = open(conf->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		r = s->dirfd < 0 ? -errno : 0;
+		r = s->dirfd < 0 || fstatfs(s->dirfd, &fs) < 0 ? -errno : 0;
+		s->on_fuse = !r && fs.f_type == FUSE_SUPER_MAGIC;
 	}
 	if (!r)
 		r = state_begin(s, conf->power_cut);

@@ -90,13 +90,15 @@ TAILQ_HEAD(entry_list, entry);
 
 struct stage {
 	int dirfd;
+	bool on_fuse; /* there syncfs(2) does not reach the server */
 	char *dir;
 	uint64_t quota, min_free;
 	uint64_t epoch; /* of this run; the same as the last one's when that one closed cleanly */
 	uint64_t cut;	/* files whose epoch is smaller saw a power cut */
 	struct {
 		struct lock lock;
-		pthread_cond_t changed; /* some entry is no longer busy */
+		pthread_cond_t changed; /* some entry is no longer busy, or syncing ended */
+		bool syncing;		/* a stage_sync_all is under way */
 		struct entry *table;
 		struct entry_list lru;	    /* clean, not referenced; oldest first */
 		struct entry_list unsynced; /* changed since the last stage_sync_all */

@@ -143,6 +143,42 @@ static void unsynced_back(struct stage *s, const uint64_t *inos, uint64_t n)
 	}
 }
 
+static errint_t sync_taken(struct stage *s, const uint64_t *inos, uint64_t n, struct err *err)
+{
+	errint_t r = 0;
+
+	if (n > SYNC_FILES_MAX && !s->on_fuse) {
+		r = stage_sync_fs(s);
+		return r ? err_set(err, r, ERR_RETRY, "the staging in %s cannot be synced: %s",
+				   s->dir, strerrordesc_np(-r))
+			 : 0;
+	}
+	for (uint64_t i = 0; !r && i < n; i++) {
+		r = ino_sync(s, inos[i]);
+		if (r)
+			(void)sync_failed(err, r, inos[i]);
+	}
+	return r;
+}
+
+/* One at a time: what another call has taken off the list is not durable until that call ends. */
+static void syncing_begin(struct stage *s)
+{
+	LOCKED(&s->shared.lock);
+
+	while (s->shared.syncing)
+		cond_wait(&s->shared.changed, &s->shared.lock);
+	s->shared.syncing = true;
+}
+
+static void syncing_end(struct stage *s)
+{
+	lock_take(&s->shared.lock);
+	s->shared.syncing = false;
+	lock_drop(&s->shared.lock);
+	(void)pthread_cond_broadcast(&s->shared.changed);
+}
+
 errint_t stage_sync_all(struct stage *s, struct err *err)
 {
 	cleanup_free uint64_t *inos = NULL;
@@ -150,23 +186,14 @@ errint_t stage_sync_all(struct stage *s, struct err *err)
 	errint_t r = 0;
 
 	assert(s);
+	syncing_begin(s);
 	n = unsynced_take(s, &inos);
-	if (!n)
-		return 0;
 	if (n == UINT64_MAX)
-		return err_set(err, -ENOMEM, ERR_RETRY, "no memory to sync the staging");
-	if (n > SYNC_FILES_MAX) {
-		r = stage_sync_fs(s);
-		if (r)
-			(void)err_set(err, r, ERR_RETRY, "the staging in %s cannot be synced: %s",
-				s->dir, strerrordesc_np(-r));
-	}
-	for (uint64_t i = 0; n <= SYNC_FILES_MAX && !r && i < n; i++) {
-		r = ino_sync(s, inos[i]);
-		if (r)
-			(void)sync_failed(err, r, inos[i]);
-	}
-	if (r)
+		r = err_set(err, -ENOMEM, ERR_RETRY, "no memory to sync the staging");
+	else if (n)
+		r = sync_taken(s, inos, n, err);
+	if (r && n != UINT64_MAX)
 		unsynced_back(s, inos, n);
+	syncing_end(s);
 	return r;
 }
