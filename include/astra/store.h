@@ -301,18 +301,22 @@ struct remote {
 	char prefix[STORE_KEY_MAX + 1];	   /* "" or ends with '/'; hidden from the tree */
 	char provider[16]; /* "aws", "gcp", "azure", "local": which price book applies */
 	char region[64];
+	bool real; /* a provider's: what happens there is paid for */
 	struct remote_class classes[TIER_N];
 	struct store_caps caps;
 };
 
-/* Builds the remotes of a configuration: every [remote NAME] section, or, when there is none, the
- * three embedded clouds aws, gcp and azure under data_dir. Keys of a section:
- *   type=local|mem  provider=aws|gcp|azure|local  bucket=  prefix=  region=  path= (local)
+/* Builds the remotes of a configuration: every [remote NAME] section, or, when there is none, aws,
+ * gcp and azure: real where the environment has credentials for one, else embedded under data_dir.
+ * Keys of a section:
+ *   type=local|mem|...  provider=aws|gcp|azure|local  bucket=  prefix=  region=
  *   class.HOT= class.WARM= class.COLD= class.ARCHIVE=   offline= (classes, comma separated)
- *   restore_delay= (duration; restore_delay.TIER= overrides)  verify=yes|no  sync=yes|no (local)
- *   max_bytes= (mem; default 1G)
+ *   restore_delay= (duration; restore_delay.TIER= overrides)
+ *   create_bucket=yes|no (default: embedded ones)
  *   retries= retry_delay= (retry)  max_requests= bandwidth= requests_per_second= (limit)
  *   fault= (fault layer; the syntax is at the head of fault.c)
+ *   local: path= verify=yes|no sync=yes|no   mem: max_bytes= (default 1G)
+ *   others: at the head of their *_conf.c, and in astrafs.conf(5)
  * Unknown keys are errors that name the nearest known one. *ret is an owned array. */
 errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote **ret,
 	size_t *ret_n, struct err *err);

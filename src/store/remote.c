@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Remotes: the sections [remote NAME] of the configuration, or the three embedded clouds, as
+ * Remotes: the sections [remote NAME] of the configuration, or what there is without any, as
  * stacks of stats -> retry -> limit -> [fault] -> driver. Everything here runs once, at the start.
+ * A type of remote is a row of types[] (remote.h).
  */
 #include <assert.h>
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
 #include "layer.h"
+#include "remote.h"
 
 #define REMOTES_MAX	   64
 #define MEM_BYTES_DEFAULT  (UINT64_C(1) << 30)
@@ -22,40 +24,26 @@
 #define RESTORE_COLD_NS	   (3 * NS_PER_S)
 #define RESTORE_ARCHIVE_NS (5 * NS_PER_S)
 
-/* ---- keys of a section ---- */
+/* ---- types and their keys ---- */
 
-/* clang-format off */
-#define REMOTE_KEYS(X)                                                                             \
-	X(type, "type") X(provider, "provider") X(bucket, "bucket") X(prefix, "prefix")            \
-	X(region, "region") X(path, "path")                                                        \
-	X(class_hot, "class.HOT") X(class_warm, "class.WARM")                                      \
-	X(class_cold, "class.COLD") X(class_archive, "class.ARCHIVE")                              \
-	X(offline, "offline") X(restore_delay, "restore_delay")                                    \
-	X(delay_hot, "restore_delay.HOT") X(delay_warm, "restore_delay.WARM")                      \
-	X(delay_cold, "restore_delay.COLD") X(delay_archive, "restore_delay.ARCHIVE")              \
-	X(verify, "verify") X(sync, "sync") X(max_bytes, "max_bytes")                              \
-	X(retries, "retries") X(retry_delay, "retry_delay")                                        \
-	X(max_requests, "max_requests") X(bandwidth, "bandwidth")                                  \
-	X(requests_per_second, "requests_per_second") X(fault, "fault")
-/* clang-format on */
+static const struct remote_type type_local, type_mem;
 
-enum key {
-#define X(id, name) K_##id,
-	REMOTE_KEYS(X)
-#undef X
-		K_N
-};
+static const struct remote_type *const types[] = {&type_local, &type_mem};
 
-static const char *const key_names[K_N] = {
-#define X(id, name) name,
-	REMOTE_KEYS(X)
-#undef X
-};
+/* Of every type. */
+static const char *const common_keys[] = {"type", "provider", "bucket", "prefix", "region",
+	"class.HOT", "class.WARM", "class.COLD", "class.ARCHIVE", "offline", "restore_delay",
+	"restore_delay.HOT", "restore_delay.WARM", "restore_delay.COLD", "restore_delay.ARCHIVE",
+	"create_bucket", "retries", "retry_delay", "max_requests", "bandwidth",
+	"requests_per_second", "fault"};
 
-struct section { /* one remote's values, the last of each key */
+#define KEYS_MAX 96 /* common ones and those of a type */
+
+struct section {
+	const struct conf *conf;
 	char name[64];
-	const struct conf_item *item[K_N];
-	const struct conf_item *any; /* to say where it is */
+	const struct conf_item *any; /* its first item */
+	const struct remote_type *type;
 };
 
 /* ---- providers ---- */
@@ -91,7 +79,78 @@ static void provider_classes(const struct provider *p, struct remote_class cl[TI
 	}
 }
 
-/* ---- reading a section ---- */
+/* ---- sections ---- */
+
+/* The name behind "remote", or NULL. */
+static const char *section_name(const char *section)
+{
+	if (strncmp(section, "remote", 6) != 0 || (section[6] && section[6] != ' '))
+		return NULL;
+	return section + 6 + strspn(section + 6, " ");
+}
+
+const struct conf_item *section_item(const struct section *s, const char *key)
+{
+	for (size_t i = conf_count(s->conf); i--;) {
+		const struct conf_item *it = conf_at(s->conf, i);
+		const char *name = section_name(it->section);
+
+		if (name && !strcmp(name, s->name) && !strcmp(it->key, key))
+			return it;
+	}
+	return NULL;
+}
+
+const struct conf_item *section_any(const struct section *s)
+{
+	return s->any;
+}
+
+const char *section_value(const struct section *s, const char *key)
+{
+	const struct conf_item *it = section_item(s, key);
+
+	return it ? it->value : NULL;
+}
+
+errint_t section_flag(const struct section *s, const char *key, bool *ret, struct err *err)
+{
+	const struct conf_item *it = section_item(s, key);
+
+	return it ? conf_bool(it, ret, err) : 0;
+}
+
+errint_t section_size(const struct section *s, const char *key, uint64_t *ret, struct err *err)
+{
+	const struct conf_item *it = section_item(s, key);
+
+	return it ? conf_size(it, ret, err) : 0;
+}
+
+errint_t section_duration(const struct section *s, const char *key, int64_t *ret, struct err *err)
+{
+	const struct conf_item *it = section_item(s, key);
+
+	return it ? conf_duration(it, ret, err) : 0;
+}
+
+errint_t section_word(const struct section *s, const char *key, const char *const *words,
+	unsigned *ret, struct err *err)
+{
+	const struct conf_item *it = section_item(s, key);
+	char all[200] = "";
+	size_t n = 0;
+
+	for (unsigned i = 0; it && words[i]; i++) {
+		if (!strcmp(it->value, words[i])) {
+			*ret = i;
+			return 0;
+		}
+		n += (size_t)snprintf(all + n, sizeof(all) - n, "%s%s", i ? ", " : "", words[i]);
+		n = MIN_OF(n, sizeof(all) - 1);
+	}
+	return it ? conf_err(it, err, "'%s' is not known; allowed: %s", it->value, all) : 0;
+}
 
 static errint_t name_check(const struct conf_item *it, const char *name, struct err *err)
 {
@@ -102,72 +161,99 @@ static errint_t name_check(const struct conf_item *it, const char *name, struct 
 	return 0;
 }
 
-static errint_t key_find(const struct conf_item *it, enum key *ret, struct err *err)
+static errint_t type_find(struct section *s, struct err *err)
 {
-	const char *near;
+	const struct conf_item *it = section_item(s, "type");
+	char all[200] = "";
+	size_t n = 0;
 
-	for (unsigned i = 0; i < K_N; i++) {
-		if (!strcmp(it->key, key_names[i])) {
-			*ret = i;
+	s->type = types[0];
+	for (unsigned i = 0; it && i < ARRAY_SIZE(types); i++) {
+		if (!strcmp(types[i]->name, it->value)) {
+			s->type = types[i];
 			return 0;
 		}
+		n += (size_t)snprintf(
+			all + n, sizeof(all) - n, "%s%s", i ? ", " : "", types[i]->name);
+		n = MIN_OF(n, sizeof(all) - 1);
 	}
-	near = nearest_name(it->key, key_names, K_N);
-	if (near)
-		return conf_err(it, err, "unknown key; did you mean '%s'?", near);
-	return conf_err(it, err, "unknown key of a remote");
+	return it ? conf_err(it, err, "no such type; allowed: %s", all) : 0;
+}
+
+static errint_t keys_check(const struct section *s, struct err *err)
+{
+	const char *known[KEYS_MAX];
+	size_t n = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(common_keys); i++)
+		known[n++] = common_keys[i];
+	for (unsigned i = 0; s->type->keys[i]; i++) {
+		assert(n < KEYS_MAX);
+		known[n++] = s->type->keys[i];
+	}
+	for (size_t i = 0; i < conf_count(s->conf); i++) {
+		const struct conf_item *it = conf_at(s->conf, i);
+		const char *name = section_name(it->section), *near;
+		size_t k = 0;
+
+		if (!name || strcmp(name, s->name) != 0 || !*it->key) /* or its header */
+			continue;
+		while (k < n && strcmp(known[k], it->key) != 0)
+			k++;
+		if (k < n)
+			continue;
+		near = nearest_name(it->key, known, n);
+		return conf_err(it, err, "unknown key of a remote of type %s%s%s%s", s->type->name,
+			near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+	}
+	return 0;
 }
 
 static errint_t sections_read(
 	const struct conf *c, struct section *ret, size_t *ret_n, struct err *err)
 {
+	errint_t r = 0;
+
 	*ret_n = 0;
 	for (size_t i = 0; i < conf_count(c); i++) {
 		const struct conf_item *it = conf_at(c, i);
+		const char *name = section_name(it->section);
 		struct section *s = NULL;
-		const char *name;
-		enum key k = 0;
-		errint_t r;
 
-		if (strncmp(it->section, "remote", 6) || (it->section[6] && it->section[6] != ' '))
+		if (!name)
 			continue;
-		name = it->section + 6 + strspn(it->section + 6, " ");
 		r = name_check(it, name, err);
-		if (!r && *it->key)
-			r = key_find(it, &k, err);
 		if (r)
 			return r;
 		for (size_t n = 0; n < *ret_n; n++)
 			if (!strcmp(ret[n].name, name))
 				s = &ret[n];
-		if (!s) {
-			if (*ret_n == REMOTES_MAX)
-				return conf_err(it, err, "more than %d remotes", REMOTES_MAX);
-			s = &ret[(*ret_n)++];
-			snprintf(s->name, sizeof(s->name), "%s", name);
-		}
-		s->any = it;
-		if (*it->key)
-			s->item[k] = it;
+		if (s)
+			continue;
+		if (*ret_n == REMOTES_MAX)
+			return conf_err(it, err, "more than %d remotes", REMOTES_MAX);
+		s = &ret[(*ret_n)++];
+		*s = (struct section){.conf = c, .any = it};
+		snprintf(s->name, sizeof(s->name), "%s", name);
 	}
-	return 0;
+	for (size_t n = 0; n < *ret_n && !r; n++) {
+		r = type_find(&ret[n], err);
+		r = r ? r : keys_check(&ret[n], err);
+	}
+	return r;
 }
 
 /* ---- one remote ---- */
 
-static const char *value(const struct section *s, enum key k)
+static errint_t text(
+	const struct section *s, const char *key, char *ret, size_t size, struct err *err)
 {
-	return s->item[k] ? s->item[k]->value : NULL;
-}
-
-static errint_t text(const struct section *s, enum key k, char *ret, size_t size, struct err *err)
-{
-	const char *v = value(s, k);
+	const char *v = section_value(s, key);
 
 	if (!v)
 		return 0;
 	if (strlen(v) >= size)
-		return conf_err(s->item[k], err, "longer than %zu bytes", size - 1);
+		return conf_err(section_item(s, key), err, "longer than %zu bytes", size - 1);
 	memcpy(ret, v, strlen(v) + 1);
 	return 0;
 }
@@ -176,8 +262,12 @@ static errint_t classes_read(const struct section *s, struct remote *r, struct e
 {
 	errint_t e = 0;
 
-	for (unsigned i = 0; i < TIER_N && !e; i++)
-		e = text(s, K_class_hot + i, r->classes[i].name, sizeof(r->classes[i].name), err);
+	for (unsigned i = 0; i < TIER_N && !e; i++) {
+		char key[32];
+
+		snprintf(key, sizeof(key), "class.%s", tier_name(i));
+		e = text(s, key, r->classes[i].name, sizeof(r->classes[i].name), err);
+	}
 	if (!e && !r->classes[TIER_HOT].name[0])
 		return conf_err(s->any, err, "a remote needs a class for HOT");
 	for (unsigned i = 1; i < TIER_N && !e; i++)
@@ -188,18 +278,19 @@ static errint_t classes_read(const struct section *s, struct remote *r, struct e
 					r->classes[i].name);
 	for (unsigned i = 0; i < TIER_N && !e; i++) {
 		int64_t *d = &r->classes[i].restore_delay_ns;
+		char key[40];
 
-		if (s->item[K_restore_delay])
-			e = conf_duration(s->item[K_restore_delay], d, err);
-		if (!e && s->item[K_delay_hot + i])
-			e = conf_duration(s->item[K_delay_hot + i], d, err);
+		snprintf(key, sizeof(key), "restore_delay.%s", tier_name(i));
+		e = section_duration(s, "restore_delay", d, err);
+		e = e ? e : section_duration(s, key, d, err);
 	}
 	return e;
 }
 
 static errint_t offline_read(const struct section *s, struct remote *r, struct err *err)
 {
-	const char *v = value(s, K_offline);
+	const struct conf_item *it = section_item(s, "offline");
+	const char *v = it ? it->value : NULL;
 
 	if (!v)
 		return 0;
@@ -215,26 +306,20 @@ static errint_t offline_read(const struct section *s, struct remote *r, struct e
 				found = r->classes[i].offline = true;
 		}
 		if (!found)
-			return conf_err(s->item[K_offline], err, "'%.*s' is no class of it",
+			return conf_err(it, err, "'%.*s' is no class of it",
 				(int)MIN_OF(len, (size_t)40), v);
 		v += len + (v[len] != 0);
 	}
 	if (r->classes[TIER_HOT].offline)
-		return conf_err(s->item[K_offline], err, "the class of HOT cannot be offline");
+		return conf_err(it, err, "the class of HOT cannot be offline");
 	return 0;
-}
-
-static errint_t flag(const struct section *s, enum key k, bool fallback, bool *ret, struct err *err)
-{
-	*ret = fallback;
-	return s->item[k] ? conf_bool(s->item[k], ret, err) : 0;
 }
 
 /* An absolute path: as given, below data_dir, or data_dir/NAME. */
 static errint_t root_path(
 	const struct section *s, const char *data_dir, char *ret, size_t size, struct err *err)
 {
-	const char *v = value(s, K_path);
+	const char *v = section_value(s, "path");
 	char cwd[2048] = "";
 	int n;
 
@@ -258,32 +343,12 @@ static errint_t root_path(
 	return 0;
 }
 
-/* What a section says, read before anything is made of it. */
+/* What a section says of the layers, read before anything is made of it. */
 struct plan {
-	bool mem, sync, verify;
-	uint64_t max_bytes;
-	char root[2048 + 1024];
+	const struct conf_item *fault; /* or NULL */
 	struct store_retry_conf retry;
 	struct store_limit_conf limit;
 };
-
-static errint_t driver_read(
-	const struct section *s, const char *data_dir, struct plan *p, struct err *err)
-{
-	const char *type = value(s, K_type) ? value(s, K_type) : "local";
-	errint_t e;
-
-	p->mem = !strcmp(type, "mem");
-	p->max_bytes = MEM_BYTES_DEFAULT;
-	if (!p->mem && strcmp(type, "local") != 0)
-		return conf_err(s->item[K_type], err, "no such type; allowed: local, mem");
-	e = s->item[K_max_bytes] ? conf_size(s->item[K_max_bytes], &p->max_bytes, err) : 0;
-	e = e ? e : flag(s, K_sync, true, &p->sync, err);
-	e = e ? e : flag(s, K_verify, true, &p->verify, err);
-	if (!e && !p->mem)
-		e = root_path(s, data_dir, p->root, sizeof(p->root), err);
-	return e;
-}
 
 /* The rules of a fault layer are read by making one. */
 static errint_t fault_check(const struct conf_item *it, struct err *err)
@@ -303,55 +368,70 @@ static errint_t fault_check(const struct conf_item *it, struct err *err)
 
 static errint_t stack_read(const struct section *s, struct plan *p, struct err *err)
 {
+	const struct conf_item *it;
 	uint64_t n = 0;
 	errint_t e = 0;
 
 	p->retry = (struct store_retry_conf){RETRIES_DEFAULT, RETRY_NS_DEFAULT};
 	p->limit = (struct store_limit_conf){.max_requests = REQUESTS_DEFAULT};
-	if (s->item[K_retries]) {
-		e = conf_u64(s->item[K_retries], 0, 100, &n, err);
+	p->fault = section_item(s, "fault");
+	if ((it = section_item(s, "retries"))) {
+		e = conf_u64(it, 0, 100, &n, err);
 		p->retry.retries = e ? 0 : (unsigned)n;
 	}
-	if (!e && s->item[K_retry_delay])
-		e = conf_duration(s->item[K_retry_delay], &p->retry.delay_ns, err);
-	if (!e && s->item[K_max_requests]) {
-		e = conf_u64(s->item[K_max_requests], 0, 100000, &n, err);
+	e = e ? e : section_duration(s, "retry_delay", &p->retry.delay_ns, err);
+	if (!e && (it = section_item(s, "max_requests"))) {
+		e = conf_u64(it, 0, 100000, &n, err);
 		p->limit.max_requests = e ? 0 : (unsigned)n;
 	}
-	if (!e && s->item[K_requests_per_second])
-		e = conf_u64(s->item[K_requests_per_second], 0, 1000000,
-			&p->limit.requests_per_second, err);
-	if (!e && s->item[K_bandwidth])
-		e = conf_size(s->item[K_bandwidth], &p->limit.bandwidth, err);
-	if (!e && s->item[K_fault])
-		e = fault_check(s->item[K_fault], err);
-	return e;
+	if (!e && (it = section_item(s, "requests_per_second")))
+		e = conf_u64(it, 0, 1000000, &p->limit.requests_per_second, err);
+	e = e ? e : section_size(s, "bandwidth", &p->limit.bandwidth, err);
+	return e || !p->fault ? e : fault_check(p->fault, err);
 }
 
-static errint_t driver_make(
-	const struct section *s, const struct plan *p, struct remote *r, struct err *err)
+static errint_t local_make(const struct section *s, struct remote *r, const char *data_dir,
+	struct store **ret, struct err *err)
 {
+	char root[2048 + 1024];
+	struct store_local_conf conf = {.root = root, .sync = true, .verify = true};
 	errint_t e;
 
-	if (p->mem) {
-		struct store_mem_conf conf = {.max_bytes = p->max_bytes};
-
-		memcpy(conf.classes, r->classes, sizeof(conf.classes));
-		r->st = store_mem_new(&conf);
-		return r->st ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
-	}
-	struct store_local_conf conf = {.root = p->root, .sync = p->sync, .verify = p->verify};
-
 	memcpy(conf.classes, r->classes, sizeof(conf.classes));
-	e = store_local_new(&conf, &r->st, err);
-	return e ? err_wrap(err, e, "remote '%s'", s->name) : 0;
+	e = section_flag(s, "sync", &conf.sync, err);
+	e = e ? e : section_flag(s, "verify", &conf.verify, err);
+	e = e ? e : root_path(s, data_dir, root, sizeof(root), err);
+	return e || !ret ? e : store_local_new(&conf, ret, err);
 }
 
-static errint_t stack_make(
-	const struct section *s, const struct plan *p, struct store **st, struct err *err)
+static errint_t mem_make(const struct section *s, struct remote *r, const char *data_dir,
+	struct store **ret, struct err *err)
 {
-	if (s->item[K_fault])
-		*st = store_fault_new(*st, s->item[K_fault]->value, err);
+	struct store_mem_conf conf = {.max_bytes = MEM_BYTES_DEFAULT};
+	errint_t e = section_size(s, "max_bytes", &conf.max_bytes, err);
+
+	if (e || !ret)
+		return e;
+	memcpy(conf.classes, r->classes, sizeof(conf.classes));
+	*ret = store_mem_new(&conf);
+	return *ret ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+}
+
+static const struct remote_type type_local = {
+	.name = "local",
+	.keys = (const char *const[]){"path", "sync", "verify", NULL},
+	.make = local_make,
+};
+static const struct remote_type type_mem = {
+	.name = "mem",
+	.keys = (const char *const[]){"max_bytes", NULL},
+	.make = mem_make,
+};
+
+static errint_t stack_make(const struct plan *p, struct store **st, struct err *err)
+{
+	if (p->fault)
+		*st = store_fault_new(*st, p->fault->value, err);
 	if (*st)
 		*st = store_limit_new(*st, &p->limit);
 	if (*st)
@@ -361,13 +441,16 @@ static errint_t stack_make(
 	return *st ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
 }
 
-static errint_t bucket_ready(struct remote *r, struct err *err)
+/* Embedded clouds have the bucket that they are told; others only when asked for it: it may cost,
+ * and a cloud that is down must not keep the mount from starting. */
+static errint_t bucket_ready(const struct section *s, struct remote *r, struct err *err)
 {
+	bool make = !r->real;
 	struct err own;
-	errint_t e;
+	errint_t e = section_flag(s, "create_bucket", &make, err);
 
-	if (!r->bucket[0])
-		return 0;
+	if (e || !r->bucket[0] || !make)
+		return e;
 	e = store_bucket_create(r->st, NULL, r->bucket, &own);
 	if (!e || e == -EEXIST)
 		return 0;
@@ -383,7 +466,7 @@ static errint_t prefix_mend(const struct section *s, struct remote *r, struct er
 	if (!n || r->prefix[n - 1] == '/')
 		return 0;
 	if (n + 1 >= sizeof(r->prefix))
-		return conf_err(s->item[K_prefix], err, "too long");
+		return conf_err(section_item(s, "prefix"), err, "too long");
 	memcpy(r->prefix + n, "/", 2);
 	return 0;
 }
@@ -392,28 +475,34 @@ static errint_t prefix_mend(const struct section *s, struct remote *r, struct er
 static errint_t remote_read(const struct section *s, const char *data_dir, struct remote *r,
 	struct plan *plan, struct err *err)
 {
-	const char *want = value(s, K_provider) ? value(s, K_provider) : "local";
+	const char *want = section_value(s, "provider");
 	const struct provider *p = NULL;
+	bool flag;
 	errint_t e;
 
+	if (!want)
+		want = s->type->provider ? s->type->provider : "local";
 	for (unsigned i = 0; i < ARRAY_SIZE(providers); i++)
 		if (!strcmp(providers[i].name, want))
 			p = &providers[i];
 	if (!p)
-		return conf_err(s->item[K_provider], err,
+		return conf_err(section_item(s, "provider"), err,
 			"no such provider; allowed: aws, gcp, azure, local");
 	snprintf(r->name, sizeof(r->name), "%s", s->name);
 	snprintf(r->provider, sizeof(r->provider), "%s", p->name);
 	snprintf(r->region, sizeof(r->region), "%s", p->region);
+	r->real = s->type->real;
 	provider_classes(p, r->classes);
 	e = classes_read(s, r, err);
 	e = e ? e : offline_read(s, r, err);
-	e = e ? e : text(s, K_region, r->region, sizeof(r->region), err);
-	e = e ? e : text(s, K_bucket, r->bucket, sizeof(r->bucket), err);
-	e = e ? e : text(s, K_prefix, r->prefix, sizeof(r->prefix), err);
+	e = e ? e : text(s, "region", r->region, sizeof(r->region), err);
+	e = e ? e : text(s, "bucket", r->bucket, sizeof(r->bucket), err);
+	e = e ? e : text(s, "prefix", r->prefix, sizeof(r->prefix), err);
 	e = e ? e : prefix_mend(s, r, err);
-	e = e ? e : driver_read(s, data_dir, plan, err);
-	return e ? e : stack_read(s, plan, err);
+	e = e ? e : section_flag(s, "create_bucket", &flag, err);
+	e = e ? e : stack_read(s, plan, err);
+	e = e ? e : s->type->make(s, r, data_dir, NULL, err);
+	return e;
 }
 
 static errint_t remote_make(
@@ -422,26 +511,41 @@ static errint_t remote_make(
 	struct plan plan = {0};
 	errint_t e = remote_read(s, data_dir, r, &plan, err);
 
-	e = e ? e : driver_make(s, &plan, r, err);
-	e = e ? e : stack_make(s, &plan, &r->st, err);
-	e = e ? e : bucket_ready(r, err);
+	if (e)
+		return e;
+	e = s->type->make(s, r, data_dir, &r->st, err);
+	if (e)
+		return err_wrap(err, e, "remote '%s'", s->name);
+	e = stack_make(&plan, &r->st, err);
+	e = e ? e : bucket_ready(s, r, err);
 	if (!e)
 		store_caps(r->st, &r->caps);
 	return e;
 }
 
-/* The clouds there are when none is configured, as sections with no line of a file. */
-static size_t embedded_sections(struct section *ret, struct conf_item items[3][2])
+/* What there is when nothing is configured: for each provider the real cloud where the environment
+ * has credentials for it, else an embedded one. */
+static struct conf *unconfigured(void)
 {
-	for (unsigned i = 0; i < 3; i++) {
-		items[i][0] = (struct conf_item){"remote", "provider", providers[i].name, "", 0};
-		items[i][1] =
-			(struct conf_item){"remote", "bucket", providers[i].embedded_bucket, "", 0};
-		snprintf(ret[i].name, sizeof(ret[i].name), "%s", providers[i].name);
-		ret[i].item[K_provider] = ret[i].any = &items[i][0];
-		ret[i].item[K_bucket] = &items[i][1];
+	struct conf *c = conf_new();
+	errint_t e = 0;
+
+	for (unsigned i = 0; c && i < 3; i++) {
+		const struct remote_type *real = NULL;
+		char section[64];
+
+		for (unsigned k = 0; k < ARRAY_SIZE(types); k++)
+			if (types[k]->in_environment &&
+				!strcmp(types[k]->provider, providers[i].name) &&
+				types[k]->in_environment())
+				real = types[k];
+		snprintf(section, sizeof(section), "remote %s", providers[i].name);
+		e = e ? e : conf_set(c, section, "provider", providers[i].name);
+		e = e ? e
+		      : conf_set(c, section, real ? "type" : "bucket",
+				real ? real->name : providers[i].embedded_bucket);
 	}
-	return 3;
+	return c && e ? conf_destroy(c) : c;
 }
 
 errint_t remotes_conf_check(const struct conf *c, struct err *err)
@@ -460,29 +564,12 @@ errint_t remotes_conf_check(const struct conf *c, struct err *err)
 	return e;
 }
 
-errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote **ret,
-	size_t *ret_n, struct err *err)
+static errint_t build_all(const struct section *sections, size_t n, const char *data_dir,
+	struct remote **ret, size_t *ret_n, struct err *err)
 {
-	cleanup_free struct section *sections = calloc(REMOTES_MAX, sizeof(*sections));
-	struct conf_item embedded[3][2];
-	struct remote *v;
-	size_t n = 0;
-	struct err own;
-	errint_t e;
+	struct remote *v = calloc(n, sizeof(*v));
+	errint_t e = 0;
 
-	assert(ret && ret_n);
-	*ret = NULL;
-	*ret_n = 0;
-	err = err ? err : &own;
-	err_clear(err);
-	if (!sections)
-		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
-	e = c ? sections_read(c, sections, &n, err) : 0;
-	if (e)
-		return e;
-	if (!n)
-		n = embedded_sections(sections, embedded);
-	v = calloc(n, sizeof(*v));
 	if (!v)
 		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
 	for (size_t i = 0; i < n && !e; i++) {
@@ -496,6 +583,33 @@ errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote
 	*ret = v;
 	*ret_n = n;
 	return 0;
+}
+
+errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote **ret,
+	size_t *ret_n, struct err *err)
+{
+	cleanup_free struct section *sections = calloc(REMOTES_MAX, sizeof(*sections));
+	struct conf *none = NULL;
+	size_t n = 0;
+	struct err own;
+	errint_t e;
+
+	assert(ret && ret_n);
+	*ret = NULL;
+	*ret_n = 0;
+	err = err ? err : &own;
+	err_clear(err);
+	if (!sections)
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	e = c ? sections_read(c, sections, &n, err) : 0;
+	if (!e && !n) {
+		none = unconfigured();
+		e = none ? sections_read(none, sections, &n, err)
+			 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	}
+	e = e ? e : build_all(sections, n, data_dir, ret, ret_n, err);
+	conf_destroy(none);
+	return e;
 }
 
 void remotes_destroy(struct remote *r, size_t n)

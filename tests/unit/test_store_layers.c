@@ -444,6 +444,8 @@ static void test_bad_conf(void **state)
 		{"remote r", "fault", "put"},
 		{"remote r", "retries", "many"},
 		{"remote r", "bucket", ".x"},
+		{"remote r", "create_bucket", "perhaps"},
+		{"remote r", "path", "/x"}, /* of another type */
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
