@@ -37,6 +37,9 @@ struct walk {
 	uint64_t *left; /* owned; inodes of jobs behind this one */
 	size_t nleft, left_at;
 	size_t skipped; /* files that stay behind for good */
+	bool cancelled;
+	uint64_t stay; /* one whose object has to leave its key all the same: goes to stay_path */
+	char stay_path[META_PATH_MAX + 1];
 	errint_t skip_r;
 	char skip_why[150];
 };
@@ -170,9 +173,9 @@ static enum step list_one(struct job *job, struct walk *w)
 	if (r == 0 && concerned(job, &in) && in.listed_at_ns <= job->jobs->listed_epoch_ns)
 		r = list_now(job->jobs, dir, job, &err);
 	if (r < 0 && r != -ENOENT) {
-		enum step s = job_trouble(job, r, &err);
+		enum step s = job_follow(job, r, &err);
 
-		return s == STEP_DONE ? job_roll_back(job) : s;
+		return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
 	}
 	t = meta_begin_read(job->jobs->conf.meta);
 	r = meta_children(t, dir, 0, false, take_dir, w);
@@ -183,8 +186,8 @@ static enum step list_one(struct job *job, struct walk *w)
 	return STEP_AGAIN;
 }
 
-static errint_t point(struct job *job, const struct meta_inode *was, const char *path,
-	const struct store_stat *st, struct walk *w)
+static errint_t point(struct job *job, const struct meta_inode *was, uint32_t remote,
+	const char *path, const struct store_stat *st, struct walk *w)
 {
 	struct meta_inode in;
 	struct source *s = &w->src[w->nsrc];
@@ -199,7 +202,7 @@ static errint_t point(struct job *job, const struct meta_inode *was, const char 
 	}
 	w->nsrc++;
 	if (meta_inode_get(t, was->ino, &in) == 0) {
-		job_loc_set(&in, job->jobs, job->dst_remote, path, st);
+		job_loc_set(&in, job->jobs, remote, path, st);
 		(void)meta_inode_put(t, &in);
 		stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
 	}
@@ -215,22 +218,32 @@ static errint_t point(struct job *job, const struct meta_inode *was, const char 
 	return r;
 }
 
-/* An object of our own at the destination, from a run before a crash. */
-static errint_t adopt(struct job *job, const struct move_spec *spec, struct store_stat *ret)
+/* An object of our own at the destination, from an attempt before a crash or one whose answer was
+ * lost: believed when it is whole, else removed. */
+static errint_t adopt(
+	struct job *job, const struct move_spec *spec, struct store_stat *ret, struct err *err)
 {
 	struct objref o;
 	struct store_call call;
 
 	call_init(&call, job);
-	if (objref_make(job->jobs, spec->dst_remote, spec->dst, &o, NULL) < 0 ||
-		store_head(o.st, &call, o.o, ret, NULL) < 0)
-		return -EEXIST;
-	if (mark_check(job, ret) != MARK_OTHER && ret->size == spec->size &&
-		(!ret->has_crc32c || !spec->attrs->has_crc32c ||
-			ret->crc32c == spec->attrs->crc32c))
+	errint_t r = objref_make(job->jobs, spec->dst_remote, spec->dst, &o, err);
+
+	if (r == 0)
+		r = store_head(o.st, &call, o.o, ret, err);
+	if (r < 0)
+		return err->kind == ERR_NOT_FOUND ? err_set(err, -EAGAIN, ERR_RETRY, "gone again")
+						  : r;
+	if (job_copy_is_whole(job, spec->attrs, ret))
 		return 0;
+	bool ours = mark_check(job, ret) != MARK_OTHER;
+
 	store_stat_done(ret);
-	return -EEXIST;
+	if (!ours)
+		return err_set(err, -EEXIST, ERR_FINAL,
+			"'%s' exists at the destination and is not known here", spec->dst);
+	r = job_remove_copy(job, spec->dst_remote, spec->dst, err);
+	return r < 0 ? r : err_set(err, -EAGAIN, ERR_RETRY, "an earlier try left it unfinished");
 }
 
 static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct err *err)
@@ -268,10 +281,10 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
 	if (r == 0)
 		r = move_object(job, &spec, &st, err);
 	if (r < 0 && err->kind == ERR_STALE && (r == -EEXIST || r == -EAGAIN))
-		r = adopt(job, &spec, &st);
+		r = adopt(job, &spec, &st, err);
 	if (r < 0)
 		return r;
-	r = point(job, &in, path, &st, w);
+	r = point(job, &in, job->dst_remote, path, &st, w);
 	store_stat_done(&st);
 	(void)atomic_fetch_add(&job->files_done, 1);
 	return r;
@@ -334,20 +347,101 @@ static errint_t take_left(struct job *job, struct meta_txn *t, struct walk *w, b
 	return r;
 }
 
-/* A file that cannot follow keeps its object and gets its old name back. */
-static void leave_behind(struct job *job, struct walk *w, uint64_t ino, errint_t r, struct err *err)
+/* A file that cannot follow keeps its object, and gets its old name back. */
+static enum step leave_behind(
+	struct job *job, struct walk *w, uint64_t ino, errint_t r, struct err *err)
 {
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	char path[META_PATH_MAX + 1];
+	struct err own = {0};
+	errint_t e = meta_inode_get(t, ino, &in);
+
+	meta_abort(t);
+	if (e == 0 && (!w->cancelled || job->own.tries > 0) &&
+		target_of(job, in.loc.remote, in.loc.path, path) == 0)
+		e = job_remove_copy(job, job->dst_remote, path, &own);
+	if (e < 0 && e != -ENOENT && job_follow(job, e, &own) != STEP_DONE)
+		return STEP_LATER;
+	t = meta_begin(job->jobs->conf.meta);
+	w->stay_path[0] = '\0';
+	if (meta_inode_get(t, ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0) {
+		in.flags |= META_F_FAILED;
+		(void)snprintf(in.last_error, sizeof(in.last_error), "%.150s", err_text(err, r));
+		(void)meta_inode_put(t, &in);
+		(void)job_name_back(job, t, &in, w->stay_path);
+	}
+	e = meta_commit(t);
+	if (e < 0)
+		return job_trouble(job, e, &(struct err){.kind = ERR_RETRY});
+	w->stay = w->stay_path[0] != '\0' ? ino : 0;
 	w->skipped++;
 	w->skip_r = r;
 	(void)snprintf(w->skip_why, sizeof(w->skip_why), "%.140s", err_text(err, r));
-	struct job *one = job_alloc(job->jobs, JOB_RELOCATE, ino);
+	return STEP_DONE;
+}
 
-	if (one == NULL)
-		return;
-	one->own.result = r;
-	(void)snprintf(one->own.why, sizeof(one->own.why), "%s", w->skip_why);
-	job_name_back(one);
-	job_free(one);
+/* Its old name and key are something else's by now: the object goes to the key of its new name. */
+static enum step move_beside(struct job *job, struct walk *w)
+{
+	struct meta_inode in;
+	struct store_stat st = {0};
+	struct err err = {0};
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	errint_t r = meta_inode_get(t, w->stay, &in);
+
+	meta_abort(t);
+	if (r < 0 || (in.flags & META_F_OBJECT) == 0) {
+		w->stay = 0;
+		return STEP_DONE;
+	}
+	struct move_spec spec = {.src_remote = in.loc.remote,
+		.src = in.loc.path,
+		.src_etag = in.loc.etag,
+		.dst_remote = in.loc.remote,
+		.dst = w->stay_path,
+		.size = in.size,
+		.attrs = &in,
+		.class_name = in.class_name};
+
+	if (!row_has_object_size(&in))
+		r = object_size(job, &in.loc, &spec.size, &err);
+	if (r == 0)
+		r = move_object(job, &spec, &st, &err);
+	if (r < 0 && err.kind == ERR_STALE && (r == -EEXIST || r == -EAGAIN))
+		r = adopt(job, &spec, &st, &err);
+	if (r == 0)
+		r = point(job, &in, in.loc.remote, w->stay_path, &st, w);
+	store_stat_done(&st);
+	if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
+		return STEP_LATER;
+	w->stay = 0;
+	return STEP_DONE;
+}
+
+/* w->files[w->at]: follows, or stays behind. */
+static enum step next_file(struct job *job, struct walk *w)
+{
+	struct err err = {0};
+	uint64_t ino = w->files[w->at];
+
+	if (atomic_load(&job->cancel) && !atomic_load(&job->jobs->stopping)) {
+		atomic_store(&job->cancel, false); /* what stays behind may need requests */
+		w->cancelled = true;
+	}
+	errint_t r = w->cancelled ? -ECANCELED : move_one(job, w, ino, &err);
+
+	if (r == -EINPROGRESS)
+		return STEP_LATER;
+	enum step s = r == 0 || r == -EEXIST ? STEP_DONE : job_trouble(job, r, &err);
+
+	if (s == STEP_DONE && r < 0)
+		s = leave_behind(job, w, ino, r, &err);
+	if (s != STEP_DONE)
+		return s;
+	job->own.tries = 0;
+	w->at++;
+	return STEP_DONE;
 }
 
 /* Phase 1. */
@@ -360,7 +454,7 @@ static enum step move_batch(struct job *job, struct walk *w)
 			job->own.phase = 2;
 			return STEP_BARRIER;
 		}
-		if (w->at == w->nfiles) {
+		if (w->stay == 0 && w->at == w->nfiles) {
 			w->at = w->nfiles = 0;
 			struct meta_txn *t = meta_begin_read(j->conf.meta);
 
@@ -383,21 +477,10 @@ static enum step move_batch(struct job *job, struct walk *w)
 					w->files[w->nfiles++] = w->left[w->left_at++];
 			}
 		}
-		struct err err = {0};
-		uint64_t ino = w->files[w->at];
-		errint_t r = atomic_load(&job->cancel) ? -ECANCELED : move_one(job, w, ino, &err);
+		enum step s = w->stay != 0 ? move_beside(job, w) : next_file(job, w);
 
-		if (r == -EINPROGRESS)
-			return STEP_LATER;
-		if (r < 0) {
-			enum step s = r == -EEXIST ? STEP_DONE : job_trouble(job, r, &err);
-
-			if (s != STEP_DONE)
-				return s;
-			leave_behind(job, w, ino, r, &err);
-		}
-		job->own.tries = 0;
-		w->at++;
+		if (s != STEP_DONE)
+			return s;
 	}
 }
 

@@ -169,6 +169,16 @@ static errint_t claim_all(struct jobs *j, struct job *job)
 	return r == 0 ? claim_prefixes(j, job) : r;
 }
 
+errint_t graph_claim_dst(struct jobs *j, struct job *job)
+{
+	char name[KEY_NAME_MAX];
+
+	lock_assert_held(&j->g.lock);
+	key_name(name, job->dst_remote, job->dst);
+	assert(key_find(j, name) == NULL);
+	return claim_name(j, job, name);
+}
+
 static void unclaim(struct jobs *j, struct job *job)
 {
 	for (unsigned i = 0; i < job->g.nclaims; i++) {
@@ -269,6 +279,22 @@ bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const stru
 			below(remote, path, o->dst_remote, o->dst))
 			return true;
 	}
+	return false;
+}
+
+bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struct job *but)
+{
+	char name[KEY_NAME_MAX];
+	struct claim *c = NULL;
+
+	lock_assert_held(&j->g.lock);
+	key_name(name, remote, path);
+	struct claim_key *k = key_find(j, name);
+
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (c->job != but && c->job->ino != but->ino)
+				return true;
 	return false;
 }
 

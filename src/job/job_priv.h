@@ -6,6 +6,7 @@
  *   graph.c    order: claims, dependencies            journal.c  records <-> bytes
  *   sched.c    slots, steps, barriers, back-off, end  wait.c     who waits for whom
  *   upload.c relocate.c remove.c tiering.c dirmove.c  one step function for each kind
+ *   rollback.c jobs that end without their deed
  *   move.c     one object to another place, verified  list.c     LIST pages into the index
  *   info.c     seeing and steering                    names.c    small helpers
  *   uploads.c  multipart uploads that nobody ended
@@ -29,7 +30,7 @@
 
 #define JOB_PART_SIZE  (8u << 20)
 #define JOB_KEEP_ENDED 256
-#define JOB_CLAIMS_MAX 4
+#define JOB_CLAIMS_MAX 5
 
 enum step {
 	STEP_AGAIN,   /* call me again at once */
@@ -99,7 +100,8 @@ struct job {
 		uint64_t size, seq;
 		uint32_t crc;
 		bool has_crc, restored_asked, uploaded;
-		void *walk; /* dirmove; owned */
+		bool turned; /* rollback.c: the move failed, and became one out of the way */
+		void *walk;  /* dirmove; owned */
 	} own;
 };
 
@@ -185,10 +187,13 @@ void graph_remove(struct jobs *j, struct job *job);	 /* wakes dependents */
 bool graph_alone(struct jobs *j, const struct job *job); /* nobody waits for it */
 bool graph_key_free(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
 bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
+/* By a job of another inode. */
+bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
 /* As graph_claimed for anything at or below a prefix. */
 bool graph_claimed_below(
 	struct jobs *j, uint32_t remote, const char *prefix, const struct job *but);
-void graph_rekey(struct jobs *j, struct job *job); /* after dst changed, when alone */
+void graph_rekey(struct jobs *j, struct job *job);	   /* after dst changed, when alone */
+errint_t graph_claim_dst(struct jobs *j, struct job *job); /* a new one, that nobody else has */
 struct job *graph_last_of(struct jobs *j, uint64_t ino);
 struct claim_key *graph_ino_key(struct jobs *j, uint64_t ino);
 
@@ -291,11 +296,25 @@ errint_t job_remove_object(
 /* Removes job->src version own.etag after the sync point, and ends the job. */
 enum step job_vacate(struct job *job);
 enum step job_remove_source(struct job *job);
+/* The index points to the destination from here on. */
+errint_t job_point(struct job *job, const struct store_stat *st);
+
+/* rollback.c */
+#define PHASE_BACK 9 /* own.phase of a move that is being taken back */
 enum step job_gone(struct job *job, const struct meta_inode *in);
 enum step job_skip(struct job *job);
 uint64_t meta_last_txn(struct jobs *j);
+/* A relocation failed for good, as own.result and own.why say. */
 enum step job_roll_back(struct job *job);
-void job_name_back(struct job *job);
+/* in gets the name of the place of its object again. When that name or key is something else's by
+ * now it gets one beside it, and *ret_path is where its object is to go, else "". */
+errint_t job_name_back(struct job *job, struct meta_txn *t, struct meta_inode *in,
+	char ret_path[META_PATH_MAX + 1]);
+/* What an attempt of this job left at a place, if anything. */
+errint_t job_remove_copy(struct job *job, uint32_t remote, const char *path, struct err *err);
+/* st is a copy by this job, and has the bytes of in's object for sure. */
+bool job_copy_is_whole(
+	const struct job *job, const struct meta_inode *in, const struct store_stat *st);
 /* The row's size is the object's, not that of staged or foreign content. */
 static inline bool row_has_object_size(const struct meta_inode *in)
 {

@@ -109,137 +109,20 @@ enum step remove_step(struct job *job)
 	return job_finish(job, t);
 }
 
-/* The parent directory of /REMOTE/PATH in the index, made where it is missing. */
-static errint_t parent_of(struct jobs *j, struct meta_txn *t, uint32_t remote, const char *path,
-	uint64_t *ret, char name[META_NAME_MAX + 1])
+/* For good: it is taken back; one that was taken back already has no other place to go. */
+static enum step relocate_final(struct job *job, errint_t r, const char *why)
 {
-	const struct remote *r = remote_of(j, remote);
-	uint64_t dir = 0;
-	bool alias = false;
+	struct err err;
 
-	if (r == NULL || meta_lookup(t, META_ROOT_INO, r->name, &dir) < 0)
-		return -ENOENT;
-	for (;;) {
-		const char *slash = strchr(path, '/');
-		size_t len = slash == NULL ? strlen(path) : (size_t)(slash - path);
-		uint64_t next = 0;
-
-		meta_name_encode(path, len, name, &alias);
-		if (slash == NULL || slash[1] == '\0')
-			break;
-		if (meta_lookup(t, dir, name, &next) < 0) {
-			struct meta_inode d = {.kind = META_DIR};
-
-			d.ino = next = meta_ino_next(t);
-			d.mode = S_IFDIR | 0755;
-			d.uid = j->conf.uid;
-			d.gid = j->conf.gid;
-			d.mtime_ns = d.ctime_ns = d.atime_ns = d.btime_ns = clock_now_ns();
-			errint_t e = meta_link(t, &d, dir, name);
-
-			if (e < 0)
-				return e;
-		}
-		dir = next;
-		path = slash + 1;
-	}
-	*ret = dir;
-	return 0;
-}
-
-/* Puts the name of ino back to where its object is: NAME, or NAME.unmoved-TIME when that is taken
- * by something else. Nothing is overwritten. */
-static errint_t name_back(struct job *job, struct meta_txn *t, struct meta_inode *in)
-{
-	struct jobs *j = job->jobs;
-	char name[META_NAME_MAX + 1], base[META_NAME_MAX + 1], path[META_PATH_MAX + 1];
-	uint64_t dir = 0, other = 0;
-	size_t len = strlen(in->loc.path);
-
-	(void)snprintf(path, sizeof(path), "%s", in->loc.path);
-	if (len > 0 && path[len - 1] == '/')
-		path[len - 1] = '\0';
-	errint_t r = parent_of(j, t, in->loc.remote, path, &dir, base);
-
-	if (r < 0)
-		return r;
-	(void)snprintf(name, sizeof(name), "%s", base);
-	for (unsigned i = 0; meta_lookup(t, dir, name, &other) == 0 && other != in->ino; i++)
-		(void)snprintf(name, sizeof(name), "%.220s.unmoved-%lld", base,
-			(long long)(clock_now_ns() / NS_PER_S + i));
-	uint64_t was = in->parent;
-	char old[META_NAME_MAX + 1];
-
-	(void)snprintf(old, sizeof(old), "%s", in->name);
-	if (other == in->ino)
-		return 0;
-	r = meta_move(t, in, dir, name);
-	if (r == 0) {
-		log_warn("job", "'%s' stays where its bytes are: it is called '%s' there again",
-			old, name);
-		j->conf.hooks.entry_changed(j->conf.hooks.arg, was, old);
-		j->conf.hooks.entry_changed(j->conf.hooks.arg, dir, name);
-	}
-	return r;
-}
-
-/* A victim that was not overwritten gets its name again. */
-static void victim_back(struct job *job, struct meta_txn *t)
-{
-	struct meta_inode v;
-	uint64_t dir = 0, other = 0;
-	char name[META_NAME_MAX + 1];
-
-	if (job->victim == 0 || meta_inode_get(t, job->victim, &v) < 0 ||
-		(v.flags & META_F_ORPHAN) == 0 || (v.flags & META_F_OBJECT) == 0)
-		return;
-	if (parent_of(job->jobs, t, v.loc.remote, v.loc.path, &dir, name) < 0 ||
-		meta_lookup(t, dir, name, &other) == 0)
-		return;
-	v.flags &= ~(uint32_t)META_F_ORPHAN;
-	if (meta_link(t, &v, dir, name) == 0)
-		job->jobs->conf.hooks.entry_changed(job->jobs->conf.hooks.arg, dir, name);
-}
-
-/* Gives up for good: unless a later job of the inode will try anew. */
-enum step job_roll_back(struct job *job)
-{
-	struct jobs *j = job->jobs;
-	struct meta_inode in;
-	bool last = false;
-
-	job_state_set(job, JOB_ROLLING_BACK);
-	struct meta_txn *t = meta_begin(j->conf.meta);
-
-	if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0) {
-		{
-			LOCKED(&j->g.lock);
-			last = graph_last_of(j, job->ino) == job;
-		}
-		in.flags |= META_F_FAILED;
-		(void)snprintf(in.last_error, sizeof(in.last_error), "%.150s", job->own.why);
-		(void)meta_inode_put(t, &in);
-		if (last && (in.flags & META_F_OBJECT) != 0 && name_back(job, t, &in) == 0)
-			victim_back(job, t);
-	}
-	return job_finish(job, t);
-}
-
-/* One file of a directory move stays behind: name and note, in a transaction of its own. */
-void job_name_back(struct job *job)
-{
-	struct meta_inode in;
-	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
-
-	if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0) {
-		in.flags |= META_F_FAILED;
-		(void)snprintf(in.last_error, sizeof(in.last_error), "%.150s", job->own.why);
-		(void)meta_inode_put(t, &in);
-		(void)name_back(job, t, &in);
-	}
-	if (meta_commit(t) < 0)
-		log_error("job", "inode %llu: the index could not be changed",
-			(unsigned long long)job->ino);
+	job->own.result = r;
+	if (why != job->own.why)
+		(void)snprintf(job->own.why, sizeof(job->own.why), "%s", why);
+	if (!job->own.turned)
+		return job_roll_back(job);
+	err_set(&err, r, ERR_FINAL, "%s", why);
+	return job_follow(job, r, &err) == STEP_DONE
+		       ? job_finish_alone(job, job->own.result, job->own.why)
+		       : STEP_LATER;
 }
 
 static enum step relocate_failed(struct job *job, errint_t r, struct err *err)
@@ -249,10 +132,11 @@ static enum step relocate_failed(struct job *job, errint_t r, struct err *err)
 		return STEP_AGAIN;
 	}
 	if (err->kind == ERR_STALE && r == -EEXIST) {
-		job->own.result = -EEXIST;
-		(void)snprintf(job->own.why, sizeof(job->own.why),
-			"'%s' exists at the destination and is not known here", job->dst);
-		return job_roll_back(job);
+		char why[sizeof(job->own.why)];
+
+		(void)snprintf(why, sizeof(why),
+			"'%.100s' exists at the destination and is not known here", job->dst);
+		return relocate_final(job, r, why);
 	}
 	if (err->kind == ERR_ARCHIVED && job->src_remote == job->dst_remote) {
 		/* inside a cloud the name is accepted; the object follows when it is readable */
@@ -262,17 +146,14 @@ static enum step relocate_failed(struct job *job, errint_t r, struct err *err)
 	}
 	if (err->kind == ERR_STALE || err->kind == ERR_NOT_FOUND) {
 		/* The source is not what the index knows: it was changed or removed outside. */
-		if (job->own.tries >= 4) {
-			job->own.result = -ESTALE;
-			(void)snprintf(job->own.why, sizeof(job->own.why),
-				"the source was changed by somebody else");
-			return job_roll_back(job);
-		}
+		if (job->own.tries >= 4)
+			return relocate_final(
+				job, -ESTALE, "the source was changed by somebody else");
 		err->kind = ERR_RETRY;
 	}
 	enum step s = job_trouble(job, r, err);
 
-	return s == STEP_DONE ? job_roll_back(job) : s;
+	return s == STEP_DONE ? relocate_final(job, job->own.result, job->own.why) : s;
 }
 
 errint_t object_size(struct job *job, const struct meta_loc *loc, uint64_t *ret, struct err *err)
@@ -307,7 +188,7 @@ void stage_rebase(struct jobs *j, uint64_t ino, const char *from, const char *to
 }
 
 /* The destination is there: the index follows in one transaction; the source is remembered. */
-static errint_t point_to_destination(struct job *job, const struct store_stat *st)
+errint_t job_point(struct job *job, const struct store_stat *st)
 {
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
@@ -318,8 +199,10 @@ static errint_t point_to_destination(struct job *job, const struct store_stat *s
 
 		(void)snprintf(old_etag, sizeof(old_etag), "%s", in.loc.etag);
 		job_loc_set(&in, job->jobs, job->dst_remote, job->dst, st);
-		in.flags &= ~(uint32_t)META_F_FAILED;
-		in.last_error[0] = '\0';
+		if (!job->own.turned) {
+			in.flags &= ~(uint32_t)META_F_FAILED;
+			in.last_error[0] = '\0';
+		}
 		(void)meta_inode_put(t, &in);
 		stage_rebase(job->jobs, job->ino, old_etag, st->etag);
 		job_victim_gone(job, t);
@@ -359,7 +242,7 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 		r = move_object(job, &spec, &st, &err);
 	if (r < 0)
 		return relocate_failed(job, r, &err);
-	r = point_to_destination(job, &st);
+	r = job_point(job, &st);
 	store_stat_done(&st);
 	if (r < 0)
 		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
@@ -398,123 +281,6 @@ enum step job_vacate(struct job *job)
 	return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
 }
 
-uint64_t meta_last_txn(struct jobs *j)
-{
-	struct meta_txn *t = meta_begin_read(j->conf.meta);
-	uint64_t id = meta_txn_id(t);
-
-	meta_abort(t);
-	return id;
-}
-
-/* A job ends that has nothing to bring to job->dst. What it was to overwrite there is taken over by
- * its inode, so that whoever replaces, or removes, that one finds it. */
-static void adopt_victim(struct job *job, struct meta_txn *t)
-{
-	struct meta_inode in, v;
-
-	if (job->victim == 0 || meta_inode_get(t, job->ino, &in) < 0 ||
-		(in.flags & META_F_OBJECT) != 0 || meta_inode_get(t, job->victim, &v) < 0 ||
-		(v.flags & META_F_OBJECT) == 0)
-		return;
-	in.loc = v.loc;
-	in.flags |= META_F_OBJECT;
-	in.flags &= ~(uint32_t)META_F_BASE;
-	(void)meta_inode_put(t, &in);
-	v.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
-	(void)meta_inode_put(t, &v);
-}
-
-/* An attempt before a crash, or one whose answer was lost, may have left its copy at job->dst. A
- * job that is given up takes it away: nobody else would, and a listing would show it. */
-static errint_t remove_own_copy(struct job *job, struct err *err)
-{
-	struct objref o;
-	struct store_call call;
-	struct store_stat st = {0};
-	char etag[META_ETAG_MAX] = "";
-
-	if (job->attempts == 0 || job->dst_remote == 0)
-		return 0;
-	errint_t r = objref_make(job->jobs, job->dst_remote, job->dst, &o, err);
-
-	call_init(&call, job);
-	if (r == 0)
-		uploads_abort_own(job, &o);
-	if (r == 0)
-		r = store_head(o.st, &call, o.o, &st, err);
-	if (r == 0 && mark_check(job, &st) != MARK_OTHER)
-		(void)snprintf(etag, sizeof(etag), "%s", st.etag);
-	store_stat_done(&st);
-	if (r < 0)
-		return err->kind == ERR_NOT_FOUND ? 0 : r;
-	return etag[0] == '\0' ? 0 : job_remove_object(job, job->dst_remote, job->dst, etag, err);
-}
-
-enum step job_skip(struct job *job)
-{
-	struct err err = {0};
-	errint_t r = remove_own_copy(job, &err);
-
-	if (r < 0) {
-		enum step s = job_follow(job, r, &err);
-
-		return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
-	}
-	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
-
-	adopt_victim(job, t);
-	return job_finish(job, t);
-}
-
-/* The inode lost its name while the job waited. When its object is to be removed anyway that is
- * done here: whoever waits for the key may rely on it. */
-enum step job_gone(struct job *job, const struct meta_inode *in)
-{
-	struct jobs *j = job->jobs;
-	struct err err = {0};
-	struct meta_inode now;
-	bool removed = false;
-
-	if (in == NULL || (in->flags & META_F_OBJECT) == 0)
-		return job_skip(job);
-	{
-		LOCKED(&j->g.lock);
-		struct job *last = graph_last_of(j, job->ino);
-
-		removed = last != NULL && last->kind == JOB_REMOVE;
-	}
-	/* An orphan's upload leaves its old key all the same: jobs behind count on it. */
-	bool elsewhere = in->loc.remote != job->dst_remote || strcmp(in->loc.path, job->dst) != 0;
-
-	if (!removed && !(job->kind == JOB_UPLOAD && elsewhere))
-		return elsewhere ? job_skip(job) : job_finish_alone(job, 0, NULL);
-	if (job->own.phase != 3) { /* all that was committed up to now must be durable */
-		job->own.phase = 3;
-		job->own.barrier_txn = meta_last_txn(j);
-		return STEP_BARRIER;
-	}
-	if (job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag))
-		return STEP_LATER;
-	errint_t r = elsewhere ? remove_own_copy(job, &err) : 0;
-
-	if (r == 0)
-		r = job_remove_object(job, in->loc.remote, in->loc.path, in->loc.etag, &err);
-	if (r < 0) {
-		enum step s = job_follow(job, r, &err);
-
-		return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
-	}
-	struct meta_txn *t = meta_begin(j->conf.meta);
-
-	if (meta_inode_get(t, job->ino, &now) == 0) {
-		now.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
-		(void)meta_inode_put(t, &now);
-	}
-	adopt_victim(job, t);
-	return job_finish(job, t);
-}
-
 enum step relocate_step(struct job *job)
 {
 	struct jobs *j = job->jobs;
@@ -523,6 +289,8 @@ enum step relocate_step(struct job *job)
 
 	if (job->own.phase == 1)
 		return job_vacate(job);
+	if (job->own.phase == PHASE_BACK)
+		return job_roll_back(job);
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
 	errint_t r = meta_inode_get(t, job->ino, &in);
 
@@ -533,7 +301,7 @@ enum step relocate_step(struct job *job)
 		strcmp(in.loc.path, job->dst) == 0) {
 		if (job->own.etag[0] == '\0' ||
 			(job->src_remote == job->dst_remote && strcmp(job->src, job->dst) == 0))
-			return job_finish_alone(job, 0, NULL);
+			return job_finish_alone(job, job->own.result, job->own.why);
 		job->own.phase =
 			1; /* it had come so far before a crash: the source is still there */
 		return STEP_AGAIN;

@@ -22,6 +22,7 @@ import errno
 import os
 import queue
 import random
+import re
 import sys
 import threading
 import time
@@ -42,6 +43,7 @@ ACTIONS = (
     ("auth", "error=EACCES/auth", True),
 )
 SMALL, LARGE = 5000, 18 << 20
+UNMOVED = re.compile(r"(?<=\.unmoved)-\d+$")
 
 CONFIG = """[remote %s]
 type = local
@@ -140,7 +142,8 @@ def replaced(d, c):
 
 
 X = h.RENAME_EXCHANGE
-# name: (remotes whose calls fail, (before, change, after), class expected of aws/a)
+# name: (remotes whose calls fail, (before, change, after[, after a roll-back, if not as before]),
+#        class expected of aws/a)
 SCENARIOS = {
     "upload": (("aws",), upload(SMALL), None),
     "upload-fsync": (("aws",), upload(SMALL, True), None),
@@ -154,7 +157,8 @@ SCENARIOS = {
     "save-by-rename": (("aws",), ({"aws/a": ("old", SMALL)}, replaced, {"aws/a": ("new", SMALL)}),
                        None),
     "logrotate": (("aws",), ({"aws/log": ("old", SMALL)}, logrotate,
-                             {"aws/log.1": ("old", SMALL), "aws/log": ("new", SMALL)}), None),
+                             {"aws/log.1": ("old", SMALL), "aws/log": ("new", SMALL)},
+                             {"aws/log.unmoved": ("old", SMALL), "aws/log": ("new", SMALL)}), None),
     "rename": (("aws",), renamed("aws/a", "aws/b", SMALL), None),
     "rename-over": (("aws",), renamed("aws/a", "aws/b", SMALL, True), None),
     "exchange": (("aws",), renamed("aws/a", "aws/b", SMALL, True, X), None),
@@ -224,7 +228,7 @@ def state_of(d, case):
                     continue
                 full = os.path.join(top, name)
                 if not os.path.isdir(full):
-                    out["%s/%s" % (r, name)] = h.read_file(full)
+                    out["%s/%s" % (r, UNMOVED.sub("", name))] = h.read_file(full)
                 for at, _, names in os.walk(full):
                     for x in names:
                         p = os.path.join(at, x)
@@ -300,9 +304,9 @@ def judge(d, case, before, after, excused, by_file):
 
 def run_case(d, number, name, remote, rules, final):
     """One change with one fault; returns the store calls it took."""
-    _, (before, change, after), want_class = SCENARIOS[name]
+    _, (before, change, after, *back), want_class = SCENARIOS[name]
     case = Case(number)
-    before, after = contents(case, before), contents(case, after)
+    before, after, back = (contents(case, x) for x in (before, after, back[0] if back else before))
     make(d, before)
     d.verb("sync")
     d.settle()
@@ -325,7 +329,7 @@ def run_case(d, number, name, remote, rules, final):
     fault(d, remote, "")
     settle(d, settled)
     try:
-        there = judge(d, case, before, after, told or final, name.endswith("-dir"))
+        there = judge(d, case, back, after, told or final, name.endswith("-dir"))
     except h.Fail as e:
         raise h.Fail("%s%s" % (e, " (the change said: %s)" % told if told else "")) from e
     if want_class:

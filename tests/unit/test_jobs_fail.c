@@ -39,11 +39,192 @@ static void test_stale_uploads(void **state)
 	assert_int_equal(pending(f, "b"), 0);
 }
 
+/* ---- moves that fail for good ---- */
+
+static void text_is(struct fix *f, const char *key, const char *want)
+{
+	char got[64] = "";
+	ssize_t n = object_get(&f->remotes[0], key, got, sizeof(got) - 1);
+
+	if (n < 0)
+		fail_msg("there is no object %s", key);
+	got[n] = '\0';
+	assert_string_equal(got, want);
+}
+
+static void absent(struct fix *f, const char *key)
+{
+	char got[64];
+
+	assert_int_equal(object_get(&f->remotes[0], key, got, sizeof(got)), -ENOENT);
+}
+
+static uint64_t make_text(struct fix *f, uint64_t dir, const char *name, const char *text)
+{
+	return make(f, dir, name, text, strlen(text));
+}
+
+static void all_done(struct fix *f)
+{
+	struct jobs_stat st;
+
+	do {
+		struct ask *a = ask_new();
+
+		(void)CALL(a, vfs_sync, META_ROOT_INO); /* what failed is told here as well */
+		ask_free(a);
+		jobs_stat(f->jobs, &st);
+	} while (st.live != 0);
+}
+
+/* The one name in dir that begins with prefix and ".unmoved-". Static. */
+static const char *unmoved_in(struct fix *f, uint64_t dir, const char *prefix)
+{
+	static char ret[META_NAME_MAX + 1];
+	struct err err = {0};
+	struct store_page page = {0};
+	char want[64];
+	unsigned n = 0;
+	uint64_t ino = 0;
+
+	(void)snprintf(want, sizeof(want), "%s.unmoved-", prefix);
+	assert_int_equal(
+		store_list(f->remotes[0].st, NULL, "b", want, 0, NULL, 1000, &page, &err), 0);
+	for (size_t i = 0; i < page.n; i++) {
+		(void)snprintf(ret, sizeof(ret), "%s", page.e[i].key);
+		n++;
+	}
+	store_page_done(&page);
+	assert_int_equal(n, 1);
+	assert_int_equal(lookup(f, dir, strrchr(ret, '/') ? strrchr(ret, '/') + 1 : ret, &ino), 0);
+	return ret;
+}
+
+/* The name of a file that could not leave was given to another one meanwhile. */
+static void test_name_reused(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make_text(f, f->aws, "log", "old");
+
+	sync_all(f);
+	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "log", f->aws, "log.1", 0), 0);
+	make_text(f, f->aws, "log", "new");
+	all_done(f);
+	text_is(f, "log", "new");
+	absent(f, "log.1");
+	text_is(f, unmoved_in(f, f->aws, "log"), "old");
+	assert_int_equal(lookup(f, f->aws, "log.1", NULL), -ENOENT);
+	assert_non_null(strstr(getx(f, ino, "user.astra.state"), "failed"));
+}
+
+/* A later rename makes up for the one that failed; the key is left all the same. */
+static void test_later_rename(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "a", "old");
+	sync_all(f);
+	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "b", f->aws, "c", 0), 0);
+	make_text(f, f->aws, "a", "new");
+	all_done(f);
+	text_is(f, "a", "new");
+	text_is(f, "c", "old");
+	absent(f, "b");
+	assert_int_equal(lookup(f, f->aws, "c", NULL), 0);
+}
+
+/* What was replaced by a move that failed comes back, unless its name went on. */
+static void test_victim(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "a", "one");
+	make_text(f, f->aws, "b", "two");
+	make_text(f, f->aws, "c", "three");
+	make_text(f, f->aws, "d", "four");
+	sync_all(f);
+	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", 0), 0);
+	all_done(f);
+	text_is(f, "a", "one");
+	text_is(f, "b", "two");
+	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "c", f->aws, "d", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	all_done(f);
+	text_is(f, "e", "three");
+	absent(f, "c");
+	absent(f, "d");
+	assert_int_equal(lookup(f, f->aws, "d", NULL), -ENOENT);
+}
+
+/* Replaced twice, and both moves fail: the first to come is gone, the names are right. */
+static void test_replaced_twice(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "a", "one");
+	make_text(f, f->aws, "b", "two");
+	make_text(f, f->aws, "c", "three");
+	sync_all(f);
+	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "c", f->aws, "b", 0), 0);
+	make_text(f, f->aws, "a", "new");
+	all_done(f);
+	text_is(f, "a", "new");
+	text_is(f, "b", "three");
+	absent(f, "c");
+}
+
+/* The copy was made, but nobody heard of it, and the next try fails: it counts. */
+static void test_copy_counts(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "a", "one");
+	make_text(f, f->aws, "b", "two");
+	sync_all(f);
+	fault(f, 0, "copy:n=1:lost;head:n=1:error=EIO;copy:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", 0), 0);
+	all_done(f);
+	fault(f, 0, "");
+	text_is(f, "b", "one");
+	absent(f, "a");
+}
+
+/* A file of a directory move stays behind, and its old name is another one's. */
+static void test_directory(void **state)
+{
+	struct fix *f = *state;
+	uint64_t dir = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &dir), 0);
+	make_text(f, dir, "x", "old x");
+	make_text(f, dir, "y", "old y");
+	sync_all(f);
+	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	assert_int_equal(mkdir_in(f, f->aws, "d", &dir), 0);
+	make_text(f, dir, "x", "new x");
+	make_text(f, dir, "y", "new y");
+	all_done(f);
+	text_is(f, "d/x", "new x");
+	text_is(f, "d/y", "new y");
+	text_is(f, "e/y", "old y");
+	absent(f, "e/x");
+	text_is(f, unmoved_in(f, dir, "d/x"), "old x");
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_stale_uploads, setup, teardown),
-	};
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+	const struct CMUnitTest tests[] = {T(test_stale_uploads), T(test_name_reused),
+		T(test_later_rename), T(test_victim), T(test_replaced_twice), T(test_copy_counts),
+		T(test_directory)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Jobs that end without having done what they were posted for: their inode is gone, or the move
+ * fails for good.
+ *
+ * A move that fails is taken back. The name returns to where the object is, and what was to be
+ * overwritten gets its own name again; nothing is overwritten by that. When the old name, or the
+ * old key, belongs to something else by now, the object goes on to a free key beside it,
+ * NAME.unmoved-TIME: whoever has the key counts on its being left. Then the job turns: it becomes a
+ * move to there, and ends with the failure of the first one.
+ *
+ * A copy of ours at the destination, from an attempt whose answer was lost, is believed when its
+ * checksum is the source's: then the move succeeded. Otherwise it is removed.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "job_priv.h"
+
+/* The parent directory of /REMOTE/PATH in the index, made where it is missing. */
+static errint_t parent_of(struct jobs *j, struct meta_txn *t, uint32_t remote, const char *path,
+	uint64_t *ret, char name[META_NAME_MAX + 1])
+{
+	const struct remote *r = remote_of(j, remote);
+	uint64_t dir = 0;
+	bool alias = false;
+
+	if (r == NULL || meta_lookup(t, META_ROOT_INO, r->name, &dir) < 0)
+		return -ENOENT;
+	for (;;) {
+		const char *slash = strchr(path, '/');
+		size_t len = slash == NULL ? strlen(path) : (size_t)(slash - path);
+		uint64_t next = 0;
+
+		meta_name_encode(path, len, name, &alias);
+		if (slash == NULL || slash[1] == '\0')
+			break;
+		if (meta_lookup(t, dir, name, &next) < 0) {
+			struct meta_inode d = {.kind = META_DIR};
+
+			d.ino = next = meta_ino_next(t);
+			d.mode = S_IFDIR | 0755;
+			d.uid = j->conf.uid;
+			d.gid = j->conf.gid;
+			d.mtime_ns = d.ctime_ns = d.atime_ns = d.btime_ns = clock_now_ns();
+			errint_t e = meta_link(t, &d, dir, name);
+
+			if (e < 0)
+				return e;
+		}
+		dir = next;
+		path = slash + 1;
+	}
+	*ret = dir;
+	return 0;
+}
+
+/* ---- what an attempt left at its destination ---- */
+
+/* 1 and *ret (to be freed): an object is there; 0: none. */
+static errint_t look(
+	struct job *job, uint32_t remote, const char *path, struct store_stat *ret, struct err *err)
+{
+	struct objref o;
+	struct store_call call;
+	errint_t r = objref_make(job->jobs, remote, path, &o, err);
+
+	if (r < 0)
+		return r;
+	call_init(&call, job);
+	uploads_abort_own(job, &o);
+	r = store_head(o.st, &call, o.o, ret, err);
+	if (r < 0 && err->kind == ERR_NOT_FOUND)
+		return 0;
+	return r < 0 ? r : 1;
+}
+
+/* Nobody else would take it away, and a listing would show it. */
+errint_t job_remove_copy(struct job *job, uint32_t remote, const char *path, struct err *err)
+{
+	struct store_stat st = {0};
+	char etag[META_ETAG_MAX] = "";
+
+	if (job->attempts == 0 || remote == 0)
+		return 0;
+	errint_t r = look(job, remote, path, &st, err);
+
+	if (r > 0 && mark_check(job, &st) != MARK_OTHER)
+		(void)snprintf(etag, sizeof(etag), "%s", st.etag);
+	store_stat_done(&st);
+	if (r <= 0 || etag[0] == '\0')
+		return MIN_OF(r, 0);
+	return job_remove_object(job, remote, path, etag, err);
+}
+
+bool job_copy_is_whole(
+	const struct job *job, const struct meta_inode *in, const struct store_stat *st)
+{
+	return mark_check(job, st) != MARK_OTHER && in->has_crc32c && st->has_crc32c &&
+	       in->crc32c == st->crc32c && (!row_has_object_size(in) || in->size == st->size);
+}
+
+static void forget_object(struct meta_txn *t, uint64_t ino)
+{
+	struct meta_inode in;
+
+	if (meta_inode_get(t, ino, &in) < 0)
+		return;
+	in.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+	(void)meta_inode_put(t, &in);
+}
+
+static enum step follow_to_end(struct job *job, errint_t r, const struct err *err)
+{
+	enum step s = job_follow(job, r, err);
+
+	return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
+}
+
+uint64_t meta_last_txn(struct jobs *j)
+{
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	uint64_t id = meta_txn_id(t);
+
+	meta_abort(t);
+	return id;
+}
+
+/* A job ends that has nothing to bring to job->dst. What it was to overwrite there is taken over by
+ * its inode, so that whoever replaces, or removes, that one finds it. */
+static void adopt_victim(struct job *job, struct meta_txn *t)
+{
+	struct meta_inode in, v;
+
+	if (job->victim == 0 || meta_inode_get(t, job->ino, &in) < 0 ||
+		(in.flags & META_F_OBJECT) != 0 || meta_inode_get(t, job->victim, &v) < 0 ||
+		(v.flags & META_F_OBJECT) == 0)
+		return;
+	in.loc = v.loc;
+	in.flags |= META_F_OBJECT;
+	in.flags &= ~(uint32_t)META_F_BASE;
+	(void)meta_inode_put(t, &in);
+	v.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+	(void)meta_inode_put(t, &v);
+}
+
+enum step job_skip(struct job *job)
+{
+	struct err err = {0};
+	errint_t r = job_remove_copy(job, job->dst_remote, job->dst, &err);
+
+	if (r < 0)
+		return follow_to_end(job, r, &err);
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	adopt_victim(job, t);
+	return job_finish(job, t);
+}
+
+/* The inode lost its name while the job waited. When its object is to be removed anyway that is
+ * done here: whoever waits for the key may rely on it. */
+enum step job_gone(struct job *job, const struct meta_inode *in)
+{
+	struct jobs *j = job->jobs;
+	struct err err = {0};
+	bool removed = false;
+
+	if (in == NULL || (in->flags & META_F_OBJECT) == 0)
+		return job_skip(job);
+	{
+		LOCKED(&j->g.lock);
+		struct job *last = graph_last_of(j, job->ino);
+
+		removed = last != NULL && last->kind == JOB_REMOVE;
+	}
+	/* An orphan's upload leaves its old key all the same: jobs behind count on it. */
+	bool elsewhere = in->loc.remote != job->dst_remote || strcmp(in->loc.path, job->dst) != 0;
+
+	if (!removed && !(job->kind == JOB_UPLOAD && elsewhere))
+		return elsewhere ? job_skip(job) : job_finish_alone(job, 0, NULL);
+	if (job->own.phase != 3) { /* all that was committed up to now must be durable */
+		job->own.phase = 3;
+		job->own.barrier_txn = meta_last_txn(j);
+		return STEP_BARRIER;
+	}
+	if (job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag))
+		return STEP_LATER;
+	errint_t r = elsewhere ? job_remove_copy(job, job->dst_remote, job->dst, &err) : 0;
+
+	if (r == 0)
+		r = job_remove_object(job, in->loc.remote, in->loc.path, in->loc.etag, &err);
+	if (r < 0)
+		return follow_to_end(job, r, &err);
+	struct meta_txn *t = meta_begin(j->conf.meta);
+
+	forget_object(t, job->ino);
+	adopt_victim(job, t);
+	return job_finish(job, t);
+}
+
+/* ---- names ---- */
+
+/* The key is claimed by a job of something else. */
+static bool key_wanted(struct job *job, const struct meta_inode *in)
+{
+	LOCKED(&job->jobs->g.lock);
+	return graph_wanted(job->jobs, in->loc.remote, in->loc.path, job);
+}
+
+/* room: how much of base to keep. */
+static void unmoved(char ret[META_NAME_MAX + 1], const char *base, size_t room, unsigned n)
+{
+	(void)snprintf(ret, META_NAME_MAX + 1, "%.*s.unmoved-%lld", (int)MIN_OF(room, (size_t)220),
+		base, (long long)(clock_now_ns() / NS_PER_S + n));
+}
+
+/* A free name beside base, whose key the store can hold. */
+static errint_t move_beside(struct jobs *j, struct meta_txn *t, struct meta_inode *in, uint64_t dir,
+	const char *base, char ret_path[META_PATH_MAX + 1])
+{
+	char name[META_NAME_MAX + 1];
+	uint64_t other = 0;
+	uint32_t remote = 0;
+	unsigned n = 0;
+
+	for (size_t room = strlen(base);; room /= 2) {
+		do
+			unmoved(name, base, room, n++);
+		while (meta_lookup(t, dir, name, &other) == 0);
+		errint_t r = meta_move(t, in, dir, name);
+
+		if (r == 0)
+			r = meta_desired(t, in->ino, &remote, ret_path);
+		if (r < 0 || room == 0 || job_path_ok(j, remote, ret_path) == 0)
+			return r;
+	}
+}
+
+errint_t job_name_back(struct job *job, struct meta_txn *t, struct meta_inode *in,
+	char ret_path[META_PATH_MAX + 1])
+{
+	struct jobs *j = job->jobs;
+	char base[META_NAME_MAX + 1], old[META_NAME_MAX + 1];
+	uint64_t dir = 0, other = 0, was = in->parent;
+	errint_t r = parent_of(j, t, in->loc.remote, in->loc.path, &dir, base);
+
+	ret_path[0] = '\0';
+	if (r < 0)
+		return r;
+	(void)snprintf(old, sizeof(old), "%s", in->name);
+	bool there = meta_lookup(t, dir, base, &other) == 0;
+
+	if (there && other == in->ino)
+		return 0;
+	r = there || key_wanted(job, in) ? move_beside(j, t, in, dir, base, ret_path)
+					 : meta_move(t, in, dir, base);
+	if (r < 0)
+		return r;
+	log_warn("job", "'%s' stays where its bytes are: it is called '%s' there again", old,
+		in->name);
+	j->conf.hooks.entry_changed(j->conf.hooks.arg, was, old);
+	j->conf.hooks.entry_changed(j->conf.hooks.arg, dir, in->name);
+	return 0;
+}
+
+/* ---- taking back ---- */
+
+struct back { /* of one job, as of the beginning of the step */
+	struct meta_inode in, v;
+	bool orphan; /* in has no name */
+	bool later;  /* another job brings in to where it belongs */
+	bool victim; /* v lies at job->dst, without a name */
+	bool keep;   /* v gets its name again */
+};
+
+static bool moves_later(struct job *job)
+{
+	struct claim *c = NULL;
+
+	LOCKED(&job->jobs->g.lock);
+	struct claim_key *k = graph_ino_key(job->jobs, job->ino);
+
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (c->job->ino == job->ino && c->job->id > job->id &&
+				(c->job->kind == JOB_UPLOAD || c->job->kind == JOB_RELOCATE ||
+					c->job->kind == JOB_REMOVE))
+				return true;
+	return false;
+}
+
+/* False when in has no object that could stay somewhere. */
+static bool back_read(struct job *job, struct back *b)
+{
+	char want[META_PATH_MAX + 1];
+	uint32_t remote = 0;
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	bool there = meta_inode_get(t, job->ino, &b->in) == 0 && (b->in.flags & META_F_OBJECT) != 0;
+
+	b->orphan = there && (b->in.flags & META_F_ORPHAN) != 0;
+	b->later = moves_later(job);
+	b->victim =
+		job->victim != 0 && meta_inode_get(t, job->victim, &b->v) == 0 &&
+		(b->v.flags & (META_F_OBJECT | META_F_ORPHAN)) == (META_F_OBJECT | META_F_ORPHAN) &&
+		b->v.loc.remote == job->dst_remote && strcmp(b->v.loc.path, job->dst) == 0;
+	b->keep = b->victim && !b->orphan && !b->later &&
+		  meta_desired(t, job->ino, &remote, want) == 0 && remote == job->dst_remote &&
+		  strcmp(want, job->dst) == 0;
+	meta_abort(t);
+	return there;
+}
+
+/* 1: a whole copy is at the destination, *st says which. 0: nothing of ours is there, nor of a
+ * victim that does not get its name back. */
+static errint_t clear_destination(
+	struct job *job, struct back *b, struct store_stat *st, struct err *err)
+{
+	errint_t r = job->attempts == 0 ? 0 : look(job, job->dst_remote, job->dst, st, err);
+
+	if (r < 0)
+		return r;
+	if (r > 0 && job_copy_is_whole(job, &b->in, st))
+		return 1;
+	if (r > 0 && mark_check(job, st) != MARK_OTHER) {
+		b->keep = false; /* it was overwritten */
+		return job_remove_object(job, job->dst_remote, job->dst, st->etag, err);
+	}
+	if (!b->victim)
+		return 0;
+	if (job->attempts != 0 && (r == 0 || strcmp(st->etag, b->v.loc.etag) != 0))
+		b->keep = false;
+	return b->keep ? 0 : job_remove_object(job, job->dst_remote, job->dst, b->v.loc.etag, err);
+}
+
+/* What was to be overwritten gets its name again. */
+static void victim_back(struct job *job, struct meta_txn *t)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode v;
+	uint64_t dir = 0, other = 0;
+	char name[META_NAME_MAX + 1];
+
+	if (meta_inode_get(t, job->victim, &v) < 0 ||
+		parent_of(j, t, v.loc.remote, v.loc.path, &dir, name) < 0 ||
+		meta_lookup(t, dir, name, &other) == 0)
+		return;
+	v.flags &= ~(uint32_t)META_F_ORPHAN;
+	if (meta_link(t, &v, dir, name) == 0)
+		j->conf.hooks.entry_changed(j->conf.hooks.arg, dir, name);
+}
+
+/* The object has to leave its key: the job goes on as a move to path. */
+static enum step turn(struct job *job, struct meta_txn *t, uint32_t remote, const char *path)
+{
+	struct jobs *j = job->jobs;
+	errint_t r = 0;
+	{
+		LOCKED(&j->g.lock);
+		list_stamp_locked(j, job->dst_remote, job->dst);
+		r = job_set_dst(job, remote, path);
+		if (r == 0)
+			r = graph_claim_dst(j, job);
+		job->g.post_txn = meta_txn_id(t);
+	}
+	if (r < 0)
+		meta_txn_fail(t, r);
+	if (job->victim != 0)
+		(void)orphan_sweep(j, t, job->victim, job);
+	job->victim = 0;
+	job->own.dst_etag[0] = job->own.etag[0] = '\0';
+	job->own.turned = true;
+	job->own.phase = 0;
+	(void)journal_put(t, job);
+	r = meta_commit(t);
+	return r < 0 ? job_trouble(job, r, &(struct err){.kind = ERR_RETRY}) : STEP_AGAIN;
+}
+
+static enum step names_back(struct job *job, const struct back *b)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode in;
+	char path[META_PATH_MAX + 1] = "";
+	struct meta_txn *t = meta_begin(j->conf.meta);
+
+	if (b->orphan)
+		forget_object(t, job->ino);
+	if (b->victim && !b->keep)
+		forget_object(t, job->victim);
+	if (!b->orphan && meta_inode_get(t, job->ino, &in) == 0 &&
+		(in.flags & META_F_ORPHAN) == 0) {
+		in.flags |= META_F_FAILED;
+		(void)snprintf(in.last_error, sizeof(in.last_error), "%.150s", job->own.why);
+		(void)meta_inode_put(t, &in);
+		if (b->later && key_wanted(job, &in)) {
+			char tail[META_NAME_MAX + 1];
+
+			unmoved(tail, "", 0, 0);
+			(void)snprintf(path, sizeof(path), "%.*s%s",
+				(int)(META_PATH_MAX - strlen(tail)), in.loc.path, tail);
+		} else if (!b->later && job_name_back(job, t, &in, path) == 0 && b->keep) {
+			victim_back(job, t);
+		}
+	}
+	return path[0] != '\0' ? turn(job, t, in.loc.remote, path) : job_finish(job, t);
+}
+
+enum step job_roll_back(struct job *job)
+{
+	struct back b = {0};
+	struct store_stat st = {0};
+	struct err err = {0};
+
+	job->own.phase = PHASE_BACK;
+	job_state_set(job, JOB_ROLLING_BACK);
+	if (!atomic_load(&job->jobs->stopping))
+		atomic_store(&job->cancel, false); /* which led here, maybe */
+	if (!back_read(job, &b))
+		return job_skip(job);
+	/* Who is without a name has its object removed: jobs behind count on its key. */
+	if (b.orphan && job_in_use(job, b.in.loc.remote, b.in.loc.path, b.in.loc.etag))
+		return STEP_LATER;
+	errint_t failed = job->own.result, r = clear_destination(job, &b, &st, &err);
+
+	if (r > 0) {
+		r = job_point(job, &st);
+		store_stat_done(&st);
+		if (r < 0)
+			return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
+		job->own.result = 0;
+		job->own.phase = 1;
+		return STEP_BARRIER;
+	}
+	store_stat_done(&st);
+	if (r == 0 && b.orphan)
+		r = job_remove_object(job, b.in.loc.remote, b.in.loc.path, b.in.loc.etag, &err);
+	if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
+		return STEP_LATER;
+	job->own.result = failed;
+	return names_back(job, &b);
+}
