@@ -113,6 +113,8 @@ struct net_req {
 	const struct net_fields *fields; /* Host and Content-Length are added; may be NULL */
 	const void *body;		 /* borrowed for the call */
 	size_t body_len;		 /* 0 with PUT and POST: Content-Length: 0 */
+	const void *before, *after;	 /* what frames the body, sent around it; may be NULL */
+	size_t before_len, after_len;
 	bool expect; /* send the body after 100 Continue, or 1 s: saves sending it in vain */
 	bool direct; /* never by a proxy: metadata servers */
 

@@ -43,6 +43,7 @@ struct transfer {
 	size_t head_bytes;
 	errint_t failed; /* ours, in a callback; err is set */
 	int64_t started_mono_ns, deadline, stall_ns;
+	size_t body_at; /* of before, body and after, where they are sent in pieces */
 	char error[CURL_ERROR_SIZE];
 };
 
@@ -185,7 +186,48 @@ static int on_send(void *arg, char *remote_ip, char *local_ip, int remote_port, 
 	return CURL_PREREQFUNC_OK;
 }
 
+/* ---- the body ---- */
+
+static size_t body_total(const struct net_req *q)
+{
+	return q->before_len + q->body_len + q->after_len;
+}
+
+/* A body with a frame around it, so that nobody has to copy the large part into one piece. */
+static size_t on_read(char *to, size_t size, size_t n, void *arg)
+{
+	struct transfer *t = arg;
+	const struct net_req *q = t->q;
+	const void *const piece[] = {q->before, q->body, q->after};
+	const size_t len[] = {q->before_len, q->body_len, q->after_len};
+	size_t room = size * n, begin = 0, done = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(piece); begin += len[i++]) {
+		size_t in = t->body_at - begin, part;
+
+		if (t->body_at < begin || in >= len[i])
+			continue;
+		part = MIN_OF(len[i] - in, room - done);
+		memcpy(to + done, (const char *)piece[i] + in, part);
+		t->body_at += part;
+		done += part;
+	}
+	return done;
+}
+
+static int on_seek(void *arg, curl_off_t off, int origin)
+{
+	struct transfer *t = arg;
+
+	if (origin != SEEK_SET || off < 0 || (size_t)off > body_total(t->q))
+		return CURL_SEEKFUNC_FAIL;
+	t->body_at = (size_t)off;
+	return CURL_SEEKFUNC_OK;
+}
+
 /* ---- options ---- */
+
+#define SET(opt, value) r = r ? r : curl_easy_setopt(c, CURLOPT_##opt, value)
 
 static bool token_ok(const char *s)
 {
@@ -230,7 +272,7 @@ static errint_t fields_list(const struct net_req *q, struct curl_slist **ret, st
 	}
 	ok = ok && (!f || !f->failed);
 	ok = ok && (type || line_add(ret, "Content-Type:")); /* curl would say: a form */
-	ok = ok && line_add(ret, q->expect && q->body_len ? "Expect: 100-continue" : "Expect:");
+	ok = ok && line_add(ret, q->expect && body_total(q) ? "Expect: 100-continue" : "Expect:");
 	ok = ok && line_add(ret, "Accept:");
 	return ok ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory for a request");
 }
@@ -242,17 +284,31 @@ static void list_done(struct curl_slist *list)
 	curl_slist_free_all(list);
 }
 
-static CURLcode set_method(CURL *c, const struct net_req *q)
+static CURLcode set_body(CURL *c, struct transfer *t)
 {
+	const struct net_req *q = t->q;
+	CURLcode r = curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body_total(q));
+
+	if (!q->before_len && !q->after_len)
+		return r ? r : curl_easy_setopt(c, CURLOPT_POSTFIELDS, q->body_len ? q->body : "");
+	SET(POST, 1L);
+	SET(READFUNCTION, on_read);
+	SET(READDATA, t);
+	SET(SEEKFUNCTION, on_seek);
+	SET(SEEKDATA, t);
+	return r;
+}
+
+static CURLcode set_method(CURL *c, struct transfer *t)
+{
+	const struct net_req *q = t->q;
 	CURLcode r = CURLE_OK;
 
 	if (!strcmp(q->method, "HEAD"))
 		return curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
-	if (q->body_len || !strcmp(q->method, "PUT") || !strcmp(q->method, "POST") ||
-		!strcmp(q->method, "PATCH")) {
-		r = curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body_len);
-		r = r ? r : curl_easy_setopt(c, CURLOPT_POSTFIELDS, q->body_len ? q->body : "");
-	}
+	if (body_total(q) || !strcmp(q->method, "PUT") || !strcmp(q->method, "POST") ||
+		!strcmp(q->method, "PATCH"))
+		r = set_body(c, t);
 	return r ? r : curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, q->method);
 }
 
@@ -262,7 +318,6 @@ static CURLcode set_common(CURL *c, struct net *n, const struct net_req *q)
 	const struct net_conf *conf = net_conf_of(n);
 	CURLcode r = CURLE_OK;
 
-#define SET(opt, value) r = r ? r : curl_easy_setopt(c, CURLOPT_##opt, value)
 	SET(SHARE, net_share_of(n));
 	SET(NOSIGNAL, 1L);
 	SET(QUICK_EXIT, 1L); /* a name server that hangs is not waited for */
@@ -300,7 +355,7 @@ static CURLcode set_transfer(CURL *c, struct transfer *t, struct curl_slist *lin
 	SET(PREREQFUNCTION, on_send);
 	SET(PREREQDATA, t);
 #undef SET
-	return r ? r : set_method(c, t->q);
+	return r ? r : set_method(c, t);
 }
 
 /* ---- the loop ---- */
@@ -510,6 +565,7 @@ errint_t net_perform(
 	errint_t r;
 
 	assert(n && q->method && q->url && (q->body || !q->body_len));
+	assert((q->before || !q->before_len) && (q->after || !q->after_len));
 	assert(q->into || !q->into_max);
 	lock_assert_none();
 	err = err ? err : &own;

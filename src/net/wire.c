@@ -81,7 +81,7 @@ void wire_request(const struct net_req *q, unsigned number)
 		return;
 	(void)buf_addf(&b, "#%u > %s ", number, q->method);
 	wire_url(&b, q->url);
-	(void)buf_addf(&b, " body %zu", q->body_len);
+	(void)buf_addf(&b, " body %zu", q->before_len + q->body_len + q->after_len);
 	fields_add(&b, q->fields);
 	log_debug("net", "%.*s", LINE_BYTES_MAX, b.p ? b.p : "");
 }

@@ -109,6 +109,8 @@ static bool serve(struct web *w, struct web_request *q)
 		return web_answer(q->fd, 200, "Date: Fri, 02 Jan 2026 03:04:05 GMT\r\n", "", 0);
 	if (IS("/no-content"))
 		return web_write(q->fd, "HTTP/1.1 204 No Content\r\n\r\n", 27);
+	if (strstr(p, "echo"))
+		return web_answer(q->fd, 200, "", q->body, q->body_len);
 	snprintf(text, sizeof(text), "%s\n%s", q->head, q->body);
 	return web_answer(q->fd, 200, "", text, strlen(text));
 }
@@ -192,6 +194,41 @@ static void methods_have_their_bodies(void **state)
 	net_answer_done(&a);
 	assert_int_equal(simple("DELETE", "/no-content", &a, &err), 0);
 	assert_int_equal(a.status, 204);
+	net_answer_done(&a);
+}
+
+static void a_frame_goes_around_the_body(void **state)
+{
+	static char body[3 << 20];
+	struct net_req q = {.method = "POST",
+		.body = body,
+		.body_len = sizeof(body) - 1,
+		.before = "<<",
+		.before_len = 2,
+		.after = ">>",
+		.after_len = 2,
+		.body_max = 16 << 20};
+	struct net_answer a;
+	struct err err;
+
+	memset(body, 'b', sizeof(body) - 1);
+	for (unsigned expect = 0; expect < 3; expect++) {
+		q.url = at(expect == 2 ? "/expect-what-echo" : "/expect-yes-echo");
+		q.expect = expect > 0;
+		assert_int_equal(net_perform(net, &q, &a, &err), 0);
+		assert_int_equal(a.status, 200);
+		assert_int_equal(a.body.len, sizeof(body) - 1 + 4);
+		assert_memory_equal(a.body.p, "<<b", 3);
+		assert_memory_equal(a.body.p + 2, body, sizeof(body) - 1);
+		assert_string_equal(a.body.p + a.body.len - 3, "b>>");
+		net_answer_done(&a);
+	}
+	q.body_len = 0;
+	q.expect = false;
+	q.method = "PUT";
+	q.url = at("/echo");
+	assert_int_equal(net_perform(net, &q, &a, &err), 0);
+	assert_string_equal(a.body.p, "<<>>");
 	net_answer_done(&a);
 }
 
@@ -713,6 +750,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_sent_is_what_was_given),
 		cmocka_unit_test(methods_have_their_bodies),
+		cmocka_unit_test(a_frame_goes_around_the_body),
 		cmocka_unit_test(connections_are_used_again),
 		cmocka_unit_test(a_get_fills_its_buffer_bit_by_bit),
 		cmocka_unit_test(broken_answers_are_errors),
