@@ -1,5 +1,6 @@
-# Sourced by the cases: a private mount with its own state, taken down by process id at the end.
-# Exit status 77 = skipped, with the reason.
+# Sourced by the cases: a private mount with its own state. At the end, also at Ctrl-C, nothing of it
+# is left: no mount, no process, no file. What a sanitizer says about the daemon, which has no
+# terminal, or about astra is a failure. Exit status 77 = skipped, with the reason.
 set -eu
 build=$(realpath "${ASTRA_BUILD:-build}")
 astrafs=$build/astrafs
@@ -12,6 +13,10 @@ mnt=$work/mnt state=$work/state data=$work/data
 mkdir "$mnt"
 opts=${ASTRA_OPTS:-upload_delay=100ms,drain_timeout=20s}
 pid=
+for san in ASAN LSAN UBSAN TSAN; do
+    export "${san}_OPTIONS=$(printenv ${san}_OPTIONS || true):log_path=$work/san"
+done
+export UBSAN_OPTIONS=$UBSAN_OPTIONS:print_stacktrace=1
 
 mount_it() { # [OPTIONS]
     "$astrafs" -f -o "state=$state,data=$data,log_level=info,log_file=$work/log,$opts${1:+,$1}" \
@@ -26,24 +31,43 @@ mount_it() { # [OPTIONS]
 }
 unmount_it() {
     umount "$mnt" || umount -l "$mnt"
-    wait "$pid" || { echo "the daemon ended with status $?"; tail -20 "$work/log" "$work/err"; return 1; }
+    wait "$pid" || { echo "the daemon ended with status $?"; tail -n 20 "$work/log" "$work/err"; return 1; }
     pid=
 }
 settle() { "$astra" --mount "$mnt" status --wait-clean >/dev/null; }
 native() { # CLOUD KEY -> path of the object's file
     echo "$data/$1/astra-$1/$2"
 }
+ours() { # the processes that were started for $work
+    pgrep -f -- "$work/" || true
+}
+stop_ours() {
+    local n
+    grep -F " $work/" /proc/self/mounts | cut -d' ' -f2 | while read -r at; do umount -l "$at"; done
+    for n in $(seq 200); do
+        [ -n "$(ours)" ] || return 0
+        [ "$n" != 100 ] || kill -9 $(ours) 2>/dev/null || true
+        sleep 0.1
+    done
+    echo "still running: $(ours)"
+    return 1
+}
 finish() {
     status=$?
-    [ "$status" = 0 ] || { echo "--- log"; tail -40 "$work/log" 2>/dev/null || true; cat "$work/err" 2>/dev/null || true; }
-    if mountpoint -q "$mnt" 2>/dev/null; then umount -l "$mnt" || true; fi
-    if [ -n "$pid" ]; then
-        for _ in $(seq 200); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
-        kill -9 "$pid" 2>/dev/null || true
+    trap - EXIT
+    cd /
+    [ -z "$(jobs -p)" ] || [ "$status" = 0 ] || kill $(jobs -p) 2>/dev/null || true
+    stop_ours || status=1
+    if ls "$work"/san.* >/dev/null 2>&1; then cat "$work"/san.*; status=1; fi
+    if [ "$status" != 0 ] && [ "$status" != 77 ]; then
+        echo "--- log"
+        tail -40 "$work/log" 2>/dev/null || true
+        cat "$work/err" 2>/dev/null || true
     fi
     rm -rf "$work"
     exit "$status"
 }
 trap finish EXIT
+trap 'exit 130' INT TERM
 same() { [ "$1" = "$2" ] || { echo "line ${BASH_LINENO[0]}: '$1' is not '$2'"; exit 1; }; }
 sum() { sha256sum <"$1" | cut -c1-64; }
