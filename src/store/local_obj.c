@@ -101,8 +101,8 @@ errint_t local_get(struct store *s, const struct store_call *c, struct store_obj
 		/* The checksums went away: with a version that was replaced, or for real. */
 	}
 	return err_set(err, -EIO, ERR_FINAL,
-		"%s/%s: the file of its checksums is gone (verify=no reads without)", o.bucket,
-		o.key);
+		"%s/%s is damaged: the file of its checksums is gone (verify=no reads without)",
+		o.bucket, o.key);
 }
 
 /* ---- put ---- */

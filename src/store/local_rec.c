@@ -131,7 +131,7 @@ errint_t lrec_decode(struct lrec *rec, size_t len)
 	cl = b[63];
 	rec->nmeta = b[64];
 	if (!el || el >= STORE_ETAG_MAX || cl >= STORE_CLASS_MAX || rec->nmeta > STORE_META_MAX ||
-		rec->nsums > LOCAL_SUMS_INLINE || n + el + cl > len)
+		rec->nsums > LOCAL_SUMS_INLINE || n + el + cl > len || memchr(b + n, 0, el + cl))
 		return -EBADMSG;
 	memcpy(rec->etag, b + n, el);
 	rec->etag[el] = 0;

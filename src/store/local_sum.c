@@ -146,7 +146,9 @@ static errint_t sidecar_get(const struct local *l, struct store_obj o, const str
 	if (r)
 		return local_fail(r, "cannot read", path, err);
 	if (got != 4 * n)
-		return err_set(err, -EIO, ERR_FINAL, "%.200s: the checksums are cut short", path);
+		return err_set(err, -EIO, ERR_FINAL,
+			"%s/%s is damaged: the file of its checksums is cut short", o.bucket,
+			o.key);
 	return 0;
 }
 
@@ -166,8 +168,8 @@ errint_t lsum_get(const struct local *l, struct store_obj o, const struct lrec *
 		ret[0] = rec->crc ^ lsum_zeros((size_t)rec->size);
 		return 0;
 	} else if (first + n > rec->nsums) {
-		return err_set(
-			err, -EIO, ERR_FINAL, "%s/%s: the record lacks checksums", o.bucket, o.key);
+		return err_set(err, -EIO, ERR_FINAL, "%s/%s is damaged: its record lacks checksums",
+			o.bucket, o.key);
 	} else {
 		memcpy(ret, rec->sums + 4 * first, 4 * n);
 	}
