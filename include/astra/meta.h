@@ -125,8 +125,10 @@ enum meta_inode_flags {
 	META_F_RESTORING = 1 << 12,
 	/* the last upload, move or transition failed for good: see last_error */
 	META_F_FAILED = 1 << 13,
-	/* size and times here are those of an object seen in a LIST (no mode, owner known) */
+	/* mode and owner are not stated anywhere: what the mount's options say is shown */
 	META_F_FOREIGN = 1 << 14,
+	/* forced_tier was set while content was dirty: the next upload goes by it */
+	META_F_TIER_HINT = 1 << 15,
 };
 
 struct meta_loc {
@@ -266,6 +268,11 @@ struct meta_bump { /* what one closed handle did */
 	uint32_t reads, writes; /* 0 or 1 each, or a count for simulate-access */
 	uint64_t bytes_read, bytes_written, cloud_bytes;
 };
+
+/* Heat decayed until now_ns, in bytes. */
+uint64_t meta_access_heat(const struct meta_access *a, int64_t now_ns);
+/* Bytes fetched from the cloud in the last window_ns, as far as heat tells. */
+uint64_t meta_access_fetched(const struct meta_access *a, int64_t now_ns, int64_t window_ns);
 
 /* Gathers in memory; the flusher thread writes once a second in key order (or at 10,000). */
 void meta_access_bump(struct meta *m, const struct meta_bump *b);

@@ -4,8 +4,10 @@
  * transitions. A thread of its own makes a pass each interval; a run on demand does the same for a
  * part of the tree, prints what it thinks, and waits for its jobs.
  *
- * Never touched: files that are pinned, dirty, or under some job; an open file is not taken
- * offline. What was judged is looked at again in the transaction that posts the job.
+ * Never touched: files that are dirty or under some job; an open file is not taken offline. A
+ * pinned file is not judged, but brought to where it is pinned, whatever the mode is: that is the
+ * user's order, and what is written into a pinned directory lands in HOT first. What was judged is
+ * looked at again in the transaction that posts the job.
  */
 #ifndef ASTRA_TIER_H
 #define ASTRA_TIER_H
@@ -38,13 +40,14 @@ struct tier_conf {
 	/* of [policy], by tier_conf_parse() */
 	enum tier_mode mode;
 	int64_t interval_ns;
+	int64_t pin_delay_ns; /* COLD and ARCHIVE pins apply so long after the last change */
 	unsigned from_min, until_min; /* minutes of the local day; equal = always */
 };
 
 /* Keys of [policy] that are the engine's; for policy_rules_parse(). */
 extern const char *const tier_keys[];
 extern const size_t tier_nkeys;
-/* Reads mode, interval and hours; the rest of ret is left alone. */
+/* Reads mode, interval, hours and pin_delay; the rest of ret is left alone. */
 errint_t tier_conf_parse(const struct conf *c, struct tier_conf *ret, struct err *err);
 const char *tier_mode_name(enum tier_mode m);
 

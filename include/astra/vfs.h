@@ -44,7 +44,6 @@ struct vfs_conf {
 	int64_t io_deadline_ns; /* an uncached read or lookup gives up (EIO) after this; 30 s */
 	uint32_t uid, gid, umask;
 	bool ro;
-	bool trust_mode;	     /* ... reserved, false */
 	const char *const *no_count; /* executables that do not count; NULL-terminated */
 	const char *const *no_recall;
 	const char *const *no_list; /* executables that are not shown user.astra.* in lists */
@@ -186,6 +185,9 @@ void vfs_sync(struct vfs *v, struct vfs_call *c, uint64_t ino);
  * strings belong to in, to the configuration, or (path) to the thread until its next call. */
 errint_t vfs_facts(
 	struct vfs *v, struct meta_txn *t, const struct meta_inode *in, struct policy_facts *ret);
+
+/* The value of user.astra.state: "settled", "uploading" ... */
+const char *vfs_state_word(struct vfs *v, const struct meta_inode *in);
 
 struct vfs_stat {
 	uint64_t handles, dirty, parked;

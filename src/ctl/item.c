@@ -24,33 +24,6 @@ static json_t *seconds(int64_t ns)
 	return ns ? json_real((double)ns / 1e9) : json_null();
 }
 
-/* One word, the most urgent first. */
-static const char *state_of(struct ctl_conn *c, const struct meta_inode *in)
-{
-	struct job_info *ji;
-	const char *ret = NULL;
-
-	if (in->flags & META_F_FAILED)
-		return "failed";
-	if (in->flags & META_F_RESTORING)
-		return "restoring";
-	if (job_live(c->ctl->conf.jobs, in->ino)) {
-		ji = malloc(sizeof(*ji));
-		if (ji && job_info_ino(c->ctl->conf.jobs, in->ino, ji))
-			ret = job_kind_name(ji->kind);
-		free(ji);
-		if (ret)
-			return ret;
-	}
-	if (in->flags & META_F_DIRTY)
-		return "dirty";
-	if (in->flags & META_F_ARCHIVED)
-		return "archived";
-	if (in->flags & META_F_ATTR_LOCAL)
-		return "meta-local";
-	return in->kind == META_DIR ? "" : "settled";
-}
-
 static errint_t add_facts(struct ctl_conn *c, struct meta_txn *t, const struct meta_inode *in,
 	const struct verdict *given, json_t *o)
 {
@@ -102,7 +75,8 @@ json_t *item_file(struct ctl_conn *c, struct meta_txn *t, const struct meta_inod
 		[META_FILE] = "file", [META_DIR] = "dir", [META_SYMLINK] = "symlink"};
 	json_t *o = json_pack("{s:o, s:s, s:I, s:o, s:I, s:s}", "name", json_text(in->name), "kind",
 		kinds[in->kind], "size", (json_int_t)in->size, "mtime", seconds(in->mtime_ns),
-		"mode", (json_int_t)(in->mode & 07777), "state", state_of(c, in));
+		"mode", (json_int_t)(in->mode & 07777), "state",
+		in->kind == META_DIR ? "" : vfs_state_word(c->ctl->conf.vfs, in));
 	errint_t r = o ? 0 : -ENOMEM;
 	char path[4096];
 

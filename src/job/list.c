@@ -162,8 +162,10 @@ static void foreign_attrs(struct merge *m, struct meta_inode *in, const struct s
 		} else if (strcmp(k, "uid") == 0 || strcmp(k, "gid") == 0) {
 			unsigned long id = strtoul(v, &end, 10);
 
-			if (end != v && id < UINT32_MAX)
-				*(k[0] == 'u' ? &in->uid : &in->gid) = (uint32_t)id;
+			if (end == v || id >= UINT32_MAX)
+				continue;
+			*(k[0] == 'u' ? &in->uid : &in->gid) = (uint32_t)id;
+			in->flags &= ~(uint32_t)META_F_FOREIGN;
 		}
 	}
 }
@@ -278,6 +280,7 @@ static errint_t new_dir(struct merge *m, const char *name)
 
 	in.ino = meta_ino_next(m->t);
 	in.mode = S_IFDIR | (0777 & ~m->j->conf.umask);
+	in.flags = META_F_FOREIGN;
 	in.uid = m->j->conf.uid;
 	in.gid = m->j->conf.gid;
 	in.mtime_ns = in.ctime_ns = in.atime_ns = in.btime_ns = clock_now_ns();

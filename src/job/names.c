@@ -121,6 +121,8 @@ void meta_set_make(struct meta_set *s, const struct meta_inode *in, const char *
 		s->n = 1;
 	}
 	meta_add(s, "mtime", "%lld.%09lld", in->mtime_ns / NS_PER_S, in->mtime_ns % NS_PER_S);
+	if ((in->flags & META_F_FOREIGN) != 0) /* it states none, and goes on so */
+		return;
 	meta_add(s, "mode", "%lld", in->mode, 0);
 	meta_add(s, "uid", "%lld", in->uid, 0);
 	meta_add(s, "gid", "%lld", in->gid, 0);

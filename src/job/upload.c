@@ -116,7 +116,8 @@ static bool became_clean(struct job *job, struct stage_file *f)
 
 static void row_clean(struct job *job, struct meta_txn *t, struct meta_inode *in)
 {
-	in->flags &= ~(uint32_t)(META_F_DIRTY | META_F_FAILED | META_F_ATTR_LOCAL);
+	in->flags &=
+		~(uint32_t)(META_F_DIRTY | META_F_FAILED | META_F_ATTR_LOCAL | META_F_TIER_HINT);
 	in->last_error[0] = '\0';
 	if (in->kind == META_FILE)
 		in->size = job->own.size;
@@ -141,12 +142,14 @@ static void follow_name(struct job *job, struct meta_txn *t, struct meta_inode *
 		(void)job_moved(job->jobs, t, in, NULL, &id);
 }
 
-static void apply_pin(struct job *job, struct meta_txn *t, const struct meta_inode *in)
+/* Pins to a tier from COLD on wait for a while without writes (the engine sees to that), unless it
+ * was for this very file that the user asked; ARCHIVE waits in any case. */
+static void apply_pin(struct job *job, struct meta_txn *t, const struct meta_inode *in, bool asked)
 {
 	uint64_t id = 0;
 
 	if ((in->flags & META_F_PINNED) != 0 && in->forced_tier != in->tier &&
-		in->forced_tier < TIER_ARCHIVE)
+		in->forced_tier < (asked ? TIER_ARCHIVE : TIER_COLD))
 		(void)job_tier(
 			job->jobs, t, in, (enum tier)in->forced_tier, job->by_engine, &id, NULL);
 }
@@ -171,12 +174,14 @@ static enum step upload_settle(struct job *job)
 	struct meta_txn *t = meta_begin(j->conf.meta);
 
 	if (meta_inode_get(t, job->ino, &in) == 0) {
+		bool asked = (in.flags & META_F_TIER_HINT) != 0;
+
 		clean = clean && (f == NULL || !stage_dirty(f));
 		if (clean)
 			row_clean(job, t, &in);
 		follow_name(job, t, &in);
 		if (clean)
-			apply_pin(job, t, &in);
+			apply_pin(job, t, &in, asked);
 	}
 	enum step s = job_finish(job, t);
 
@@ -310,7 +315,7 @@ static errint_t upload_body(struct job *job, const struct meta_inode *in, struct
 		spec.src = in->loc.path;
 		spec.src_etag = in->loc.etag;
 	}
-	if ((in->flags & META_F_PINNED) != 0 && in->forced_tier < TIER_COLD)
+	if ((in->flags & (META_F_PINNED | META_F_TIER_HINT)) != 0 && in->forced_tier < TIER_COLD)
 		spec.class_name = class_of(job->jobs, job->dst_remote, (enum tier)in->forced_tier);
 	return move_staged(job, f, &spec, st, err);
 }

@@ -164,6 +164,22 @@ uint64_t meta_access_window(const struct meta_access *a, int64_t now_ns, unsigne
 	return sum;
 }
 
+uint64_t meta_access_heat(const struct meta_access *a, int64_t now_ns)
+{
+	return (uint64_t)MIN_OF(heat_at(a->heat, a->heat_at_ns, now_ns), 1e18);
+}
+
+/* At a steady rate heat settles at rate * half-life / ln 2. */
+uint64_t meta_access_fetched(const struct meta_access *a, int64_t now_ns, int64_t window_ns)
+{
+	double bytes;
+
+	if (a->cloud_bytes == 0 || now_ns - a->first_seen_ns <= window_ns)
+		return a->cloud_bytes;
+	bytes = heat_at(a->heat, a->heat_at_ns, now_ns) * (double)window_ns * M_LN2 / HALF_LIFE_NS;
+	return bytes >= (double)a->cloud_bytes ? a->cloud_bytes : (uint64_t)bytes;
+}
+
 /* ---- in memory ---- */
 
 static void pend_merge(struct meta_access_pend *to, const struct meta_access_pend *p)

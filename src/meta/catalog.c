@@ -183,6 +183,7 @@ errint_t catalog_root_create(struct meta_txn *t)
 	memset(&root, 0, sizeof(root));
 	root.ino = META_ROOT_INO;
 	root.kind = META_DIR;
+	root.flags = META_F_FOREIGN;
 	root.mode = S_IFDIR | 0755;
 	root.uid = geteuid();
 	root.gid = getegid();

@@ -287,7 +287,7 @@ static errint_t remote_top(struct meta_txn *t, const char *name, uint32_t id, co
 	if (in->ino == 0)
 		return t->failed;
 	in->kind = META_DIR;
-	in->flags = META_F_ROOT;
+	in->flags = META_F_ROOT | META_F_FOREIGN;
 	in->mode = S_IFDIR | 0755;
 	in->uid = owner[0];
 	in->gid = owner[1];

@@ -19,10 +19,11 @@
 
 #define INTERVAL_DEFAULT_NS (3600 * NS_PER_S)
 #define INTERVAL_MIN_NS	    NS_PER_S
+#define PIN_DELAY_NS	    (24 * 3600 * NS_PER_S)
 #define SETTLE_NS	    (60 * NS_PER_S) /* after a mount, before an overdue pass */
 #define LAST_PASS_KEY	    "tier.last_pass"
 
-const char *const tier_keys[] = {"mode", "interval", "hours"};
+const char *const tier_keys[] = {"mode", "interval", "hours", "pin_delay"};
 const size_t tier_nkeys = ARRAY_SIZE(tier_keys);
 
 static const char *const mode_names[] = {
@@ -67,6 +68,7 @@ errint_t tier_conf_parse(const struct conf *c, struct tier_conf *ret, struct err
 
 	ret->mode = TIER_ACT; /* every cloud is an embedded one */
 	ret->interval_ns = INTERVAL_DEFAULT_NS;
+	ret->pin_delay_ns = PIN_DELAY_NS;
 	ret->from_min = ret->until_min = 0;
 	it = conf_get(c, "policy", "mode");
 	r = it ? parse_mode(it, ret, err) : 0;
@@ -75,6 +77,9 @@ errint_t tier_conf_parse(const struct conf *c, struct tier_conf *ret, struct err
 		r = conf_duration(it, &ret->interval_ns, err);
 	if (!r && it && ret->interval_ns < INTERVAL_MIN_NS)
 		r = conf_err(it, err, "'%s' is too short; allowed: 1s or more", it->value);
+	it = conf_get(c, "policy", "pin_delay");
+	if (!r && it)
+		r = conf_duration(it, &ret->pin_delay_ns, err);
 	it = conf_get(c, "policy", "hours");
 	if (!r && it)
 		r = parse_hours(it, ret, err);
@@ -173,13 +178,11 @@ static void *engine_main(void *arg)
 	lock_take(&e->lock);
 	while (!e->s.stop) {
 		int64_t now = clock_now_ns();
-		bool due = e->conf.mode != TIER_OFF && e->s.stat.next_ns <= now;
 
-		if (!due && !e->s.kick) {
+		/* Pins are seen to in every mode. */
+		if (e->s.stat.next_ns > now && !e->s.kick) {
 			/* The wall clock may jump: look at it at least each minute. */
-			int64_t left = e->conf.mode == TIER_OFF
-					       ? 60 * NS_PER_S
-					       : MIN_OF(e->s.stat.next_ns - now, 60 * NS_PER_S);
+			int64_t left = MIN_OF(e->s.stat.next_ns - now, 60 * NS_PER_S);
 
 			(void)cond_wait_until(&e->wake, &e->lock, clock_mono_ns() + left);
 			continue;

@@ -121,9 +121,10 @@ static bool still_so(
 {
 	struct tier_engine *e = a->e;
 
-	if (now->flags & (META_F_DIRTY | META_F_PINNED | META_F_ORPHAN) ||
-		!(now->flags & META_F_OBJECT) || now->tier != judged->tier ||
-		now->loc.remote != judged->loc.remote ||
+	if ((now->flags & META_F_PINNED) && now->forced_tier != to)
+		return false;
+	if (now->flags & (META_F_DIRTY | META_F_ORPHAN) || !(now->flags & META_F_OBJECT) ||
+		now->tier != judged->tier || now->loc.remote != judged->loc.remote ||
 		strcmp(now->loc.etag, judged->loc.etag) != 0)
 		return false;
 	if (job_live(e->conf.jobs, now->ino))
@@ -153,7 +154,8 @@ static errint_t post(struct act *a, enum tier to, uint64_t *ret_job, struct err 
 	if (!r && !still_so(a, &a->in, now, to))
 		r = err_set(err, -ESTALE, ERR_STALE, "it has changed since it was judged");
 	if (!r)
-		r = job_tier(a->e->conf.jobs, t, now, to, true, ret_job, err);
+		r = job_tier(
+			a->e->conf.jobs, t, now, to, !(now->flags & META_F_PINNED), ret_job, err);
 	if (r) {
 		meta_abort(t);
 		return r;
@@ -225,13 +227,27 @@ static int demand_one(struct act *a, const struct verdict *v)
 	return 0;
 }
 
+/* To where the user wants it; what is far from now has been at rest for long enough. */
+static bool pin_due(const struct act *a)
+{
+	const struct policy_facts *f = &a->facts.f;
+	int64_t rest = a->now_ns - a->in.ctime_ns;
+
+	return f->tier != f->pin && !a->e->conf.ro && !f->busy && !f->archived && !f->open &&
+	       (f->pin < TIER_COLD || rest >= a->e->conf.pin_delay_ns);
+}
+
 static int pass_one(struct act *a, const struct verdict *v)
 {
 	struct tier_pass *p = a->pass;
 	uint64_t job = 0;
 
 	p->files++;
-	if (v->action != POLICY_MOVE)
+	if (v->action == POLICY_PINNED && pin_due(a)) {
+		p->failed += !act(a, v, &job);
+		return job_full(a->e->conf.jobs);
+	}
+	if (v->action != POLICY_MOVE || a->e->conf.mode == TIER_OFF)
 		return 0;
 	if (a->e->conf.mode != TIER_ACT || a->e->conf.ro) {
 		log_info("tier", "%s: %s suits it better than %s",

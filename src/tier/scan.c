@@ -7,7 +7,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,8 +14,7 @@
 #include "astra/base_clock.h"
 
 #define DAY_NS	      (86400 * NS_PER_S)
-#define HALF_LIFE_NS  (7.0 * 86400e9) /* of struct meta_access.heat */
-#define KEPT_DAYS     7		      /* soft delete: how long what was deleted is billed */
+#define KEPT_DAYS     7 /* soft delete: how long what was deleted is billed */
 #define WALK_DIRS_MAX (1u << 24)
 
 /* ---- facts ---- */
@@ -28,20 +26,6 @@ static const struct remote *remote_of(const struct tier_engine *e, uint32_t id)
 			return &e->conf.remotes[i];
 	}
 	return NULL;
-}
-
-/* Bytes fetched in the window, from the decayed sum: a steady rate gives it rate * half-life /
- * ln 2.
- */
-static uint64_t window_bytes(const struct meta_access *a, int64_t now_ns, int64_t window_ns)
-{
-	double age = (double)(now_ns - a->heat_at_ns), bytes;
-
-	if (!a->cloud_bytes || now_ns - a->first_seen_ns <= window_ns)
-		return a->cloud_bytes;
-	bytes = a->heat * exp2(-MAX_OF(age, 0.0) / HALF_LIFE_NS) * (double)window_ns * M_LN2 /
-		HALF_LIFE_NS;
-	return bytes >= (double)a->cloud_bytes ? a->cloud_bytes : (uint64_t)MAX_OF(bytes, 0.0);
 }
 
 static void access_facts(struct tier_engine *e, struct meta_txn *t, const struct meta_inode *in,
@@ -58,7 +42,7 @@ static void access_facts(struct tier_engine *e, struct meta_txn *t, const struct
 	f->last_access_ns = MAX_OF(a.last_read_ns, a.last_write_ns);
 	f->accesses_window = meta_access_window(&a, now_ns, (unsigned)days);
 	f->accesses_total = a.reads + a.writes;
-	f->bytes_window = window_bytes(&a, now_ns, window);
+	f->bytes_window = meta_access_fetched(&a, now_ns, window);
 }
 
 errint_t tier_facts(struct tier_engine *e, struct meta_txn *t, const struct meta_inode *in,

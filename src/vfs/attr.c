@@ -29,6 +29,14 @@ static int64_t ns_of(const struct timespec *ts)
 	return ns;
 }
 
+/* Of what states none of its own: as the options of this mount say. */
+static uint32_t mode_of(const struct vfs *v, const struct meta_inode *in)
+{
+	if (!(in->flags & META_F_FOREIGN) || in->kind == META_SYMLINK)
+		return in->mode;
+	return (in->mode & S_IFMT) | ((in->kind == META_DIR ? 0777 : 0666) & ~v->conf.umask);
+}
+
 void attr_of(struct vfs *v, const struct meta_inode *in, struct vfs_attr *ret)
 {
 	struct stat *st = &ret->st;
@@ -36,12 +44,12 @@ void attr_of(struct vfs *v, const struct meta_inode *in, struct vfs_attr *ret)
 
 	memset(ret, 0, sizeof(*ret));
 	st->st_ino = in->ino;
-	st->st_mode = in->mode;
+	st->st_mode = mode_of(v, in);
 	st->st_nlink = in->nlink;
 	if (in->flags & META_F_ORPHAN)
 		st->st_nlink = 0;
-	st->st_uid = in->uid;
-	st->st_gid = in->gid;
+	st->st_uid = (in->flags & META_F_FOREIGN) ? v->conf.uid : in->uid;
+	st->st_gid = (in->flags & META_F_FOREIGN) ? v->conf.gid : in->gid;
 	st->st_size = (off_t)in->size;
 	if (in->kind == META_DIR)
 		st->st_size = BLOCK_SIZE;
@@ -223,11 +231,18 @@ static errint_t setattr_txn(
 	struct vfs *v, uint64_t ino, unsigned what, const struct stat *st, struct meta_inode *in)
 {
 	cleanup_txn struct meta_txn *t = meta_begin(v->conf.meta);
+	const unsigned owned = VFS_SET_MODE | VFS_SET_UID | VFS_SET_GID;
 	errint_t r = meta_inode_get(t, ino, in);
 	int64_t now = clock_now_ns();
 
 	if (r)
 		return r;
+	if ((in->flags & META_F_FOREIGN) && (what & owned)) { /* from here on it has its own */
+		in->mode = mode_of(v, in);
+		in->uid = v->conf.uid;
+		in->gid = v->conf.gid;
+		in->flags &= ~(uint32_t)META_F_FOREIGN;
+	}
 	set_owner_mode(in, what, st);
 	set_times(in, what, st, now);
 	in->ctime_ns = now;
@@ -238,7 +253,6 @@ static errint_t setattr_txn(
 	}
 	if (in->kind == META_FILE && (in->flags & META_F_OBJECT) && !(in->flags & META_F_DIRTY))
 		in->flags |= META_F_ATTR_LOCAL;
-	in->flags &= ~(uint32_t)META_F_FOREIGN;
 	(void)meta_inode_put(t, in);
 	if ((in->flags & META_F_ATTR_LOCAL) && !(in->flags & (META_F_DIRTY | META_F_ORPHAN))) {
 		r = job_attr(v->jobs, t, in);

@@ -5,35 +5,8 @@
  */
 #include "vfs_priv.h"
 
-#define DAY_NS (86400 * NS_PER_S)
-/* At a steady rate of r bytes a day, heat with a half-life of 7 days settles at 7 r / ln 2, and 30
- * days have 30 r. */
-#define HEAT_TO_30_DAYS 2.97
-#define HEAT_HALF_LIFE	(7.0 * 86400.0)
-
-/* 2^-x without libm, to within 2 %: more than heat is worth. */
-static double half_power(double x)
-{
-	double r = 1.0;
-
-	if (x > 60)
-		return 0;
-	for (; x >= 1; x -= 1)
-		r /= 2;
-	return r * (1 - x * 0.5 * (1.36 - 0.36 * x));
-}
-
-/* Bytes fetched from the cloud in the window, as far as heat tells. */
-static uint64_t bytes_window(const struct meta_access *a, int64_t now, int64_t window)
-{
-	double age = (double)(now - a->heat_at_ns) / (double)NS_PER_S;
-	double est;
-
-	if (!a->cloud_bytes || a->last_read_ns < now - window)
-		return 0;
-	est = a->heat * half_power(age > 0 ? age / HEAT_HALF_LIFE : 0) * HEAT_TO_30_DAYS;
-	return est < (double)a->cloud_bytes ? (uint64_t)est : a->cloud_bytes;
-}
+#define DAY_NS	  (86400 * NS_PER_S)
+#define KEPT_DAYS 7 /* soft delete: how long what was deleted is billed */
 
 static const char *const *class_names(const struct remote *r)
 {
@@ -66,12 +39,15 @@ errint_t vfs_facts(
 		id = 0;
 	remote = remote_by_id(v, id);
 	ret->name = in->name;
-	ret->path = meta_path(t, in->ino, path, sizeof(path)) ? NULL : path;
+	/* Below the mount, without the first slash: as rules match it. */
+	ret->path = meta_path(t, in->ino, path, sizeof(path)) ? NULL : path + 1;
 	ret->provider = "";
 	if (remote) {
 		ret->cloud = remote->name;
 		ret->provider = remote->provider;
 		ret->classes = class_names(remote);
+		ret->retained_days =
+			remote->caps.versioning || remote->caps.soft_delete ? KEPT_DAYS : 0;
 	}
 	ret->class_name = *in->class_name ? in->class_name : NULL;
 	ret->size = in->size;
@@ -84,9 +60,10 @@ errint_t vfs_facts(
 	ret->accesses_window = meta_access_window(
 		&a, now, (unsigned)MIN_OF(MAX_OF(days, INT64_C(1)), INT64_C(30)));
 	ret->accesses_total = a.reads + a.writes;
-	ret->bytes_window = bytes_window(&a, now, window);
+	ret->bytes_window = meta_access_fetched(&a, now, window);
 	ret->archived = in->flags & META_F_ARCHIVED;
 	ret->open = vfs_job_hooks(v).is_open(v, in->ino);
-	ret->busy = (in->flags & META_F_DIRTY) || (v->jobs && job_live(v->jobs, in->ino));
+	ret->busy = !(in->flags & META_F_OBJECT) || (in->flags & META_F_DIRTY) ||
+		    (v->jobs && job_live(v->jobs, in->ino));
 	return 0;
 }

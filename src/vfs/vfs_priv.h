@@ -316,6 +316,20 @@ void read_seen(struct vfs_handle *h, uint64_t bytes); /* a read was answered */
 int write_truncate(struct vfs_call *c, struct vfs_node *n, uint64_t size);
 errint_t write_reset(struct vfs *v, struct vfs_node *n); /* O_TRUNC */
 
+/* ---- xattr_set.c: 0, 1 = parked, -errno ---- */
+
+int xattr_set_tier(struct vfs_call *c, const char *value);
+int xattr_set_restore(struct vfs_call *c, const char *value);
+int xattr_set_refresh(struct vfs_call *c, const char *value);
+int xattr_set_migrate(struct vfs_call *c, const char *value);
+/* -EINVAL, with a line in the log that has the path. */
+int xattr_refuse(struct vfs_call *c, const char *why);
+int xattr_bad_value(struct vfs_call *c, const char *value, const char *allowed);
+/* The program copies attributes wholesale (no_list): ours describe this object, not its copy. */
+bool xattr_by_copier(const struct vfs_call *c);
+/* Attributes that are set here come from a copy of a file: read-only ones are to be ignored. */
+bool xattr_is_copy(const struct vfs_call *c, const struct meta_inode *in, bool known);
+
 /* ---- sync.c ---- */
 
 /* Goes on with a wait for everything that ino's durability asks; answers. */

@@ -4,9 +4,9 @@
  * other names of the user. and trusted. name spaces are kept in the index. security.* and system.*
  * are answered before anything else: the kernel asks for them with every `ls -l` and write.
  *
- * No attribute asks a store. The writable ones (tier, restore, refresh, migrate) post jobs.
- * Setting one of the others on a new or dirty file is accepted and ignored, so that cp -a, rsync
- * -X and tar can copy attributes; removing any is ignored, too.
+ * No attribute asks a store. The writable ones are in xattr_set.c. Setting one of the others is
+ * ignored where a program copies attributes, and removing any always is: cp -a, rsync -X and tar
+ * bring along what they found elsewhere.
  */
 #include "vfs_priv.h"
 
@@ -17,11 +17,10 @@
 
 #include "astra/base_buf.h"
 
-#define ASTRA	     "user.astra."
-#define ASTRA_LEN    (sizeof(ASTRA) - 1)
-#define VALUE_MAX    4096
-#define RESTORE_DAYS 7
-#define DAY_NS	     (86400 * NS_PER_S)
+#define ASTRA	  "user.astra."
+#define ASTRA_LEN (sizeof(ASTRA) - 1)
+#define VALUE_MAX 4096
+#define DAY_NS	  (86400 * NS_PER_S)
 
 enum { ON_FILE = 1, ON_DIR = 2 };
 
@@ -213,23 +212,32 @@ static const char *job_word(const struct job_info *i, const struct meta_inode *i
 	}
 }
 
-static errint_t get_state(struct ask *a, struct buf *out)
+const char *vfs_state_word(struct vfs *v, const struct meta_inode *in)
 {
-	uint32_t f = a->in.flags;
+	uint32_t f = in->flags;
 	const char *word = NULL;
 	struct job_info i;
 
 	if (f & META_F_FAILED)
-		word = (f & META_F_DIRTY) ? "upload-failed" : "failed";
-	else if (job_info_ino(a->v->jobs, a->in.ino, &i))
-		word = job_word(&i, &a->in);
-	if (!word)
-		word = (f & META_F_DIRTY)	 ? "dirty"
-		       : (f & META_F_RESTORING)	 ? "restoring"
-		       : (f & META_F_ARCHIVED)	 ? "archived"
-		       : (f & META_F_ATTR_LOCAL) ? "meta-local"
-						 : "settled";
-	return buf_adds(out, word);
+		return (f & META_F_DIRTY) ? "upload-failed" : "failed";
+	if (job_info_ino(v->jobs, in->ino, &i))
+		word = job_word(&i, in);
+	if (word)
+		return word;
+	if (f & META_F_DIRTY)
+		return "dirty";
+	if (f & META_F_RESTORING)
+		return "restoring";
+	if (f & META_F_ARCHIVED)
+		return "archived";
+	if (in->restored_until_ns > clock_now_ns())
+		return "restored";
+	return (f & META_F_ATTR_LOCAL) ? "meta-local" : "settled";
+}
+
+static errint_t get_state(struct ask *a, struct buf *out)
+{
+	return buf_adds(out, vfs_state_word(a->v, &a->in));
 }
 
 /* ---- getters: use ---- */
@@ -244,7 +252,7 @@ static errint_t get_count(struct ask *a, struct buf *out)
 	else if (!strcmp(a->name, "writes"))
 		n = x->writes;
 	else if (!strcmp(a->name, "heat"))
-		n = x->heat > 0 ? (uint64_t)x->heat : 0;
+		n = meta_access_heat(x, clock_now_ns());
 	return buf_addf(out, "%" PRIu64, n);
 }
 
@@ -385,110 +393,6 @@ static errint_t get_nothing(struct ask *a, struct buf *out)
 	return -ENODATA; /* an order, not a value */
 }
 
-/* ---- setters: 0, 1 = parked, -errno ---- */
-
-static errint_t bad_value(struct vfs_call *c, const char *value, const char *allowed)
-{
-	log_warn("vfs", "%s: '%.80s' is not allowed; allowed: %s", c->own.name, value, allowed);
-	return -EINVAL;
-}
-
-static errint_t pin_file(struct vfs *v, struct meta_txn *t, struct meta_inode *in, enum tier tier)
-{
-	const uint32_t no = META_F_DIRTY | META_F_ORPHAN;
-	struct err err = {0};
-	uint64_t job;
-	errint_t r;
-
-	/* Of a file with changes it is a hint: the upload goes to an online class first. */
-	if ((in->flags & no) || !(in->flags & META_F_OBJECT))
-		return 0;
-	r = job_tier(v->jobs, t, in, tier, false, &job, &err);
-	if (r)
-		log_warn("vfs", "'%s' cannot be moved to %s: %s", in->name, tier_name(tier),
-			err_text(&err, r));
-	return r;
-}
-
-static int set_tier(struct vfs_call *c, const char *value)
-{
-	struct vfs *v = c->own.v;
-	bool automatic = !strcmp(value, "AUTO") || !strcmp(value, "auto");
-	struct meta_inode in;
-	enum tier tier = TIER_HOT;
-	struct meta_txn *t;
-	errint_t r;
-
-	if (!automatic && tier_parse(value, &tier))
-		return bad_value(c, value, "HOT, WARM, COLD, ARCHIVE, AUTO");
-	t = meta_begin(v->conf.meta);
-	r = meta_inode_get(t, c->own.ino, &in);
-	if (!r) {
-		in.flags &= ~(uint32_t)META_F_PINNED;
-		if (!automatic)
-			in.flags |= META_F_PINNED;
-		in.forced_tier = (uint8_t)tier;
-		in.ctime_ns = clock_now_ns();
-		r = meta_inode_put(t, &in);
-	}
-	if (!r && !automatic && in.kind == META_FILE)
-		r = pin_file(v, t, &in, tier);
-	if (r) {
-		meta_abort(t);
-		return r;
-	}
-	return meta_commit(t);
-}
-
-static int set_restore(struct vfs_call *c, const char *value)
-{
-	struct vfs *v = c->own.v;
-	int64_t ns = RESTORE_DAYS * DAY_NS;
-	uint64_t job;
-	struct meta_inode in;
-	struct err err = {0};
-	struct meta_txn *t;
-	errint_t r;
-
-	if (*value && (parse_duration(value, &ns) || ns <= 0 || ns > 3650 * DAY_NS))
-		return bad_value(c, value, "a duration up to 3650d, for example 7d");
-	t = meta_begin(v->conf.meta);
-	r = meta_inode_get(t, c->own.ino, &in);
-	if (!r && (in.flags & META_F_ARCHIVED)) {
-		r = job_restore(
-			v->jobs, t, &in, (unsigned)((ns + DAY_NS - 1) / DAY_NS), &job, &err);
-		if (r)
-			log_warn("vfs", "'%s' cannot be restored: %s", in.name, err_text(&err, r));
-	}
-	if (r) {
-		meta_abort(t);
-		return r;
-	}
-	return meta_commit(t);
-}
-
-static int set_refresh(struct vfs_call *c, const char *value)
-{
-	struct meta_inode in;
-	errint_t r = row_get(c->own.v, c->own.ino, &in);
-
-	if (r)
-		return r;
-	if (c->own.phase == 1)
-		return c->own.r;
-	c->own.phase = 1;
-	if (in.ino == META_ROOT_INO || (in.kind != META_DIR && !in.parent))
-		return 0;
-	return dir_list(c, in.kind == META_DIR ? in.ino : in.parent);
-}
-
-static int set_migrate(struct vfs_call *c, const char *value)
-{
-	int r = rename_migrate(c, value);
-
-	return r == -ENODEV ? bad_value(c, value, "the name of a remote") : r;
-}
-
 /* ---- the table ---- */
 
 static const struct attr attrs[] = {
@@ -497,7 +401,7 @@ static const struct attr attrs[] = {
 	{"key", ON_FILE, get_place, NULL},
 	{"url", ON_FILE, get_place, NULL},
 	{"storage_class", ON_FILE, get_class, NULL},
-	{"tier", ON_FILE | ON_DIR, get_tier, set_tier},
+	{"tier", ON_FILE | ON_DIR, get_tier, xattr_set_tier},
 	{"tier_expected", ON_FILE, get_tier_expected, NULL},
 	{"tier_since", ON_FILE, get_tier_since, NULL},
 	{"min_until", ON_FILE, get_min_until, NULL},
@@ -526,9 +430,9 @@ static const struct attr attrs[] = {
 	{"bytes.WARM", ON_DIR, get_totals, NULL},
 	{"bytes.COLD", ON_DIR, get_totals, NULL},
 	{"bytes.ARCHIVE", ON_DIR, get_totals, NULL},
-	{"restore", ON_FILE, get_nothing, set_restore},
-	{"refresh", ON_FILE | ON_DIR, get_nothing, set_refresh},
-	{"migrate", ON_FILE | ON_DIR, get_nothing, set_migrate},
+	{"restore", ON_FILE, get_nothing, xattr_set_restore},
+	{"refresh", ON_FILE | ON_DIR, get_nothing, xattr_set_refresh},
+	{"migrate", ON_FILE | ON_DIR, get_nothing, xattr_set_migrate},
 };
 
 static const struct attr *attr_find(const char *name)
@@ -678,18 +582,6 @@ void vfs_getxattr(struct vfs *v, struct vfs_call *c, uint64_t ino, const char *n
 	answer_bytes(c, out.p, out.len);
 }
 
-/* Tools that copy attributes wholesale: ours describe this object, not its copy. */
-static bool is_copier(struct vfs_call *c)
-{
-	const char *const *list = c->own.v->conf.no_list;
-	struct who w;
-
-	if (!list || !*list || c->pid <= 0)
-		return false;
-	who_get(c->pid, &w);
-	return who_in(&w, list);
-}
-
 static errint_t list_astra(struct ask *a, struct buf *out)
 {
 	struct buf value = BUF_INIT(META_XATTR_MAX);
@@ -722,7 +614,7 @@ void vfs_listxattr(struct vfs *v, struct vfs_call *c, uint64_t ino, size_t size)
 	call_begin(v, c, run_never);
 	c->own.size = size;
 	r = ask_begin(v, ino, &a);
-	if (!r && !is_copier(c))
+	if (!r && !xattr_by_copier(c))
 		r = list_astra(a, &out);
 	if (!r)
 		r = meta_xattr_each(a->t, ino, list_user, &out);
@@ -751,15 +643,14 @@ static int set_astra(struct vfs_call *c)
 		return r;
 	if (attr && attr->set && (attr->on & attr_on(&in))) {
 		if (strlen(value) != c->own.size)
-			return bad_value(c, value, "text without NUL bytes");
+			return xattr_bad_value(c, value, "text without NUL bytes");
 		return attr->set(c, value);
 	}
-	if (in.flags & META_F_DIRTY)
-		return 0; /* a copy that brings all attributes along */
+	if (xattr_is_copy(c, &in, attr != NULL))
+		return 0;
 	if (attr)
 		return -EPERM;
-	log_warn("vfs", "%s: there is no such attribute", c->own.name);
-	return -EINVAL;
+	return xattr_refuse(c, "there is no such attribute");
 }
 
 /* ctime, and object metadata where that is free. */

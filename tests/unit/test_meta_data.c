@@ -100,6 +100,8 @@ static void test_access(void **state)
 	bump(f, NOON + 7 * DAY_NS, 1, 0, 100);
 	b = get(f, 0);
 	assert_true(fabs(b.heat - 600) < 0.1);
+	assert_int_equal(meta_access_heat(&b, b.heat_at_ns), (uint64_t)b.heat);
+	assert_in_range(meta_access_heat(&b, b.heat_at_ns + 7 * 86400 * NS_PER_S), 299, 300);
 	assert_int_equal(b.day[7], 2);
 	bump(f, NOON + 4000 * DAY_NS, 1, 0, 0);
 	b = get(f, 0);

@@ -19,6 +19,7 @@ struct jobs {
 	uint64_t live; /* an inode that has some job */
 	unsigned posted;
 	errint_t refuse;
+	bool by_engine; /* the last one */
 };
 
 static struct jobs fake;
@@ -51,7 +52,7 @@ errint_t job_tier(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 
 	if (j->refuse)
 		return err_set(err, j->refuse, ERR_FINAL, "refused");
-	assert_true(by_engine);
+	j->by_engine = by_engine;
 	now.tier = (uint8_t)tier;
 	*ret_job = ++j->posted;
 	return meta_inode_put(t, &now);
@@ -132,6 +133,7 @@ static int setup(void **state)
 		.prices = price_book_astra(),
 		.is_open = is_open,
 		.interval_ns = 3600 * NS_PER_S,
+		.pin_delay_ns = DAY,
 	};
 	assert_int_equal(tier_engine_new(&f->conf, &f->e, &err), 0);
 	*state = f;
@@ -374,6 +376,65 @@ static void test_thread(void **state)
 	tier_engine_stop(f->e); /* again is fine */
 }
 
+static void wait_pass(struct fix *f, uint64_t passes)
+{
+	const struct timespec ts = {.tv_nsec = 10 * 1000 * 1000};
+	struct tier_stat st;
+
+	tier_engine_kick(f->e);
+	for (unsigned i = 0; i < 500; i++) {
+		tier_stat(f->e, &st);
+		if (st.passes >= passes)
+			return;
+		(void)nanosleep(&ts, NULL);
+	}
+	fail_msg("no pass");
+}
+
+static void rested(struct fix *f, uint64_t ino, int64_t ns)
+{
+	struct meta_txn *t = meta_begin(f->m);
+	struct meta_inode in;
+
+	assert_int_equal(meta_inode_get(t, ino, &in), 0);
+	in.ctime_ns = clock_now_ns() - ns;
+	assert_int_equal(meta_inode_put(t, &in), 0);
+	assert_int_equal(meta_commit(t), 0);
+}
+
+/* A pass brings pinned files to their tiers, the far ones after a day of rest, in every mode. */
+static void test_pins(void **state)
+{
+	struct fix *f = *state;
+	uint64_t warm = object(f, f->top, "a", GB, 20, 0), cold = object(f, f->top, "b", GB, 20, 0);
+	uint64_t opened = object(f, f->top, "c", GB, 20, 0),
+		 x = object(f, f->top, "x.log", GB, 0, 99);
+	struct err err = {0};
+
+	tier_engine_destroy(f->e);
+	f->conf.mode = TIER_OFF;
+	assert_int_equal(tier_engine_new(&f->conf, &f->e, &err), 0);
+	change(f, warm, META_F_PINNED, TIER_WARM);
+	change(f, cold, META_F_PINNED, TIER_ARCHIVE);
+	change(f, opened, META_F_PINNED, TIER_COLD);
+	rested(f, warm, 0);
+	rested(f, cold, DAY - 60 * NS_PER_S);
+	rested(f, opened, 2 * DAY);
+	open_ino = opened;
+	wait_pass(f, 1);
+	assert_int_equal(fake.posted, 1);
+	assert_false(fake.by_engine);
+	assert_int_equal(tier_of(f, warm), TIER_WARM);
+	open_ino = 0;
+	rested(f, cold, DAY + NS_PER_S);
+	wait_pass(f, 2);
+	assert_int_equal(tier_of(f, cold), TIER_ARCHIVE);
+	assert_int_equal(tier_of(f, opened), TIER_COLD);
+	assert_int_equal(tier_of(f, x), TIER_HOT); /* that is the engine's, and it is off */
+	wait_pass(f, 3);
+	assert_int_equal(fake.posted, 3);
+}
+
 static errint_t parse(const char *key, const char *value, struct tier_conf *ret)
 {
 	struct conf *c = conf_new();
@@ -398,6 +459,10 @@ static void test_conf(void **state)
 	assert_int_equal(c.mode, TIER_ADVISE);
 	assert_int_equal(parse("interval", "10m", &c), 0);
 	assert_true(c.interval_ns == 600 * NS_PER_S);
+	assert_true(c.pin_delay_ns == DAY);
+	assert_int_equal(parse("pin_delay", "2h", &c), 0);
+	assert_true(c.pin_delay_ns == 7200 * NS_PER_S);
+	assert_int_equal(parse("pin_delay", "later", &c), -EINVAL);
 	assert_int_equal(parse("hours", "22-06", &c), -EINVAL);
 	assert_int_equal(parse("hours", "25:00-06:00", &c), -EINVAL);
 	assert_int_equal(parse("hours", "22:00-06:00x", &c), -EINVAL);
@@ -415,6 +480,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_scope, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_facts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_thread, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pins, setup, teardown),
 		cmocka_unit_test(test_conf),
 	};
 

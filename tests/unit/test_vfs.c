@@ -296,6 +296,18 @@ static void test_attributes(void **state)
 	ask_free(a);
 }
 
+/* As if it had been made two days ago. */
+static void grow_old(struct fix *f, uint64_t ino)
+{
+	struct meta_txn *t = meta_begin(f->m);
+	struct meta_inode in;
+
+	assert_int_equal(meta_inode_get(t, ino, &in), 0);
+	in.btime_ns -= 2 * 86400 * NS_PER_S;
+	assert_int_equal(meta_inode_put(t, &in), 0);
+	assert_int_equal(meta_commit(t), 0);
+}
+
 static void test_xattrs(void **state)
 {
 	struct fix *f = *state;
@@ -312,6 +324,8 @@ static void test_xattrs(void **state)
 	assert_int_equal(CALL(a, vfs_getxattr, ino, "system.posix_acl_access", 0), -EOPNOTSUPP);
 	assert_int_equal(setx(f, ino, "user.astra.cost", "1"), 0); /* new: ignored */
 	sync_all(f);
+	assert_int_equal(setx(f, ino, "user.astra.cost", "1"), 0); /* settled, but still new */
+	grow_old(f, ino);
 	assert_int_equal(setx(f, ino, "user.astra.cost", "1"), -EPERM);
 	assert_int_equal(setx(f, ino, "user.astra.tier", "LUKEWARM"), -EINVAL);
 	assert_int_equal(setx(f, ino, "user.astra.nonsense", "1"), -EINVAL);
