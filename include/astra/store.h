@@ -134,7 +134,8 @@ struct store_upload { /* one stale upload, of parts_pending */
 
 struct store_caps {
 	unsigned key_max;
-	bool key_utf8; /* keys must be UTF-8 */
+	bool key_utf8;	     /* keys must be UTF-8; others: -EILSEQ */
+	const char *key_bad; /* bytes that no key may have, as "\r\n": -EILSEQ; NULL = none */
 	bool conditional_put, conditional_remove, conditional_copy;
 	bool list_meta;	      /* LIST carries metadata */
 	bool set_meta;	      /* metadata can be changed in place, free of fees */

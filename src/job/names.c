@@ -64,6 +64,8 @@ errint_t job_path_ok(struct jobs *j, uint32_t remote, const char *path)
 	}
 	if (len > (r->caps.key_max != 0 ? r->caps.key_max : STORE_KEY_MAX))
 		return -ENAMETOOLONG;
+	if (r->caps.key_bad != NULL && strpbrk(path, r->caps.key_bad) != NULL)
+		return -EILSEQ;
 	if (r->caps.key_utf8) {
 		json_t *text = json_string(path);
 
