@@ -29,6 +29,8 @@ void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const c
 	(void)snprintf(in->loc.etag, sizeof(in->loc.etag), "%s", st->etag);
 	in->has_crc32c = st->has_crc32c;
 	in->crc32c = st->crc32c;
+	log_debug("job", "inode %llu is at '%s', version %s", (unsigned long long)in->ino,
+		in->loc.path, st->etag);
 	in->restored_until_ns = st->restored_until_ns;
 	in->flags &= ~(uint32_t)(META_F_ARCHIVED | META_F_RESTORING);
 	if (st->archived)

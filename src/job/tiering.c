@@ -157,6 +157,24 @@ enum step restore_step(struct job *job)
 	return restore_poll(job, &in, job->days, true);
 }
 
+/* The class change of a run before a crash, or one whose answer was lost: the object has another
+ * version, the class that was wanted, and the same bytes. */
+static bool transition_ours(struct job *job, const struct meta_inode *in, struct objref *o,
+	const struct store_call *call, struct store_stat *ret)
+{
+	bool known = false;
+	const struct remote *r = remote_of(job->jobs, in->loc.remote);
+
+	if (r == NULL || store_head(o->st, call, o->o, ret, NULL) < 0)
+		return false;
+	if (remote_tier(r, ret->class_name, &known) == job->tier && known &&
+		ret->size == in->size && in->has_crc32c && ret->has_crc32c &&
+		ret->crc32c == in->crc32c)
+		return true;
+	store_stat_done(ret);
+	return false;
+}
+
 enum step transition_step(struct job *job)
 {
 	struct jobs *j = job->jobs;
@@ -188,8 +206,10 @@ enum step transition_step(struct job *job)
 		return s;
 	}
 	if (r < 0 && err.kind == ERR_STALE) {
-		job->own.result = -ESTALE;
-		return job_finish_alone(job, -ESTALE, "the object was changed by somebody else");
+		if (!transition_ours(job, &in, &o, &call, &st))
+			return job_finish_alone(
+				job, -ESTALE, "the object was changed by somebody else");
+		r = 0;
 	}
 	if (r < 0)
 		return simple_trouble(job, r, &err);
@@ -209,18 +229,31 @@ enum step attr_step(struct job *job)
 	struct store_stat st = {0};
 	struct err err = {0};
 	struct meta_set meta;
+	char mark[64];
 
 	if (!object_row(job, &in) || (in.flags & (META_F_DIRTY | META_F_ARCHIVED)) != 0 ||
 		(in.flags & META_F_ATTR_LOCAL) == 0)
 		return job_finish_alone(job, 0, NULL);
+	/* The version changes: the record comes first, so that it is known as ours after a crash.
+	 */
+	if (!job_barrier_ok(job, job->g.post_txn))
+		return STEP_BARRIER;
+	if (job_attempt(job) < 0)
+		return job_trouble(job, -EIO, &(struct err){.kind = ERR_RETRY});
 	errint_t r = objref_make(job->jobs, in.loc.remote, in.loc.path, &o, &err);
 
 	call_init(&call, job);
-	meta_set_make(&meta, &in, NULL);
+	mark_make(job, mark, sizeof(mark));
+	meta_set_make(&meta, &in, mark);
 	if (r == 0)
 		r = store_set_meta(o.st, &call, o.o, in.loc.etag, meta.m, meta.n, &st, &err);
-	if (r < 0 && err.kind == ERR_STALE)
-		return job_finish_alone(job, 0, NULL); /* theirs: seen at the next LIST */
+	if (r < 0 && err.kind == ERR_STALE) {
+		r = store_head(o.st, &call, o.o, &st, &err);
+		if (r == 0 && mark_check(job, &st) == MARK_OTHER) {
+			store_stat_done(&st); /* theirs: seen at the next LIST */
+			return job_finish_alone(job, 0, NULL);
+		}
+	}
 	if (r < 0)
 		return simple_trouble(job, r, &err);
 	struct meta_inode now;

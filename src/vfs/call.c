@@ -53,7 +53,7 @@ void call_begin(struct vfs *v, struct vfs_call *c, void (*run)(struct vfs_call *
 	c->own.fired = c->own.cut = c->own.in_fetch = c->own.in_list = c->own.expired = false;
 	c->own.r = 0;
 	c->own.phase = 0;
-	c->own.tries = 0;
+	c->own.tries = c->own.waits = 0;
 	c->own.listed = 0;
 	c->own.node = NULL;
 	c->own.node_ref = c->own.in_rename = c->own.tell_kernel = false;

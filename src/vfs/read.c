@@ -333,6 +333,24 @@ void fetch_wait(struct vfs_call *c, struct vfs_node *n, uint64_t off, uint64_t l
 		call_later(c, LANE_FOREGROUND);
 }
 
+/* A job of ino has changed the version and has not yet said so (after a power cut it may have to
+ * find out first). 0 = no, or it takes too long; 1 = parked. */
+static int stale_wait(struct vfs_call *c, uint64_t ino)
+{
+	const struct call_wait w = {.kind = WAIT_TIME,
+		.timeout_ns = STALE_PAUSE_NS,
+		.on_timeout = ON_TIMEOUT_RERUN,
+		.interruptible = true};
+
+	if (c->own.waits == STALE_WAITS || !job_live(c->own.v->jobs, ino))
+		return 0;
+	if (c->own.waits++ == 0)
+		job_hurry(c->own.v->jobs, ino);
+	if (call_arm(c, &w))
+		call_armed(c);
+	return 1;
+}
+
 int fetch_failed(struct vfs_call *c, struct vfs_node *n, errint_t r, bool may_restore)
 {
 	struct meta_inode in;
@@ -347,6 +365,8 @@ int fetch_failed(struct vfs_call *c, struct vfs_node *n, errint_t r, bool may_re
 		/* The index does not know yet. */
 	} else if (r == -ESTALE) {
 		node_unbind(n);
+		if (stale_wait(c, n->ino))
+			return 1;
 		if (++c->own.tries > STALE_TRIES)
 			return -ESTALE;
 		if (c->own.tries == 1)

@@ -47,6 +47,8 @@
 #define DIRTY_TICK_NS  (20 * NS_PER_MS)
 #define DIRTY_BATCH    128
 #define STALE_TRIES    4
+#define STALE_PAUSE_NS (20 * NS_PER_MS)
+#define STALE_WAITS    250
 
 /* How a fetch tells its waiters that the object is offline; no file operation returns it. */
 #define FETCH_ARCHIVED (-ENOMEDIUM)
