@@ -81,10 +81,17 @@ static void read_all(int fd)
 	char chunk[65536], *nl;
 	size_t at = 0;
 	ssize_t n;
+	int ready;
 
-	while (poll(&pfd, 1, ANSWER_MS_MAX) == 1 && (n = read(fd, chunk, sizeof(chunk))) > 0)
-		CHECK(!buf_add(&b, chunk, (size_t)n));
-	CHECK(pfd.revents); /* else it hangs */
+	do {
+		/* libFuzzer's clock interrupts. */
+		do
+			ready = poll(&pfd, 1, ANSWER_MS_MAX);
+		while (ready < 0 && errno == EINTR);
+		CHECK(ready == 1); /* else it hangs */
+		n = read(fd, chunk, sizeof(chunk));
+		CHECK(n <= 0 || !buf_add(&b, chunk, (size_t)n));
+	} while (n > 0);
 	while (b.len > at && (nl = memchr(b.p + at, '\n', b.len - at))) {
 		line_check(b.p + at, (size_t)(nl - b.p) - at);
 		at = (size_t)(nl - b.p) + 1;
