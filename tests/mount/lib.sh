@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the cases: a private mount with its own state. At the end, also at Ctrl-C, nothing of it
 # is left: no mount, no process, no file. What a sanitizer says about the daemon, which has no
 # terminal, or about astra is a failure. Exit status 77 = skipped, with the reason.

@@ -88,7 +88,7 @@ fi
 if command -v fio >/dev/null; then
     job() { # NAME OPTIONS...
         timeout 120 fio --directory="$dir" --verify=crc32c --verify_fatal=1 --verify_state_save=0 \
-            --output-format=terse --fallocate=none --name="$@" >"$work/fio" 2>&1 ||
+            --output-format=terse --fallocate=none --name="$1" "${@:2}" >"$work/fio" 2>&1 ||
             { echo "fio $*"; cat "$work/fio"; exit 1; }
     }
     job seq --rw=write --bs=1m --size=48m --ioengine=psync --end_fsync=1
