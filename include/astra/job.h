@@ -39,6 +39,7 @@ enum job_kind {
 	JOB_MARK,	/* leave a directory marker */
 	JOB_UNMARK,	/* remove one */
 	JOB_ATTR,	/* attributes into object metadata */
+	JOB_EXCHANGE,	/* two objects take each other's key */
 	JOB_KIND_N
 };
 

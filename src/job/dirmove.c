@@ -262,11 +262,6 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
 		return 0;
 	if (job_in_use(job, in.loc.remote, in.loc.path, in.loc.etag))
 		return -EINPROGRESS;
-	enum tier tier = in.tier == TIER_ARCHIVE ? TIER_HOT : (enum tier)in.tier;
-	const struct remote *dst = remote_of(job->jobs, job->dst_remote);
-
-	if (dst != NULL && (dst->classes[tier].offline || dst->classes[tier].name[0] == '\0'))
-		tier = TIER_HOT;
 	struct move_spec spec = {.src_remote = in.loc.remote,
 		.src = in.loc.path,
 		.src_etag = in.loc.etag,
@@ -274,7 +269,7 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
 		.dst = path,
 		.size = in.size,
 		.attrs = &in,
-		.class_name = class_of(job->jobs, job->dst_remote, tier)};
+		.class_name = class_online(job->jobs, job->dst_remote, (enum tier)in.tier)};
 
 	if (!row_has_object_size(&in))
 		r = object_size(job, &in.loc, &spec.size, err);
@@ -433,7 +428,8 @@ static enum step next_file(struct job *job, struct walk *w)
 
 	if (r == -EINPROGRESS)
 		return STEP_LATER;
-	enum step s = r == 0 || r == -EEXIST ? STEP_DONE : job_trouble(job, r, &err);
+	enum step s =
+		r == 0 || (r == -EEXIST && !job->firm) ? STEP_DONE : job_trouble(job, r, &err);
 
 	if (s == STEP_DONE && r < 0)
 		s = leave_behind(job, w, ino, r, &err);

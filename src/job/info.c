@@ -218,7 +218,7 @@ static errint_t poke(struct jobs *j, uint64_t id, bool cancel)
 		lock_drop(&j->g.lock);
 		return -ENOENT;
 	}
-	if (cancel && (job->g.state == JOB_CLEANING || job->kind == JOB_REMOVE ||
+	if (cancel && (job->g.state == JOB_CLEANING || job->firm || job->kind == JOB_REMOVE ||
 			      job->kind == JOB_UNMARK || job->kind == JOB_UPLOAD)) {
 		lock_drop(&j->g.lock);
 		return -EALREADY;

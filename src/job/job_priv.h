@@ -6,6 +6,7 @@
  *   graph.c    order: claims, dependencies            journal.c  records <-> bytes
  *   sched.c    slots, steps, barriers, back-off, end  wait.c     who waits for whom
  *   upload.c relocate.c remove.c tiering.c dirmove.c  one step function for each kind
+ *   exchange.c two objects change their keys
  *   rollback.c jobs that end without their deed
  *   move.c     one object to another place, verified  list.c     LIST pages into the index
  *   info.c     seeing and steering                    names.c    small helpers
@@ -65,7 +66,8 @@ struct job {
 	char *src, *dst; /* owned; "" when none */
 	enum tier tier;
 	unsigned days, attempts;
-	bool by_engine, user;
+	bool by_engine;
+	bool firm; /* never given up: it would leave objects at keys that no listing shows */
 	int64_t created_ns;
 
 	struct { /* protected by graph.lock */
@@ -74,8 +76,8 @@ struct job {
 		struct job **dependents; /* owned array */
 		enum job_state state;
 		bool committed, begun, soon, on_ready, on_barrier, active, sleeping, cancel_asked;
-		bool wanted;	      /* during one walk of job_hurry */
-		bool committed_point; /* past the point of no return */
+		bool wanted; /* during one walk of job_hurry */
+		bool undone; /* an exchange whose names were changed back; it ends */
 		uint64_t post_txn;
 		struct job_waiter **watchers; /* owned array of borrowed */
 		unsigned nwatchers;
@@ -169,6 +171,8 @@ errint_t objref_make(
 	struct jobs *j, uint32_t remote, const char *path, struct objref *ret, struct err *err);
 /* Class name of a tier in a remote, "" when it has none. */
 const char *class_of(struct jobs *j, uint32_t remote, enum tier t);
+/* For an object that comes from elsewhere: HOT's when it could not be read or changed there. */
+const char *class_online(struct jobs *j, uint32_t remote, enum tier t);
 void mark_make(const struct job *job, char *ret, size_t size); /* NONCE.ID.ATTEMPT */
 enum mark_owner { MARK_OTHER, MARK_EARLIER, MARK_NOW };
 enum mark_owner mark_check(const struct job *job, const struct store_stat *st);
@@ -278,6 +282,7 @@ enum step mark_step(struct job *job);
 enum step unmark_step(struct job *job);
 enum step attr_step(struct job *job);
 enum step dirmove_step(struct job *job);
+enum step exchange_step(struct job *job);
 void dirmove_free(void *walk);
 /* Objects that were moved and whose source is still to be removed, for the journal; NULL = none. */
 json_t *dirmove_sources(const struct job *job);
@@ -310,6 +315,11 @@ enum step job_roll_back(struct job *job);
  * now it gets one beside it, and *ret_path is where its object is to go, else "". */
 errint_t job_name_back(struct job *job, struct meta_txn *t, struct meta_inode *in,
 	char ret_path[META_PATH_MAX + 1]);
+/* Another job brings ino to where its name is, or away. */
+bool job_moves_later(struct job *job, uint64_t ino);
+/* 1 and *ret (to be freed): an object is there; 0: none. Ends uploads of this job to there. */
+errint_t job_look(struct job *job, uint32_t remote, const char *path, struct store_stat *ret,
+	struct err *err);
 /* What an attempt of this job left at a place, if anything. */
 errint_t job_remove_copy(struct job *job, uint32_t remote, const char *path, struct err *err);
 /* st is a copy by this job, and has the bytes of in's object for sure. */

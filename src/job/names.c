@@ -48,6 +48,16 @@ const char *class_of(struct jobs *j, uint32_t remote, enum tier t)
 	return r == NULL || t >= TIER_N ? "" : r->classes[t].name;
 }
 
+const char *class_online(struct jobs *j, uint32_t remote, enum tier t)
+{
+	const struct remote *r = remote_of(j, remote);
+
+	if (t >= TIER_ARCHIVE ||
+		(r != NULL && (r->classes[t].name[0] == '\0' || r->classes[t].offline)))
+		t = TIER_HOT;
+	return class_of(j, remote, t);
+}
+
 errint_t job_path_ok(struct jobs *j, uint32_t remote, const char *path)
 {
 	const struct remote *r = remote_of(j, remote);
@@ -140,6 +150,7 @@ static const char *const kind_names[JOB_KIND_N] = {
 	[JOB_MARK] = "mark",
 	[JOB_UNMARK] = "unmark",
 	[JOB_ATTR] = "attr",
+	[JOB_EXCHANGE] = "exchange",
 };
 static const char *const state_names[JOB_STATE_N] = {
 	[JOB_QUEUED] = "queued",

@@ -146,6 +146,11 @@ static bool expected(struct jobs *j, const struct meta_inode *in, uint32_t *remo
 			*remote = o->dst_remote;
 			(void)snprintf(path, META_PATH_MAX + 1, "%s", o->dst);
 			has = own = true;
+		} else if (o->kind == JOB_EXCHANGE && !o->g.undone) {
+			*remote = o->ino == in->ino ? o->dst_remote : o->src_remote;
+			(void)snprintf(
+				path, META_PATH_MAX + 1, "%s", o->ino == in->ino ? o->dst : o->src);
+			has = own = true;
 		} else if (o->kind == JOB_DIRMOVE && has && o->src_remote == *remote &&
 			   strncmp(path, o->src, strlen(o->src)) == 0) {
 			char to[META_PATH_MAX + 1];
@@ -451,22 +456,52 @@ errint_t job_removed(struct jobs *j, struct meta_txn *t, struct meta_inode *in)
 	return job_post(j, t, job, NULL);
 }
 
-/* a's object goes aside, b's takes a's key, a's takes b's: three jobs in the order of their keys.
- */
-static errint_t aside(struct jobs *j, struct meta_txn *t, struct meta_inode *a, uint32_t remote,
-	const char *path, char ret_tmp[META_PATH_MAX + 1])
+/* One of three moves of an exchange; dst NULL: to where its name is. */
+static errint_t firm_move(struct jobs *j, struct meta_txn *t, const struct meta_inode *in,
+	uint32_t src_remote, const char *src, const char *dst)
 {
-	const struct remote *r = remote_of(j, remote);
-	const char *slash = r != NULL && r->bucket[0] == '\0' ? strchr(path, '/') : NULL;
-	struct job *job = job_alloc(j, a->kind == META_DIR ? JOB_DIRMOVE : JOB_RELOCATE, a->ino);
+	uint32_t remote = src_remote;
+	char path[META_PATH_MAX + 1];
+	errint_t r = dst == NULL ? meta_desired(t, in->ino, &remote, path) : 0;
 
-	(void)snprintf(ret_tmp, META_PATH_MAX + 1, "%.*s%s%016llx%s",
-		slash == NULL ? 0 : (int)(slash - path + 1), path, STORE_TMP_PREFIX,
-		(unsigned long long)random_u64(), a->kind == META_DIR ? "/" : "");
-	if (job == NULL || job_set_src(job, remote, path) < 0 ||
-		job_set_dst(job, remote, ret_tmp) < 0)
+	if (r < 0)
+		return r;
+	struct job *job = job_alloc(j, in->kind == META_DIR ? JOB_DIRMOVE : JOB_RELOCATE, in->ino);
+
+	if (job == NULL || job_set_src(job, src_remote, src) < 0 ||
+		job_set_dst(job, remote, dst != NULL ? dst : path) < 0)
 		return no_memory(t, job);
+	job->firm = true;
 	return job_post(j, t, job, NULL);
+}
+
+/* Where directories are concerned: a's objects go aside, b's take a's place, a's take b's. Three
+ * jobs in the order of their keys. */
+static errint_t exchange_dirs(struct jobs *j, struct meta_txn *t, struct meta_inode *const in[2],
+	const uint32_t remote[2], char path[2][META_PATH_MAX + 1])
+{
+	const struct remote *r = remote_of(j, remote[0]);
+	const char *slash = r != NULL && r->bucket[0] == '\0' ? strchr(path[0], '/') : NULL;
+	char tmp[META_PATH_MAX + 1];
+
+	(void)snprintf(tmp, sizeof(tmp), "%.*s%s%016llx%s",
+		slash == NULL ? 0 : (int)(slash - path[0] + 1), path[0], STORE_TMP_PREFIX,
+		(unsigned long long)random_u64(), in[0]->kind == META_DIR ? "/" : "");
+	errint_t e = firm_move(j, t, in[0], remote[0], path[0], tmp);
+
+	if (e == 0)
+		e = firm_move(j, t, in[1], remote[1], path[1], NULL);
+	return e == 0 ? firm_move(j, t, in[0], remote[0], tmp, NULL) : e;
+}
+
+static bool wants(
+	struct meta_txn *t, const struct meta_inode *in, uint32_t remote, const char *path)
+{
+	uint32_t r = 0;
+	char want[META_PATH_MAX + 1];
+
+	return in->kind != META_DIR && meta_desired(t, in->ino, &r, want) == 0 && r == remote &&
+	       strcmp(want, path) == 0;
 }
 
 errint_t job_exchanged(
@@ -474,7 +509,7 @@ errint_t job_exchanged(
 {
 	struct meta_inode *in[2] = {a, b};
 	uint32_t remote[2] = {0, 0};
-	char path[2][META_PATH_MAX + 1], tmp[META_PATH_MAX + 1];
+	char path[2][META_PATH_MAX + 1];
 	bool has[2];
 	uint64_t id = 0;
 
@@ -494,17 +529,15 @@ errint_t job_exchanged(
 
 		return has[0] || has[1] ? job_moved(j, t, one, NULL, &id) : 0;
 	}
-	errint_t r = aside(j, t, a, remote[0], path[0], tmp);
+	if (!wants(t, a, remote[1], path[1]) || !wants(t, b, remote[0], path[0]))
+		return exchange_dirs(j, t, in, remote, path);
+	struct job *job = job_alloc(j, JOB_EXCHANGE, a->ino);
 
-	if (r == 0 && b->kind == META_DIR)
-		r = move_dir(j, t, b, remote[1], path[1], &id);
-	else if (r == 0)
-		r = post_relocate(j, t, b, remote[1], path[1], 0, JOB_RELOCATE, &id);
-	if (r == 0 && a->kind == META_DIR)
-		r = move_dir(j, t, a, remote[0], tmp, &id);
-	else if (r == 0)
-		r = post_relocate(j, t, a, remote[0], tmp, 0, JOB_RELOCATE, &id);
-	return r;
+	if (job == NULL || job_set_src(job, remote[0], path[0]) < 0 ||
+		job_set_dst(job, remote[1], path[1]) < 0)
+		return no_memory(t, job);
+	job->victim = b->ino;
+	return job_post(j, t, job, NULL);
 }
 
 bool job_live(struct jobs *j, uint64_t ino)

@@ -119,7 +119,7 @@ static enum step relocate_final(struct job *job, errint_t r, const char *why)
 	job->own.result = r;
 	if (why != job->own.why)
 		(void)snprintf(job->own.why, sizeof(job->own.why), "%s", why);
-	if (!job->own.turned)
+	if (!job->own.turned && !job->firm)
 		return job_roll_back(job);
 	err_set(&err, r, ERR_FINAL, "%s", why);
 	return job_follow(job, r, &err) == STEP_DONE
@@ -218,15 +218,8 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 {
 	struct store_stat st = {0};
 	struct err err = {0};
-	enum tier tier = (enum tier)in->tier;
 
 	(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", in->loc.etag);
-	if (tier == TIER_ARCHIVE || class_of(job->jobs, job->dst_remote, tier)[0] == '\0')
-		tier = TIER_HOT;
-	const struct remote *dst = remote_of(job->jobs, job->dst_remote);
-
-	if (dst != NULL && dst->classes[tier].offline)
-		tier = TIER_HOT;
 	struct move_spec spec = {.src_remote = in->loc.remote,
 		.src = in->loc.path,
 		.src_etag = in->loc.etag,
@@ -235,7 +228,7 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 		.if_match = etag[0] != '\0' ? etag : NULL,
 		.size = job->own.size,
 		.attrs = in,
-		.class_name = class_of(job->jobs, job->dst_remote, tier)};
+		.class_name = class_online(job->jobs, job->dst_remote, (enum tier)in->tier)};
 	errint_t r = job_attempt(job);
 
 	if (r < 0)

@@ -57,8 +57,7 @@ static errint_t parent_of(struct jobs *j, struct meta_txn *t, uint32_t remote, c
 
 /* ---- what an attempt left at its destination ---- */
 
-/* 1 and *ret (to be freed): an object is there; 0: none. */
-static errint_t look(
+errint_t job_look(
 	struct job *job, uint32_t remote, const char *path, struct store_stat *ret, struct err *err)
 {
 	struct objref o;
@@ -83,7 +82,7 @@ errint_t job_remove_copy(struct job *job, uint32_t remote, const char *path, str
 
 	if (job->attempts == 0 || remote == 0)
 		return 0;
-	errint_t r = look(job, remote, path, &st, err);
+	errint_t r = job_look(job, remote, path, &st, err);
 
 	if (r > 0 && mark_check(job, &st) != MARK_OTHER)
 		(void)snprintf(etag, sizeof(etag), "%s", st.etag);
@@ -273,19 +272,24 @@ struct back { /* of one job, as of the beginning of the step */
 	bool keep;   /* v gets its name again */
 };
 
-static bool moves_later(struct job *job)
+bool job_moves_later(struct job *job, uint64_t ino)
 {
 	struct claim *c = NULL;
 
 	LOCKED(&job->jobs->g.lock);
-	struct claim_key *k = graph_ino_key(job->jobs, job->ino);
+	struct claim_key *k = graph_ino_key(job->jobs, ino);
 
-	if (k != NULL)
-		TAILQ_FOREACH (c, &k->queue, link)
-			if (c->job->ino == job->ino && c->job->id > job->id &&
-				(c->job->kind == JOB_UPLOAD || c->job->kind == JOB_RELOCATE ||
-					c->job->kind == JOB_REMOVE))
-				return true;
+	if (k == NULL)
+		return false;
+	TAILQ_FOREACH (c, &k->queue, link) {
+		const struct job *o = c->job;
+
+		if (o->id > job->id && (o->kind == JOB_EXCHANGE ||
+					       (o->ino == ino && (o->kind == JOB_UPLOAD ||
+									 o->kind == JOB_RELOCATE ||
+									 o->kind == JOB_REMOVE))))
+			return true;
+	}
 	return false;
 }
 
@@ -298,7 +302,7 @@ static bool back_read(struct job *job, struct back *b)
 	bool there = meta_inode_get(t, job->ino, &b->in) == 0 && (b->in.flags & META_F_OBJECT) != 0;
 
 	b->orphan = there && (b->in.flags & META_F_ORPHAN) != 0;
-	b->later = moves_later(job);
+	b->later = job_moves_later(job, job->ino);
 	b->victim =
 		job->victim != 0 && meta_inode_get(t, job->victim, &b->v) == 0 &&
 		(b->v.flags & (META_F_OBJECT | META_F_ORPHAN)) == (META_F_OBJECT | META_F_ORPHAN) &&
@@ -315,7 +319,7 @@ static bool back_read(struct job *job, struct back *b)
 static errint_t clear_destination(
 	struct job *job, struct back *b, struct store_stat *st, struct err *err)
 {
-	errint_t r = job->attempts == 0 ? 0 : look(job, job->dst_remote, job->dst, st, err);
+	errint_t r = job->attempts == 0 ? 0 : job_look(job, job->dst_remote, job->dst, st, err);
 
 	if (r < 0)
 		return r;

@@ -26,6 +26,7 @@ static enum step (*const step_fns[JOB_KIND_N])(struct job *job) = {
 	[JOB_MARK] = mark_step,
 	[JOB_UNMARK] = unmark_step,
 	[JOB_ATTR] = attr_step,
+	[JOB_EXCHANGE] = exchange_step,
 };
 
 void job_state_set(struct job *job, enum job_state s)
@@ -86,7 +87,7 @@ enum step job_trouble(struct job *job, errint_t r, const struct err *err)
 		job->own.wake_mono_ns = clock_mono_ns();
 		return STEP_LATER;
 	}
-	if (atomic_load(&job->cancel) || err_is_final(r, err)) {
+	if (atomic_load(&job->cancel) || (err_is_final(r, err) && !job->firm)) {
 		job->own.result = atomic_load(&job->cancel) ? -ECANCELED : r;
 		(void)snprintf(job->own.why, sizeof(job->own.why), "%s",
 			atomic_load(&job->cancel) ? "cancelled" : err_text(err, r));

@@ -15,9 +15,14 @@ struct scope {
 	char path[META_PATH_MAX + 1];
 };
 
+static bool has_ino(const struct job *job, uint64_t ino)
+{
+	return job->ino == ino || (job->kind == JOB_EXCHANGE && job->victim == ino);
+}
+
 static bool concerns(const struct job *job, uint64_t ino, const struct scope *s)
 {
-	if (s->all || job->ino == ino)
+	if (s->all || has_ino(job, ino))
 		return true;
 	const struct {
 		uint32_t r;
@@ -85,7 +90,7 @@ static unsigned count_locked(
 
 		if (k != NULL)
 			TAILQ_FOREACH (c, &k->queue, link)
-				n += c->job->ino == ino && c->job->id <= until;
+				n += has_ino(c->job, ino) && c->job->id <= until;
 		if (!hurry)
 			return n;
 	}

@@ -197,6 +197,7 @@ static const char *job_word(const struct job_info *i, const struct meta_inode *i
 	case JOB_UPLOAD:
 		return "uploading";
 	case JOB_RELOCATE:
+	case JOB_EXCHANGE:
 	case JOB_DIRMOVE:
 		return (in->flags & META_F_ARCHIVED) && i->state == JOB_WAITING
 			       ? "renamed-here-only"

@@ -219,12 +219,132 @@ static void test_directory(void **state)
 	text_is(f, unmoved_in(f, dir, "d/x"), "old x");
 }
 
+/* ---- exchanges ---- */
+
+static void only_keys(struct fix *f, const char *one, const char *two)
+{
+	struct store_page page = {0};
+	struct err err;
+
+	assert_int_equal(
+		store_list(f->remotes[0].st, NULL, "b", "", 0, NULL, 1000, &page, &err), 0);
+	for (size_t i = 0; i < page.n; i++)
+		if (strcmp(page.e[i].key, one) != 0 && strcmp(page.e[i].key, two) != 0)
+			fail_msg("the store has '%s'", page.e[i].key);
+	assert_int_equal(page.n, 2);
+	store_page_done(&page);
+	assert_int_equal(pending(f, "b"), 0);
+}
+
+static void file_is(struct fix *f, uint64_t dir, const char *name, const char *want)
+{
+	char got[64] = "";
+	struct vfs_handle *h = NULL;
+	uint64_t ino = 0;
+
+	if (lookup(f, dir, name, &ino) != 0)
+		fail_msg("there is no file %s", name);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	ssize_t n = get(f, h, 0, got, sizeof(got) - 1);
+
+	assert_true(n >= 0);
+	got[n] = '\0';
+	close_h(f, h);
+	assert_string_equal(got, want);
+}
+
+/* Failures of any kind at any call, also on the way back: done, or not. */
+static void test_exchange(void **state)
+{
+	struct fix *f = *state;
+	char rules[128], a[64];
+	unsigned done = 0;
+
+	make_text(f, f->aws, "a", "one");
+	make_text(f, f->aws, "b", "two");
+	sync_all(f);
+	for (unsigned seed = 1; seed <= 40; seed++) {
+		ssize_t n;
+
+		(void)snprintf(rules, sizeof(rules),
+			"*:p=0.25:seed=%u:times=4:error=EIO/final;*:p=0.25:seed=%u:times=4:lost",
+			seed, seed + 1000);
+		n = object_get(&f->remotes[0], "a", a, sizeof(a) - 1);
+		assert_int_equal(n, 3);
+		a[n] = '\0';
+		const char *b = strcmp(a, "one") == 0 ? "two" : "one";
+
+		fault(f, 0, rules);
+		assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", RENAME_EXCHANGE), 0);
+		all_done(f);
+		fault(f, 0, "");
+		only_keys(f, "a", "b");
+		n = object_get(&f->remotes[0], "a", rules, sizeof(rules));
+		bool back = memcmp(rules, a, 3) == 0;
+
+		text_is(f, "a", back ? a : b);
+		text_is(f, "b", back ? b : a);
+		file_is(f, f->aws, "a", back ? a : b);
+		file_is(f, f->aws, "b", back ? b : a);
+		done += !back;
+	}
+	assert_true(done > 0 && done < 40);
+}
+
+/* Both are renamed on while the exchange fails; one is unlinked. */
+static void test_exchange_goes_on(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "a", "one");
+	make_text(f, f->aws, "b", "two");
+	sync_all(f);
+	fault(f, 0, "copy:n=2:delay=200:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", RENAME_EXCHANGE), 0);
+	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "c", 0), 0);
+	make_text(f, f->aws, "a", "new");
+	all_done(f);
+	text_is(f, "a", "new");
+	text_is(f, "b", "one");
+	text_is(f, "c", "two");
+	fault(f, 0, "copy:n=2:delay=200:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", RENAME_EXCHANGE), 0);
+	assert_int_equal(unlink_in(f, f->aws, "b"), 0);
+	assert_int_equal(unlink_in(f, f->aws, "c"), 0);
+	all_done(f);
+	text_is(f, "a", "one");
+	absent(f, "b");
+	absent(f, "c");
+}
+
+/* Directories change places whatever happens on the way. */
+static void test_exchange_dirs(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = 0, e = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	assert_int_equal(mkdir_in(f, f->aws, "e", &e), 0);
+	make_text(f, d, "x", "one");
+	make_text(f, e, "x", "two");
+	sync_all(f);
+	fault(f, 0, "copy:p=0.5:times=6:error=EIO/final;copy:p=0.5:times=6:lost");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", RENAME_EXCHANGE), 0);
+	all_done(f);
+	fault(f, 0, "");
+	text_is(f, "d/x", "two");
+	text_is(f, "e/x", "one");
+	file_is(f, d, "x", "one");
+	file_is(f, e, "x", "two");
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_stale_uploads), T(test_name_reused),
 		T(test_later_rename), T(test_victim), T(test_replaced_twice), T(test_copy_counts),
-		T(test_directory)};
+		T(test_directory), T(test_exchange), T(test_exchange_goes_on),
+		T(test_exchange_dirs)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
