@@ -170,7 +170,8 @@ static enum step list_one(struct job *job, struct walk *w)
 	errint_t r = meta_inode_get(t, dir, &in);
 
 	meta_abort(t);
-	if (r == 0 && concerned(job, &in) && in.listed_at_ns <= job->jobs->listed_epoch_ns)
+	if (r == 0 && concerned(job, &in) && (in.flags & META_F_ORPHAN) == 0 &&
+		in.listed_at_ns <= job->jobs->listed_epoch_ns)
 		r = list_now(job->jobs, dir, job, &err);
 	if (r < 0 && r != -ENOENT) {
 		enum step s = job_follow(job, r, &err);

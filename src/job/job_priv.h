@@ -215,6 +215,10 @@ errint_t job_set_src(struct job *job, uint32_t remote, const char *path);
 errint_t job_set_dst(struct job *job, uint32_t remote, const char *path);
 /* Journals job and puts it into the graph; it becomes live when t commits. Owns job. */
 errint_t job_post(struct jobs *j, struct meta_txn *t, struct job *job, uint64_t *ret_id);
+/* Where the objects of a directory (its prefix is pinned) will be once all live moves are through.
+ */
+void job_expected_dir(struct jobs *j, const struct meta_inode *in, uint32_t *remote,
+	char prefix[META_PATH_MAX + 1]);
 /* Deletes an orphan's row and staging when nothing needs it (but for job, which is ending). */
 errint_t orphan_sweep(struct jobs *j, struct meta_txn *t, uint64_t ino, const struct job *ending);
 

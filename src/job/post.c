@@ -225,9 +225,7 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
 	return job_post(j, t, job, NULL);
 }
 
-/* Where the objects of a directory (its prefix is pinned) will be once all live moves are through.
- */
-static void expected_dir(struct jobs *j, const struct meta_inode *in, uint32_t *remote,
+void job_expected_dir(struct jobs *j, const struct meta_inode *in, uint32_t *remote,
 	char prefix[META_PATH_MAX + 1])
 {
 	struct job *o = NULL;
@@ -283,7 +281,7 @@ static errint_t moved_dir(
 
 	if ((in->flags & META_F_PREFIX) == 0)
 		return 0;
-	expected_dir(j, in, &remote, prefix);
+	job_expected_dir(j, in, &remote, prefix);
 	return move_dir(j, t, in, remote, prefix, ret_job);
 }
 
@@ -520,7 +518,7 @@ errint_t job_exchanged(
 			 expected(j, in[i], &remote[i], path[i], &pending);
 		if (in[i]->kind == META_DIR && (in[i]->flags & META_F_PREFIX) != 0) {
 			has[i] = true;
-			expected_dir(j, in[i], &remote[i], path[i]);
+			job_expected_dir(j, in[i], &remote[i], path[i]);
 		}
 	}
 	if (!has[0] || !has[1]) {

@@ -283,10 +283,8 @@ static errint_t post_marker(struct jobs *j, struct meta_txn *t, enum job_kind ki
 
 	if (r < 0)
 		return r;
-	if (kind == JOB_UNMARK) {
-		remote = dir->loc.remote;
-		(void)snprintf(path, sizeof(path), "%s", dir->loc.path);
-	}
+	if (kind == JOB_UNMARK) /* its moves come first, and take the marker along */
+		job_expected_dir(j, dir, &remote, path);
 	return path[0] == '\0' ? 0
 			       : simple_post(j, t, kind, dir->ino, remote, path, TIER_HOT, 0, false,
 					 delay_ns, NULL);

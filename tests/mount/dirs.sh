@@ -103,5 +103,27 @@ settled_same "./
 ./x/y/i 7
 ./z/
 ./z/f 4"
+# removed while its move still runs: the marker that goes is its own, not that of the new one
+mkdir a
+settle
+mv a b
+mkdir a
+rmdir b
+settle
+[ -d "$data/aws/astra-aws/a" ]
+[ ! -e "$data/aws/astra-aws/b" ]
+settled_same "./
+./a/
+./x/
+./x/f 5
+./x/new/
+./x/new/g 6
+./x/new/h 7
+./x/sub/
+./x/sub/j 9
+./x/y/
+./x/y/i 7
+./z/
+./z/f 4"
 cd /
 unmount_it
