@@ -42,6 +42,7 @@ struct store_call {
 	int64_t deadline_mono_ns;   /* 0 = the layer's default (30 s) */
 	const atomic_bool *cancel;  /* polled; may be NULL */
 	_Atomic uint64_t *progress; /* get: bytes valid at the buffer's start so far; may be NULL */
+	bool once; /* not repeated, and never waits its turn: the caller has another way */
 };
 
 struct store_obj { /* names an object; strings borrowed for the call */
@@ -143,6 +144,7 @@ struct store_caps {
 	bool archive;	      /* has offline classes */
 	bool checksums;	      /* states crc32c of whole objects */
 	bool versioning, soft_delete, auto_tier;
+	bool near; /* reading it is like reading a file here: a copy in the cache gains nothing */
 	uint64_t part_min, part_max, object_max; /* bytes */
 	unsigned parts_max;
 };

@@ -598,6 +598,13 @@ static errint_t fault_part_put(struct store *s, const struct store_call *c, stru
 	return fault_plain_part_put(s, c, o, id, number, wrong ? wrong : p, len, crc, ret, &v, err);
 }
 
+/* What fails, or takes its time, is not like a file here. */
+static void fault_caps(struct store *s, struct store_caps *ret)
+{
+	store_pass_caps(s, ret);
+	ret->near = false;
+}
+
 static void fault_destroy(struct store *s)
 {
 	struct fault *f = (struct fault *)s;
@@ -609,7 +616,7 @@ static void fault_destroy(struct store *s)
 
 static const struct store_ops fault_ops = {
 	.name = "fault",
-	.caps = store_pass_caps,
+	.caps = fault_caps,
 #define X(opn, key, want, done, cond, params, args) .opn = fault_##opn,
 	STORE_OPS(X)
 #undef X

@@ -3,7 +3,8 @@
  * Limit layer: requests at a time, requests per second, bytes per second, each optional. A call
  * waits its turn no longer than its deadline and cancel flag allow, and then fails with
  * ERR_CANCELLED: it was not sent. Rates are kept as the moment at which the next request, or
- * byte, is due; up to a burst of what was not used is saved.
+ * byte, is due; up to a burst of what was not used is saved. A call that is made once (call.once)
+ * does not wait at all.
  */
 #include <assert.h>
 #include <errno.h>
@@ -27,7 +28,7 @@ struct limit {
 	int64_t request_due_ns, bytes_due_ns; /* mono */
 };
 
-/* When a call may start; takes its share. -1: not before the deadline. */
+/* When a call may start; takes its share. -1: not before the deadline, or not at once. */
 static int64_t share_take(struct limit *t, const struct store_call *c, uint64_t bytes)
 {
 	int64_t now = clock_mono_ns(), at = now;
@@ -42,7 +43,7 @@ static int64_t share_take(struct limit *t, const struct store_call *c, uint64_t 
 		byte = MAX_OF(t->bytes_due_ns, now - BURST_NS);
 		at = MAX_OF(at, byte);
 	}
-	if (c->deadline_mono_ns && at >= c->deadline_mono_ns)
+	if ((c->once && at > now) || (c->deadline_mono_ns && at >= c->deadline_mono_ns))
 		return -1;
 	if (request)
 		t->request_due_ns = request + NS_PER_S / (int64_t)t->conf.requests_per_second;
@@ -50,6 +51,12 @@ static int64_t share_take(struct limit *t, const struct store_call *c, uint64_t 
 		t->bytes_due_ns = byte + (int64_t)((double)bytes * (double)NS_PER_S /
 						   (double)t->conf.bandwidth);
 	return at;
+}
+
+static errint_t no_room(struct err *err)
+{
+	return err_set(err, -ETIMEDOUT, ERR_CANCELLED,
+		"the limits of this remote leave no room before the deadline");
 }
 
 /* A place among those running. */
@@ -63,7 +70,7 @@ static errint_t place_take(struct limit *t, const struct store_call *c, struct e
 	while (t->running >= t->conf.max_requests) {
 		int64_t until = c->deadline_mono_ns;
 
-		r = call_check(c, err);
+		r = c->once ? no_room(err) : call_check(c, err);
 		if (r)
 			return r;
 		if (c->cancel)
@@ -93,8 +100,7 @@ static errint_t enter(struct limit *t, const struct store_call *c, uint64_t byte
 		return r;
 	at = share_take(t, c, bytes);
 	if (at < 0)
-		return err_set(err, -ETIMEDOUT, ERR_CANCELLED,
-			"the limits of this remote leave no room before the deadline");
+		return no_room(err);
 	r = call_sleep_until(c, at, err);
 	return r ? r : place_take(t, c, err);
 }

@@ -11,11 +11,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <time.h>
 
@@ -26,6 +28,7 @@
 
 #define OWNER_PREFIX	"owner."
 #define DEAD_PREFIX	"dead."
+#define ZFS_SUPER_MAGIC 0x2fc12fc1
 #define UPLOAD_BLANK_S	3600 /* an upload directory without info that is older was never begun */
 #define LIFECYCLE_BYTES (1u << 20)
 
@@ -44,6 +47,7 @@ static void local_caps(struct store *s, struct store_caps *ret)
 		.copy = true,
 		.archive = driver_has_offline(l->classes),
 		.checksums = true,
+		.near = l->near,
 		.part_min = 1,
 		.part_max = UINT64_C(5) << 30,
 		.object_max = UINT64_C(1) << 42,
@@ -401,6 +405,22 @@ static errint_t owner_make(struct local *l, struct err *err)
 	return r;
 }
 
+/* Not on a network file system, nor on another FUSE mount: those can hang. */
+static bool is_near(const char *path)
+{
+	static const unsigned long kinds[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC,
+		F2FS_SUPER_MAGIC, TMPFS_MAGIC, ZFS_SUPER_MAGIC};
+	struct statfs st;
+
+	if (statfs(path, &st))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if ((unsigned long)st.f_type == kinds[i])
+			return true;
+	}
+	return false;
+}
+
 errint_t store_local_new(const struct store_local_conf *conf, struct store **ret, struct err *err)
 {
 	char path[LOCAL_PATH_MAX];
@@ -431,6 +451,7 @@ errint_t store_local_new(const struct store_local_conf *conf, struct store **ret
 		r = make_path(path, err);
 	}
 	r = r ? r : owner_make(l, err);
+	l->near = !r && is_near(l->root);
 	if (r) {
 		local_destroy(&l->store);
 		return r;

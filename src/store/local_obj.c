@@ -409,7 +409,7 @@ static errint_t copy_sums(struct local *l, const struct store_call *c, struct st
 static errint_t copy_plain(const struct store_call *c, int fd, const struct lrec *from,
 	const char *path, struct ltmp *t, struct err *err)
 {
-	struct store_call quiet = {c->deadline_mono_ns, c->cancel, NULL};
+	struct store_call quiet = {.deadline_mono_ns = c->deadline_mono_ns, .cancel = c->cancel};
 	cleanup_free uint8_t *buf = malloc(LOCAL_IO);
 	errint_t r = 0;
 

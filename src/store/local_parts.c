@@ -486,7 +486,7 @@ static errint_t part_copy_bytes(struct local *l, const struct store_call *c, str
 	const struct lrec *from, uint64_t off, uint64_t len, const struct upload *u,
 	const struct dest *d, uint32_t *crc, struct err *err)
 {
-	struct store_call quiet = {c->deadline_mono_ns, c->cancel, NULL};
+	struct store_call quiet = {.deadline_mono_ns = c->deadline_mono_ns, .cancel = c->cancel};
 	cleanup_free uint8_t *buf = malloc(LOCAL_IO);
 	uint32_t sums[LOCAL_IO / LOCAL_CHUNK];
 	errint_t r = 0;

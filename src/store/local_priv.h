@@ -42,6 +42,7 @@ struct local {
 	char *root; /* owned */
 	struct remote_class classes[TIER_N];
 	bool sync, verify;
+	bool near; /* root is on a file system of this machine */
 	int lock_fd, owner_fd;
 	char owner[17];
 	struct lock tree;		    /* directories come and go; taken before a stripe */

@@ -159,7 +159,7 @@ static bool again(struct retry *t, const struct store_call *c, enum store_op op,
 		return false;
 	if (err->kind == ERR_UNKNOWN && !store_op_reads(op))
 		a->maybe_done = true;
-	if (!may_repeat(op, cond, err) ||
+	if (c->once || !may_repeat(op, cond, err) ||
 		a->n >= (*r == -EBADMSG ? MIN_OF(t->conf.retries, RETRIES_DAMAGED)
 					: t->conf.retries))
 		return false;
@@ -247,11 +247,13 @@ static errint_t retry_get(struct store *s, const struct store_call *c, struct st
 	if (!r || !have)
 		return r;
 	breaker_note(t, &a, r, err);
-	if (!if_match || have > len || !may_repeat(OP_get, false, err) || !t->conf.retries)
+	if (!if_match || have > len || !may_repeat(OP_get, false, err) || !t->conf.retries ||
+		c->once)
 		return r;
 
-	struct store_call quiet = {c->deadline_mono_ns, c->cancel, NULL};
+	struct store_call quiet = *c;
 
+	quiet.progress = NULL;
 	r = retry_get_plain(s, &quiet, o, if_match, off + have, (uint8_t *)p + have,
 		len - (size_t)have, &got, err);
 	*ret_len = r ? 0 : (size_t)have + got;

@@ -9,6 +9,8 @@
  * The fetches of a file and the calls that wait for them are lists under the node's lock. A call
  * waits for a range and is run again when any fetch that touches it has ended, well or not.
  *
+ * What is in a store near by is not copied into staging: it is read where it is (read_near).
+ *
  * A sequential reader opens a window that doubles with each read; random reads fetch what was
  * asked for, rounded to grains. Nothing here waits for another unit, so two buffers and two
  * workers are enough.
@@ -440,45 +442,83 @@ static void read_ahead(struct vfs *v, struct vfs_node *n, uint64_t end, uint64_t
 	lock_drop(&n->lock);
 }
 
-/* Staging is full of what must not go: the bytes are handed through. On a worker. */
-static errint_t read_through(struct vfs_call *c, struct vfs_node *n)
+/* The bytes from the object that `in` names, past staging. */
+static errint_t read_object(struct vfs_call *c, struct vfs_node *n, const struct meta_inode *in,
+	bool once, struct err *err)
 {
 	struct vfs *v = c->own.v;
-	struct store_call sc = {
-		.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns, .cancel = &v->cancel};
+	struct store_call sc = {.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns,
+		.cancel = &v->cancel,
+		.once = once};
 	char names[STORE_KEY_MAX + STORE_BUCKET_MAX + 2];
-	const struct remote *remote;
 	struct store_obj obj;
-	struct meta_inode in;
-	struct err err = {0};
 	size_t got = 0;
-	errint_t r = row_get(v, n->ino, &in);
+	errint_t r;
 
-	if (r)
-		return -ESTALE;
-	remote = remote_by_id(v, in.loc.remote);
-	if (!remote || (in.flags & META_F_DIRTY) || stage_dirty(node_sf(n)))
-		return -ENOSPC; /* it would have to be mixed with what is here */
-	if (c->own.off >= in.size) {
-		c->len = 0;
+	c->len = 0;
+	if (c->own.off >= in->size)
 		return 0;
-	}
-	r = remote_obj(remote, in.loc.path, names, &obj);
+	r = remote_obj(remote_by_id(v, in->loc.remote), in->loc.path, names, &obj);
 	if (r)
 		return r;
 	c->own.mem = malloc(c->own.size);
 	if (!c->own.mem)
 		return -ENOMEM;
-	r = store_get(
-		remote->st, &sc, obj, in.loc.etag, c->own.off, c->own.mem, c->own.size, &got, &err);
+	r = store_get(remote_by_id(v, in->loc.remote)->st, &sc, obj, in->loc.etag, c->own.off,
+		c->own.mem, c->own.size, &got, err);
 	if (r) {
-		log_warn("vfs", "'%s': cannot be read: %s", in.name, err_text(&err, r));
-		return err.kind == ERR_STALE || err.kind == ERR_NOT_FOUND ? -ESTALE : -EIO;
+		free(steal_ptr(&c->own.mem));
+		return r;
 	}
 	atomic_fetch_add(&n->cloud_bytes, got);
 	c->data = c->own.mem;
 	c->len = got;
 	return 0;
+}
+
+/* Staging is full of what must not go: the bytes are handed through. On a worker. */
+static errint_t read_through(struct vfs_call *c, struct vfs_node *n)
+{
+	struct vfs *v = c->own.v;
+	struct meta_inode in;
+	struct err err = {0};
+	errint_t r = row_get(v, n->ino, &in);
+
+	if (r)
+		return -ESTALE;
+	if (!remote_by_id(v, in.loc.remote) || (in.flags & META_F_DIRTY) || stage_dirty(node_sf(n)))
+		return -ENOSPC; /* it would have to be mixed with what is here */
+	r = read_object(c, n, &in, false, &err);
+	if (!r || r == -ENOMEM)
+		return r;
+	log_warn("vfs", "'%s': cannot be read: %s", in.name, err_text(&err, r));
+	return err.kind == ERR_STALE || err.kind == ERR_NOT_FOUND ? -ESTALE : -EIO;
+}
+
+/* A store that is as near as staging is read itself, in the caller's thread as staging is: a copy
+ * would cost more than it saves. False: by staging, which also knows what to do about errors. */
+static bool read_near(struct vfs_call *c, struct vfs_node *n)
+{
+	const uint32_t has = META_F_OBJECT | META_F_BASE;
+	struct vfs *v = c->own.v;
+	const struct remote *remote;
+	struct meta_inode in;
+
+	if (node_sf(n) || stage_has(v->conf.stage, n->ino))
+		return false;
+	for (unsigned i = 0; i < 2; i++) { /* moved meanwhile: the index knows where to */
+		struct err err = {0};
+
+		if (row_get(v, n->ino, &in) || (in.flags & has) != has ||
+			(in.flags & (META_F_DIRTY | META_F_ARCHIVED)))
+			return false;
+		remote = remote_by_id(v, in.loc.remote);
+		if (!remote || !remote->caps.near)
+			return false;
+		if (!read_object(c, n, &in, true, &err))
+			return true;
+	}
+	return false;
 }
 
 /* Bookkeeping of a read that was answered. */
@@ -496,6 +536,11 @@ static void run_read(struct vfs_call *c)
 	uint64_t miss_off = 0, miss_len = 0;
 	int r = c->own.r;
 
+	if (!r && c->own.phase == 0 && read_near(c, n)) {
+		read_seen(h, c->len);
+		call_done(c, 0);
+		return;
+	}
 	if (r == -ENOSPC && call_on_worker(c)) {
 		r = read_through(c, n);
 		if (!r)

@@ -274,6 +274,37 @@ static void test_limit(void **state)
 	free(a);
 }
 
+/* A call that is made once neither waits its turn nor is repeated. */
+static void test_once(void **state)
+{
+	static const char *const few[] = {"max_requests", "1", "retries", "5", NULL};
+	struct store *s = stack(few);
+	struct store_call call = {.once = true};
+	struct store_caps caps;
+	struct store_stat st;
+	struct err err;
+	uint64_t before;
+	pthread_t t;
+	void *ret;
+
+	assert_int_equal(put(s, "x", NULL, &err), 0);
+	store_caps(s, &caps);
+	assert_false(caps.near); /* it has faults */
+	faults(s, "head:n=1:hang");
+	pthread_create(&t, NULL, hung, s);
+	usleep(50000);
+	assert_int_equal(store_head(s, &call, K, &st, &err), -ETIMEDOUT);
+	assert_int_equal(err.kind, ERR_CANCELLED);
+	faults(s, "");
+	pthread_join(t, &ret);
+	assert_null(ret);
+	faults(s, "head:n=1:error=EIO/retry");
+	before = count_get(COUNT_store_retries);
+	assert_int_equal(store_head(s, &call, K, &st, &err), -EIO);
+	assert_int_equal(count_get(COUNT_store_retries), before);
+	assert_int_equal(store_head(s, &call, K, &st, &err), 0);
+}
+
 static void test_breaker(void **state)
 {
 	static const char *const none[] = {"retries", "0", NULL};
@@ -462,7 +493,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_teardown(f, teardown)
 	const struct CMUnitTest tests[] = {T(test_repeats), T(test_ambiguous), T(test_get_cut),
-		T(test_deadline), T(test_cancel), T(test_limit), T(test_breaker),
+		T(test_deadline), T(test_cancel), T(test_limit), T(test_once), T(test_breaker),
 		T(test_fault_syntax), T(test_fault_when), T(test_stats), T(test_embedded),
 		T(test_remote_obj), T(test_bad_conf)};
 

@@ -73,6 +73,59 @@ static void test_foreign_objects_are_read(void **state)
 	free(buf);
 }
 
+/* What is near is not copied into the cache, until somebody changes it. */
+static void test_near_objects_are_not_cached(void **state)
+{
+	struct fix *f = *state;
+	size_t len = 300000;
+	char *p = pattern(len), *buf = malloc(len);
+	struct vfs_handle *h, *w;
+	uint64_t ino;
+
+	f->remotes[0].caps.near = true;
+	object_put(&f->remotes[0], "near", p, len);
+	assert_int_equal(lookup(f, f->aws, "near", &ino), 0);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	for (size_t at = 0; at < len; at += 1 << 17)
+		assert_true(get(f, h, at, buf + at, 1 << 17) > 0);
+	assert_memory_equal(buf, p, len);
+	assert_int_equal(get(f, h, len + 10, buf, 100), 0);
+	assert_false(stage_has(f->stage, ino));
+	assert_int_equal(open_ino(f, ino, O_RDWR, &w), 0);
+	assert_int_equal(put(f, w, 100001, "XYZ", 3), 0);
+	memcpy(p + 100001, "XYZ", 3);
+	assert_int_equal(get(f, h, 99990, buf, 100), 100);
+	assert_memory_equal(buf, p + 99990, 100);
+	assert_true(stage_has(f->stage, ino));
+	close_h(f, w);
+	close_h(f, h);
+	free(p);
+	free(buf);
+}
+
+/* One that moves while it is read is found again; one that is gone is told, by way of staging. */
+static void test_near_objects_move_and_go(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h;
+	char buf[16];
+	uint64_t ino;
+
+	f->remotes[0].caps.near = f->remotes[1].caps.near = true;
+	object_put(&f->remotes[0], "from", "bytes", 5);
+	assert_int_equal(lookup(f, f->aws, "from", &ino), 0);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	assert_int_equal(get(f, h, 0, buf, 16), 5);
+	assert_int_equal(rename_to(f, f->aws, "from", f->gcp, "to", 0), 0);
+	sync_all(f);
+	assert_int_equal(get(f, h, 0, buf, 16), 5);
+	assert_memory_equal(buf, "bytes", 5);
+	assert_false(stage_has(f->stage, ino));
+	object_put(&f->remotes[1], "to", "other bytes", 11);
+	assert_true(get(f, h, 0, buf, 16) != 5);
+	close_h(f, h);
+}
+
 static void test_partial_write_of_an_uncached_file(void **state)
 {
 	struct fix *f = *state;
@@ -452,6 +505,8 @@ int main(void)
 		T(test_write_reaches_the_cloud),
 		T(test_fsync_is_in_the_cloud),
 		T(test_foreign_objects_are_read),
+		T(test_near_objects_are_not_cached),
+		T(test_near_objects_move_and_go),
 		T(test_partial_write_of_an_uncached_file),
 		T(test_truncate_append_holes),
 		T(test_copy_range),
