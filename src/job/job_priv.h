@@ -215,6 +215,10 @@ errint_t job_set_src(struct job *job, uint32_t remote, const char *path);
 errint_t job_set_dst(struct job *job, uint32_t remote, const char *path);
 /* Journals job and puts it into the graph; it becomes live when t commits. Owns job. */
 errint_t job_post(struct jobs *j, struct meta_txn *t, struct job *job, uint64_t *ret_id);
+/* Where the object of in will be once all live jobs are through. False: it is, or will be, nowhere.
+ * *ret_pending: a job of its own is live. A directory move takes along what lies below it. */
+bool job_expected(struct jobs *j, const struct meta_inode *in, uint32_t *remote, char *path,
+	bool *ret_pending);
 /* Where the objects of a directory (its prefix is pinned) will be once all live moves are through.
  */
 void job_expected_dir(struct jobs *j, const struct meta_inode *in, uint32_t *remote,

@@ -120,9 +120,7 @@ static errint_t no_memory(struct meta_txn *t, struct job *job)
 	return -ENOMEM;
 }
 
-/* Where the object of in will be once all live jobs are through. False: it is, or will be, nowhere.
- * *ret_pending: a job of its own is live. A directory move takes along what lies below it. */
-static bool expected(struct jobs *j, const struct meta_inode *in, uint32_t *remote, char *path,
+bool job_expected(struct jobs *j, const struct meta_inode *in, uint32_t *remote, char *path,
 	bool *ret_pending)
 {
 	bool has = (in->flags & META_F_OBJECT) != 0, own = false;
@@ -219,7 +217,7 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
 
 	if (job == NULL || job_set_dst(job, remote, path) < 0)
 		return no_memory(t, job);
-	if (expected(j, &in, &at, place, &pending) && job_set_src(job, at, place) < 0)
+	if (job_expected(j, &in, &at, place, &pending) && job_set_src(job, at, place) < 0)
 		return no_memory(t, job);
 	job->g.soon = soon;
 	return job_post(j, t, job, NULL);
@@ -336,7 +334,7 @@ errint_t job_moved(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
 	if (r < 0)
 		return r;
 	bool pending = false;
-	bool has = expected(j, in, &remote, path, &pending);
+	bool has = job_expected(j, in, &remote, path, &pending);
 
 	if (victim != NULL && victim->kind != META_DIR) {
 		bool busy = job_live(j, victim->ino);
@@ -443,7 +441,7 @@ errint_t job_removed(struct jobs *j, struct meta_txn *t, struct meta_inode *in)
 		return job_removed_dir(j, t, in);
 	bool pending = false;
 
-	if (!expected(j, in, &remote, path, &pending))
+	if (!job_expected(j, in, &remote, path, &pending))
 		return orphan_sweep(j, t, in->ino, NULL);
 	struct job *job = job_alloc(j, JOB_REMOVE, in->ino);
 
@@ -515,7 +513,7 @@ errint_t job_exchanged(
 		bool pending = false;
 
 		has[i] = in[i]->kind != META_DIR &&
-			 expected(j, in[i], &remote[i], path[i], &pending);
+			 job_expected(j, in[i], &remote[i], path[i], &pending);
 		if (in[i]->kind == META_DIR && (in[i]->flags & META_F_PREFIX) != 0) {
 			has[i] = true;
 			job_expected_dir(j, in[i], &remote[i], path[i]);

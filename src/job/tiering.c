@@ -26,6 +26,21 @@ static errint_t simple_post(struct jobs *j, struct meta_txn *t, enum job_kind ki
 	return job_post(j, t, job, ret);
 }
 
+/* For an object, where it will be when this job's turn comes: so it runs between the moves that
+ * come before it and those that are posted later. */
+static errint_t object_post(struct jobs *j, struct meta_txn *t, enum job_kind kind,
+	const struct meta_inode *in, enum tier tier, unsigned days, bool engine, int64_t delay_ns,
+	uint64_t *ret)
+{
+	uint32_t remote = 0;
+	char path[META_PATH_MAX + 1];
+	bool pending = false;
+
+	if (!job_expected(j, in, &remote, path, &pending))
+		return 0;
+	return simple_post(j, t, kind, in->ino, remote, path, tier, days, engine, delay_ns, ret);
+}
+
 errint_t job_tier(struct jobs *j, struct meta_txn *t, const struct meta_inode *in, enum tier tier,
 	bool by_engine, uint64_t *ret_job, struct err *err)
 {
@@ -37,8 +52,7 @@ errint_t job_tier(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 		return err_set(err, -EAGAIN, ERR_RETRY, "it is not in the cloud yet");
 	if ((enum tier)in->tier == tier && !job_live(j, in->ino))
 		return 0;
-	return simple_post(j, t, JOB_TRANSITION, in->ino, in->loc.remote, in->loc.path, tier, 0,
-		by_engine, 0, ret_job);
+	return object_post(j, t, JOB_TRANSITION, in, tier, 0, by_engine, 0, ret_job);
 }
 
 errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode *in, unsigned days,
@@ -58,8 +72,7 @@ errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode
 			return 0;
 		}
 	}
-	return simple_post(j, t, JOB_RESTORE, in->ino, in->loc.remote, in->loc.path, TIER_HOT, days,
-		false, 0, ret_job);
+	return object_post(j, t, JOB_RESTORE, in, TIER_HOT, days, false, 0, ret_job);
 }
 
 errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *in)
@@ -77,8 +90,7 @@ errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 			(last->kind == JOB_ATTR || last->kind == JOB_UPLOAD))
 			return 0;
 	}
-	return simple_post(j, t, JOB_ATTR, in->ino, in->loc.remote, in->loc.path, TIER_HOT, 0,
-		false, j->conf.upload_delay_ns, NULL);
+	return object_post(j, t, JOB_ATTR, in, TIER_HOT, 0, false, j->conf.upload_delay_ns, NULL);
 }
 
 static enum step simple_trouble(struct job *job, errint_t r, const struct err *err)
@@ -98,13 +110,21 @@ static bool object_row(struct job *job, struct meta_inode *in)
 	return r == 0 && (in->flags & META_F_ORPHAN) == 0 && (in->flags & META_F_OBJECT) != 0;
 }
 
-static enum step row_from_stat(struct job *job, const struct store_stat *st, bool done)
+/* The row names the object that was worked on: what was learned about it may go in. */
+static bool same_place(const struct meta_inode *now, const struct meta_inode *then)
+{
+	return (now->flags & META_F_OBJECT) != 0 && now->loc.remote == then->loc.remote &&
+	       strcmp(now->loc.path, then->loc.path) == 0;
+}
+
+static enum step row_from_stat(
+	struct job *job, const struct meta_inode *then, const struct store_stat *st, bool done)
 {
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 	char etag[META_ETAG_MAX] = "";
 
-	if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_OBJECT) != 0) {
+	if (meta_inode_get(t, job->ino, &in) == 0 && same_place(&in, then)) {
 		(void)snprintf(etag, sizeof(etag), "%s", in.loc.etag);
 		job_loc_set(&in, job->jobs, in.loc.remote, NULL, st);
 		in.flags &= ~(uint32_t)META_F_FAILED;
@@ -138,7 +158,7 @@ static enum step restore_poll(
 	if (r < 0)
 		return simple_trouble(job, r, &err);
 	bool ready = !st.archived;
-	enum step s = row_from_stat(job, &st, ready && done_when_ready);
+	enum step s = row_from_stat(job, in, &st, ready && done_when_ready);
 
 	store_stat_done(&st);
 	if (ready)
@@ -213,7 +233,7 @@ enum step transition_step(struct job *job)
 	}
 	if (r < 0)
 		return simple_trouble(job, r, &err);
-	enum step s = row_from_stat(job, &st, true);
+	enum step s = row_from_stat(job, &in, &st, true);
 
 	store_stat_done(&st);
 	if (s == STEP_DONE)
@@ -259,7 +279,7 @@ enum step attr_step(struct job *job)
 	struct meta_inode now;
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 
-	if (meta_inode_get(t, job->ino, &now) == 0) {
+	if (meta_inode_get(t, job->ino, &now) == 0 && same_place(&now, &in)) {
 		if (now.ctime_ns == in.ctime_ns)
 			now.flags &= ~(uint32_t)META_F_ATTR_LOCAL;
 		if (strcmp(now.loc.etag, st.etag) != 0) {

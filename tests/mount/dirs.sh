@@ -7,7 +7,7 @@ cat >"$work/conf" <<T
 type = local
 provider = aws
 bucket = astra-aws
-fault = *:delay=150
+fault = set_meta:delay=600; *:delay=150
 T
 mount_slow() {
     "$astrafs" -f -c "$work/conf" -o "state=$state,data=$data,upload_delay=0ms,metadata_ttl=50ms,log_level=info,log_file=$work/log" \
@@ -103,6 +103,21 @@ settled_same "./
 ./x/y/i 7
 ./z/
 ./z/f 4"
+# attributes of files whose directories move: the row keeps the version that the move made
+for i in 1 2 3; do
+    swap x z
+    chmod 64$i x/f z/f
+    settle
+    mv x/f x/ff
+    mv z/f z/ff
+    settle
+    mv x/ff x/f
+    mv z/ff z/f
+    same "$(stat -c %a x/f z/f | tr '\n' ' ')" "64$i 64$i "
+done
+swap x z
+settle
+
 # removed while its move still runs: the marker that goes is its own, not that of the new one
 mkdir a
 settle
