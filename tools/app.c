@@ -460,28 +460,14 @@ const char *app_size(char out[32], uint64_t bytes)
 	return out;
 }
 
-/* As the engine prints: three decimals, two from a dollar on, more where the rounded figure would
- * be off by more than 4 %. */
-const char *app_money(char out[32], const json_t *dollars)
+const char *app_money(char out[MONEY_TEXT_MAX], const json_t *dollars)
 {
 	const char *s = json_string_value(dollars);
-	double v = s ? strtod(s, NULL) : 0, abs = v < 0 ? -v : v;
-	int decimals = abs >= 1 ? 2 : 3;
+	money_t m = 0;
 
-	if (abs > 0 && abs < 5e-7) {
-		(void)snprintf(out, 32, "%s<$0.000001", v < 0 ? "-" : "");
-		return out;
-	}
-	for (; decimals < 6; decimals++) {
-		double off;
-
-		(void)snprintf(out, 32, "%.*f", decimals, abs);
-		off = strtod(out, NULL) - abs;
-		if ((off < 0 ? -off : off) <= abs * 0.04000001)
-			break;
-	}
-	(void)snprintf(out, 32, "%s$%.*f", v < 0 ? "-" : "", decimals, abs);
-	return out;
+	if (s && money_read(s, &m))
+		return memcpy(out, "?", 2);
+	return money_format(out, m, MONEY_MONTH);
 }
 
 const char *app_time(char out[32], const json_t *seconds)

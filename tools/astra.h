@@ -11,6 +11,7 @@
 
 #include "astra/base_err.h"
 #include "astra/base_json.h"
+#include "astra/base_money.h"
 #include "astra/ctl.h"
 
 enum exit_code {
@@ -68,10 +69,11 @@ void app_bar(struct app *a, const char *text); /* NULL takes it off the screen *
 /* "[=====>    ]  51 %  3 of 7 GB  120 MB/s  33 s left  /aws/a -> /gcp/a" */
 void app_bar_jobs(struct app *a, const json_t *jobs);
 
-const char *app_size(char out[32], uint64_t bytes);	    /* "2.5 GB" */
-const char *app_money(char out[32], const json_t *dollars); /* "$0.023" */
-const char *app_time(char out[32], const json_t *seconds);  /* local "2024-11-08 14:23"; "-" */
-const char *app_span(char out[32], double seconds);	    /* "3 min" */
+const char *app_size(char out[32], uint64_t bytes); /* "2.5 GB" */
+/* "$0.023", as the engine prints */
+const char *app_money(char out[MONEY_TEXT_MAX], const json_t *dollars);
+const char *app_time(char out[32], const json_t *seconds); /* local "2024-11-08 14:23"; "-" */
+const char *app_span(char out[32], double seconds);	   /* "3 min" */
 const char *app_str(const json_t *o, const char *key);
 int64_t app_int(const json_t *o, const char *key);
 double app_num(const json_t *o, const char *key);

@@ -23,7 +23,7 @@ static void print_name(struct app *a, const json_t *i)
 
 static void print_long(struct app *a, const json_t *i)
 {
-	char size[32], cost[32], when[32];
+	char size[32], cost[MONEY_TEXT_MAX], when[32];
 	bool dir = !strcmp(app_str(i, "kind"), "dir");
 
 	(void)a;

@@ -33,7 +33,7 @@ static void print_remotes(const json_t *remotes)
 
 static void print_engine(const json_t *e)
 {
-	char last[32], next[32], saving[32];
+	char last[32], next[32], saving[MONEY_TEXT_MAX];
 
 	(void)printf("Engine:     %s; last pass %s, next %s; %lld files, %lld moves (%s a month)\n",
 		app_str(e, "mode"), app_time(last, json_object_get(e, "last")),

@@ -92,8 +92,12 @@ static void test_money(void **state)
 		{"0.0023", "$0.0023"},
 		{"12.345", "$12.35"},
 		{"-0.5", "-$0.500"},
+		{"0.0875", "$0.088"}, /* as the engine rounds, not as binary fractions do */
+		{"0.0735", "$0.074"},
+		{"0.000000000000000000001", "<$0.000001"},
+		{"12.3456789012345678901234", "?"},
 	};
-	char out[32];
+	char out[MONEY_TEXT_MAX];
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
