@@ -26,6 +26,7 @@
 
 struct pending {
 	uint64_t ino, job;
+	char *path;	       /* owned; NULL without memory */
 	struct policy_facts f; /* without its strings that do not last */
 	struct verdict v;
 };
@@ -100,16 +101,36 @@ static bool is_in_tier(struct act *a, uint64_t ino, enum tier tier)
 	return !r && a->in.tier == tier;
 }
 
+static void say_not_moved(struct act *a, const char *path, enum tier to, const char *why)
+{
+	cleanup_buf struct buf out = BUF_INIT(PRINT_MAX);
+
+	if (!a->run->text ||
+		buf_addf(&out, "%s: not moved to %s: %s\n\n", path, tier_name(to), why))
+		return;
+	(void)a->run->text(a->run->arg, out.p, out.len);
+}
+
+static void settle_one(struct act *a, struct pending *p)
+{
+	cleanup_free struct job_info *ji = malloc(sizeof(*ji));
+	bool done;
+
+	wait_job(a, p->job);
+	done = is_in_tier(a, p->ino, p->v.tier);
+	if (!done)
+		say_not_moved(a, p->path ? p->path : "?", p->v.tier,
+			ji && job_info_get(a->e->conf.jobs, p->job, ji) && *ji->note
+				? ji->note
+				: "see 'astra jobs'");
+	policy_totals_add(&a->run->totals, a->e->conf.prices, &p->f, &p->v, done);
+	free(p->path);
+}
+
 static void settle_pending(struct act *a)
 {
-	for (unsigned i = 0; i < a->npending; i++) {
-		struct pending *p = &a->pending[i];
-
-		if (p->job)
-			wait_job(a, p->job);
-		policy_totals_add(&a->run->totals, a->e->conf.prices, &p->f, &p->v,
-			is_in_tier(a, p->ino, p->v.tier));
-	}
+	for (unsigned i = 0; i < a->npending; i++)
+		settle_one(a, &a->pending[i]);
 	a->npending = 0;
 }
 
@@ -174,6 +195,8 @@ static bool act(struct act *a, const struct verdict *v, uint64_t *ret_job)
 	if (r) {
 		log_info("tier", "%s: not moved to %s: %s", path, tier_name(v->tier),
 			err_text(&err, r));
+		if (a->run)
+			say_not_moved(a, path, v->tier, err_text(&err, r));
 		return false;
 	}
 	if (*ret_job) {
@@ -216,8 +239,11 @@ static int demand_one(struct act *a, const struct verdict *v)
 		policy_totals_add(&run->totals, a->e->conf.prices, &a->facts.f, v, done);
 		return 0;
 	}
-	a->pending[a->npending] =
-		(struct pending){.ino = a->in.ino, .job = job, .f = a->facts.f, .v = *v};
+	a->pending[a->npending] = (struct pending){.ino = a->in.ino,
+		.job = job,
+		.path = a->facts.f.path ? strdup(a->facts.f.path) : NULL,
+		.f = a->facts.f,
+		.v = *v};
 	a->pending[a->npending].f.name = "";
 	a->pending[a->npending].f.path = NULL;
 	a->pending[a->npending].f.class_name = NULL;

@@ -58,6 +58,11 @@ errint_t job_tier(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 	return meta_inode_put(t, &now);
 }
 
+bool job_info_get(struct jobs *j, uint64_t id, struct job_info *ret)
+{
+	return false;
+}
+
 static bool is_open(void *arg, uint64_t ino)
 {
 	return ino == open_ino;
@@ -257,11 +262,13 @@ static void test_left_alone(void **state)
 static void test_refused(void **state)
 {
 	struct fix *f = *state;
+	cleanup_buf struct buf out = BUF_INIT(1 << 20);
 	uint64_t ino = object(f, f->top, "x.log", GB, 0, 0);
 	struct tier_run r;
 
 	fake.refuse = -EOPNOTSUPP;
-	run(f, &r, META_ROOT_INO, false, NULL);
+	run(f, &r, META_ROOT_INO, false, &out);
+	assert_non_null(strstr(out.p, "aws/x.log: not moved to COLD: refused\n"));
 	assert_int_equal(r.totals.failed, 1);
 	assert_int_equal(r.totals.moves, 0);
 	assert_int_equal(tier_of(f, ino), TIER_HOT);
