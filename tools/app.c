@@ -16,7 +16,10 @@
 #include <unistd.h>
 
 #include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
 #include "astra/base_hash.h"
+
+#define PLAIN_NS (2 * NS_PER_S) /* between lines of progress without a terminal */
 
 /* ---- errors ---- */
 
@@ -278,7 +281,7 @@ static int on_line(void *arg, const json_t *line)
 	const char *text = json_string_value(json_object_get(line, "text"));
 
 	if (progress) {
-		app_bar_jobs(a, progress);
+		app_progress(a, progress);
 		return 0;
 	}
 	app_bar(a, NULL);
@@ -374,17 +377,17 @@ void app_bar(struct app *a, const char *text)
 	a->bar_width = strlen(text);
 }
 
-static void draw_job(struct app *a, const json_t *job, size_t more)
+/* "  51 %  3 of 7 GB  120 MB/s  33 s left  running /aws/a" */
+static void job_text(char *text, size_t room, const json_t *job, size_t more)
 {
-	char bar[21], done[32], total[32], speed[48] = "", left[48] = "", text[1024], num[32];
+	char done[32], total[32], speed[48] = "", left[48] = "", num[32];
 	int64_t bytes = app_int(job, "bytes"), have = app_int(job, "bytes_done");
 	int64_t files = app_int(job, "files");
-	unsigned percent = bytes > 0 ? (unsigned)(have * 100 / bytes) : 0;
+	const char *place = app_str(job, "source");
+	size_t n;
 
-	percent = MIN_OF(percent, 100u);
-	for (unsigned i = 0; i < 20; i++)
-		bar[i] = i < percent / 5 ? '=' : i == percent / 5 ? '>' : ' ';
-	bar[20] = '\0';
+	if (!*place)
+		place = app_str(job, "destination");
 	if (app_num(job, "speed") > 0)
 		(void)snprintf(speed, sizeof(speed), "  %s/s",
 			app_size(num, (uint64_t)app_num(job, "speed")));
@@ -392,38 +395,77 @@ static void draw_job(struct app *a, const json_t *job, size_t more)
 		(void)snprintf(
 			left, sizeof(left), "  %s left", app_span(num, app_num(job, "left_s")));
 	if (files > 1)
-		(void)snprintf(text, sizeof(text), "[%s] %lld of %lld files  %s%s %s", bar,
-			(long long)app_int(job, "files_done"), (long long)files,
-			app_str(job, "state"), left, app_str(job, "destination"));
-	else
-		(void)snprintf(text, sizeof(text), "[%s] %3u %%  %s of %s%s%s  %s %s", bar, percent,
+		(void)snprintf(text, room, "%lld of %lld files%s  %s %s",
+			(long long)app_int(job, "files_done"), (long long)files, left,
+			app_str(job, "state"), place);
+	else if (bytes > 0)
+		(void)snprintf(text, room, "%3d %%  %s of %s%s%s  %s %s", app_percent(have, bytes),
 			app_size(done, (uint64_t)have), app_size(total, (uint64_t)bytes), speed,
-			left, app_str(job, "state"), app_str(job, "source"));
+			left, app_str(job, "state"), place);
+	else
+		(void)snprintf(text, room, "%s %s  %s", app_str(job, "kind"), app_str(job, "state"),
+			place);
+	n = strlen(text);
 	if (more)
-		(void)snprintf(
-			text + strlen(text), sizeof(text) - strlen(text), "  and %zu more", more);
-	for (char *s = text; *s; s++) {
-		if (iscntrl((unsigned char)*s))
-			*s = '?';
+		(void)snprintf(text + n, room - n, "  and %zu more", more);
+	for (; *text; text++) {
+		if (iscntrl((unsigned char)*text))
+			*text = '?';
 	}
+}
+
+int app_percent(int64_t have, int64_t of)
+{
+	return of > 0 ? (int)MIN_OF((double)have * 100 / (double)of, 100.0) : 0;
+}
+
+static void draw_job(struct app *a, const json_t *job, size_t more)
+{
+	int64_t files = app_int(job, "files");
+	int percent = files > 1 ? app_percent(app_int(job, "files_done"), files)
+				: app_percent(app_int(job, "bytes_done"), app_int(job, "bytes"));
+	char bar[21], words[900], text[1024];
+
+	for (int i = 0; i < 20; i++)
+		bar[i] = i < percent / 5 ? '=' : i == percent / 5 ? '>' : ' ';
+	bar[20] = '\0';
+	job_text(words, sizeof(words), job, more);
+	(void)snprintf(text, sizeof(text), "[%s] %s", bar, words);
 	app_bar(a, text);
 }
 
-void app_bar_jobs(struct app *a, const json_t *progress)
+/* Where there is no terminal: a line now and then. */
+static void plain_line(struct app *a, const char *text)
+{
+	int64_t now = clock_mono_ns();
+
+	if (now < a->plain_next_ns)
+		return;
+	a->plain_next_ns = now + PLAIN_NS;
+	(void)fprintf(stderr, "%s\n", text);
+}
+
+void app_progress(struct app *a, const json_t *progress)
 {
 	const json_t *jobs = json_object_get(progress, "jobs");
-	char text[128];
+	size_t n = json_array_size(jobs);
+	char text[1024];
 
-	if (!a->bar)
+	if (a->json || (json_is_array(jobs) && !n))
 		return;
-	if (json_is_array(jobs)) {
-		if (json_array_size(jobs))
-			draw_job(a, json_array_get(jobs, 0), json_array_size(jobs) - 1);
+	if (json_is_array(jobs) && a->bar) {
+		draw_job(a, json_array_get(jobs, 0), n - 1);
 		return;
 	}
-	(void)snprintf(text, sizeof(text), "%lld jobs, %lld changed files to go",
-		(long long)app_int(jobs, "live"), (long long)app_int(progress, "dirty"));
-	app_bar(a, text);
+	if (json_is_array(jobs))
+		job_text(text, sizeof(text), json_array_get(jobs, 0), n - 1);
+	else
+		(void)snprintf(text, sizeof(text), "%lld jobs, %lld changed files to go",
+			(long long)app_int(jobs, "live"), (long long)app_int(progress, "dirty"));
+	if (a->bar)
+		app_bar(a, text);
+	else
+		plain_line(a, text);
 }
 
 /* ---- words ---- */

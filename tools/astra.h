@@ -32,7 +32,8 @@ struct app {
 	bool bar;	    /* standard error is a terminal, and not --json */
 	struct ctl_mount m; /* connected by app_connect() */
 	bool connected;
-	size_t bar_width; /* of the bar that is on the screen */
+	size_t bar_width;      /* of the bar that is on the screen */
+	int64_t plain_next_ns; /* when the next line of progress is due, without a bar */
 };
 
 struct cmd {
@@ -66,8 +67,10 @@ int app_show(struct app *a, json_t *req, void (*fn)(struct app *a, const json_t 
 void app_print_json(const json_t *j);
 
 void app_bar(struct app *a, const char *text); /* NULL takes it off the screen */
-/* "[=====>    ]  51 %  3 of 7 GB  120 MB/s  33 s left  /aws/a -> /gcp/a" */
-void app_bar_jobs(struct app *a, const json_t *jobs);
+/* "[=====>    ]  51 %  3 of 7 GB  120 MB/s  33 s left  running /aws/a" on a terminal, else a line
+ * of it every two seconds; with --json nothing. */
+void app_progress(struct app *a, const json_t *progress);
+int app_percent(int64_t have, int64_t of);
 
 const char *app_size(char out[32], uint64_t bytes); /* "2.5 GB" */
 /* "$0.023", as the engine prints */

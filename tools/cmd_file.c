@@ -180,44 +180,124 @@ static char *tree_path(struct app *a, const char *given, int *ret_code)
 	return *ret_code == EXIT_DONE ? strdup(app_str(data, "path")) : NULL;
 }
 
+struct move {
+	char *src, *dst;   /* owned; as the mount sees them */
+	char *from, *to;   /* owned; in the local file system */
+	json_t *plan;	   /* owned; of the daemon */
+	json_t *report;	   /* owned */
+	const char *trail; /* of to, as the mount sees it */
+};
+
+static void move_done(struct move *m)
+{
+	free(m->src);
+	free(m->dst);
+	free(m->from);
+	free(m->to);
+	json_decref(m->plan);
+	json_decref(m->report);
+}
+
+/* From the words to four paths. An exit code. */
+static int move_paths(struct app *a, char **argv, struct move *m)
+{
+	cleanup_free char *into = NULL;
+	int code;
+
+	m->src = tree_path(a, argv[1], &code);
+	if (!m->src)
+		return code;
+	m->dst = app_path(a, argv[2]);
+	if (!m->dst || *m->dst != '/') {
+		/* A bare name: beside where we are is not in the mount, so beside the source. */
+		cleanup_free char *copy = strdup(m->src);
+
+		free(m->dst);
+		if (!copy || asprintf(&m->dst, "%s/%s", dirname(copy), argv[2]) < 0)
+			m->dst = NULL;
+	}
+	m->from = app_local(a, m->src);
+	into = m->dst ? app_local(a, m->dst) : NULL;
+	m->to = m->from && into ? destination(m->from, into) : NULL;
+	if (!m->to)
+		return app_fail(a, -ENOMEM, NULL);
+	m->trail = m->to + strlen(a->m.mountpoint) * (strcmp(a->m.mountpoint, "/") != 0);
+	return EXIT_DONE;
+}
+
+static bool is_there(const json_t *plan, const char *side)
+{
+	return json_is_true(json_object_get(json_object_get(plan, side), "ok"));
+}
+
+/* The checks before a migration; printed. Inside a cloud there are none. */
+static int move_plan(struct app *a, struct move *m)
+{
+	json_t *req = app_request("migrate-plan");
+	int code;
+
+	(void)app_add_path(req, "path", m->src);
+	(void)app_add_path(req, "to", m->trail);
+	code = app_ask(a, req, NULL, &m->plan);
+	if (code != EXIT_DONE || !json_is_true(json_object_get(m->plan, "across")))
+		return code;
+	if (is_there(m->plan, "source") && is_there(m->plan, "destination"))
+		return EXIT_DONE;
+	(void)fprintf(stderr, "astra mv: %s -> %s: not begun: the %s\n", m->src, m->trail,
+		is_there(m->plan, "source") ? "destination does not answer"
+					    : "source cannot be read");
+	return EXIT_FAILED;
+}
+
+static int move_report(struct app *a, struct move *m)
+{
+	json_t *req = app_request("migrate-report");
+
+	(void)app_add_path(req, "path", m->trail);
+	return app_ask(a, req, NULL, &m->report);
+}
+
+static int move(struct app *a, char **argv, struct move *m)
+{
+	int code = move_paths(a, argv, m);
+	bool across;
+
+	if (code == EXIT_DONE)
+		code = move_plan(a, m);
+	if (code != EXIT_DONE)
+		return code;
+	across = json_is_true(json_object_get(m->plan, "across"));
+	(void)fflush(stdout);
+	if (rename(m->from, m->to) < 0) {
+		(void)fprintf(stderr, "astra mv: %s -> %s: %s\n", m->from, m->to, strerror(errno));
+		return EXIT_FAILED;
+	}
+	code = app_wait_path(a, m->trail);
+	if (code == EXIT_DONE && across)
+		code = move_report(a, m);
+	if (code == EXIT_DONE && !a->json && !across)
+		(void)printf("%s -> %s\n", m->src, m->trail);
+	else if (code == EXIT_DONE && !a->json && !json_object_get(m->report, "time_s"))
+		(void)printf("It was in no cloud yet, and has been uploaded to its new place.\n");
+	return code;
+}
+
 int cmd_mv(struct app *a, int argc, char **argv)
 {
-	cleanup_free char *src = NULL, *dst = NULL, *from = NULL, *into = NULL, *to = NULL;
+	struct move m = {0};
 	int code = app_words(a, &argc, argv, 2, 2);
-	const char *tree;
 
 	if (code == EXIT_DONE)
 		code = app_connect(a, argv[1]);
-	if (code != EXIT_DONE)
-		return code;
-	src = tree_path(a, argv[1], &code);
-	if (!src)
-		return code;
-	dst = app_path(a, argv[2]);
-	if (!dst || *dst != '/') {
-		/* A bare name: beside where we are is not in the mount, so beside the source. */
-		cleanup_free char *copy = strdup(src);
-
-		free(dst);
-		if (!copy || asprintf(&dst, "%s/%s", dirname(copy), argv[2]) < 0)
-			dst = NULL;
-	}
-	from = app_local(a, src);
-	into = dst ? app_local(a, dst) : NULL;
-	to = from && into ? destination(from, into) : NULL;
-	if (!to)
-		return app_fail(a, -ENOMEM, NULL);
-	if (rename(from, to) < 0) {
-		(void)fprintf(stderr, "astra mv: %s -> %s: %s\n", from, to, strerror(errno));
-		return EXIT_FAILED;
-	}
-	tree = to + strlen(a->m.mountpoint) * (strcmp(a->m.mountpoint, "/") != 0);
-	code = app_wait_path(a, tree);
+	if (code == EXIT_DONE)
+		code = move(a, argv, &m);
 	if (code == EXIT_DONE && a->json) {
-		cleanup_json json_t *out = json_pack(
-			"{s:o, s:o}", "source", json_text(src), "destination", json_text(tree));
+		cleanup_json json_t *out = json_pack("{s:o, s:o, s:O*, s:O*}", "source",
+			json_text(m.src), "destination", json_text(m.trail), "plan", m.plan,
+			"report", m.report);
 
 		app_print_json(out);
 	}
+	move_done(&m);
 	return code;
 }

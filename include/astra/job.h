@@ -195,6 +195,10 @@ struct job_info {
 	char src[META_PATH_MAX + 66], dst[META_PATH_MAX + 66]; /* "/aws/a/b" */
 	enum tier tier;
 	uint64_t bytes_total, bytes_done, parts_done, parts_total, files_total, files_done;
+	uint64_t part_size; /* 0 = in one piece */
+	uint64_t retries;   /* requests sent again, and tries of the whole job after the first */
+	uint32_t src_remote, dst_remote; /* 0 = none */
+	enum tier tier_from, tier_to;	 /* of a relocation that has begun */
 	unsigned attempts;
 	int64_t created_ns, started_ns, ended_ns; /* wall clock */
 	int64_t next_ns;			  /* of a waiting one, wall clock; 0 */

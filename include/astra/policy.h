@@ -214,4 +214,32 @@ errint_t policy_report_dashboard(
 errint_t policy_report_cross_cloud(
 	struct buf *out, const struct price_book *b, const struct policy_totals *t);
 
+/* ---- a migration between clouds ---- */
+
+struct policy_migration {     /* strings borrowed */
+	const char *path;     /* below the mount */
+	uint64_t size, files; /* files 1: a file; else what is below a directory */
+	const char *src_cloud, *src_region, *dst_cloud, *dst_region; /* the remotes' names */
+	const char *src_provider, *dst_provider;
+	enum tier src_tier, dst_tier; /* of a file */
+	/* before */
+	const char *src_trouble, *dst_trouble; /* NULL: it is there, it answers */
+	uint64_t speed; /* bytes a second that moved this way lately; 0 = not known */
+	/* after */
+	const char *failure; /* NULL: all is well */
+	int64_t time_ns;
+	uint64_t parts, part_size, retries; /* part_size 0: in one piece */
+	int64_t held_s;			    /* it had been in src_tier; < 0 = not known */
+	/* by policy_migration_cost() */
+	bool priced;
+	struct price_move move;
+	money_t month_from, month_to;		/* storage, in either place */
+	unsigned payback_gross, payback_months; /* against month_from; against the net saving */
+};
+void policy_migration_cost(const struct price_book *b, struct policy_migration *m);
+/* Source, destination, checks, estimate. */
+errint_t policy_report_plan(struct buf *out, const struct policy_migration *m);
+/* Time, speed, chunks, retries, cost, pay-back. */
+errint_t policy_report_migration(struct buf *out, const struct policy_migration *m);
+
 #endif

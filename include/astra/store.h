@@ -43,6 +43,7 @@ struct store_call {
 	const atomic_bool *cancel;  /* polled; may be NULL */
 	_Atomic uint64_t *progress; /* get: bytes valid at the buffer's start so far; may be NULL */
 	bool once; /* not repeated, and never waits its turn: the caller has another way */
+	_Atomic uint64_t *repeats; /* grows by what the retry layer sends again; may be NULL */
 };
 
 struct store_obj { /* names an object; strings borrowed for the call */

@@ -162,6 +162,13 @@ static errint_t text_of(const json_t *req, const char *key, char *ret, size_t si
 	return memchr(ret, '\0', len) ? err_set(err, -EINVAL, ERR_FINAL, "a NUL in the path") : 0;
 }
 
+errint_t ctl_string(const json_t *req, const char *key, char *ret, size_t size, struct err *err)
+{
+	errint_t r = text_of(req, key, ret, size, err);
+
+	return r == -ENODATA ? err_set(err, -EINVAL, ERR_FINAL, "'%s' is missing", key) : r;
+}
+
 struct bare {
 	const char *name;
 	uint64_t ino;
@@ -271,4 +278,23 @@ errint_t ctl_may_change(const struct ctl_conn *c, struct err *err)
 	if (c->ctl->conf.ro)
 		return err_set(err, -EROFS, ERR_FINAL, "the mount is read-only");
 	return 0;
+}
+
+errint_t ctl_remote_probe(const struct remote *r, struct err *err)
+{
+	struct store_page page = {0};
+	char **buckets = NULL;
+	size_t n = 0;
+	errint_t res;
+
+	if (*r->bucket) {
+		res = store_list(r->st, NULL, r->bucket, r->prefix, '/', NULL, 1, &page, err);
+		store_page_done(&page);
+		return res;
+	}
+	res = store_bucket_list(r->st, NULL, &buckets, &n, err);
+	for (size_t i = 0; !res && i < n; i++)
+		free(buckets[i]);
+	free(buckets);
+	return res;
 }

@@ -59,8 +59,12 @@ void ctl_pause(unsigned ms);
  * optional. path (4096 bytes) may be NULL. */
 errint_t ctl_path(struct ctl_conn *c, const json_t *req, const char *key, bool optional,
 	uint64_t *ret_ino, char *ret_path, struct err *err);
+/* Text of the request: -EINVAL when it is missing. */
+errint_t ctl_string(const json_t *req, const char *key, char *ret, size_t size, struct err *err);
 errint_t ctl_u64(const json_t *req, const char *key, uint64_t min, uint64_t max, uint64_t *ret,
 	struct err *err);
+/* Does it answer, with the bucket that the configuration names? */
+errint_t ctl_remote_probe(const struct remote *r, struct err *err);
 /* -EROFS on a read-only mount. */
 errint_t ctl_may_change(const struct ctl_conn *c, struct err *err);
 
@@ -104,6 +108,7 @@ typedef errint_t (*ctl_verb)(
 	X(doctor, "doctor") X(init_cloud, "init-cloud") X(debug_fault, "debug-fault") \
 	X(ls, "ls") X(explain, "explain") X(tier, "tier") X(restore, "restore") \
 	X(resolve, "resolve") X(age_file, "age-file") X(simulate_access, "simulate-access") \
+	X(migrate_plan, "migrate-plan") X(migrate_report, "migrate-report") \
 	X(engine_run, "engine-run") X(cost, "cost") X(dashboard, "dashboard") \
 	X(jobs, "jobs") X(jobs_wait, "jobs-wait") X(jobs_cancel, "jobs-cancel") \
 	X(jobs_retry, "jobs-retry") X(db_check, "db-check") X(db_dump, "db-dump")

@@ -237,26 +237,6 @@ static errint_t finding(
 			json_text(text)));
 }
 
-/* Does it answer, with the bucket that the configuration names? */
-static errint_t remote_probe(const struct remote *r, struct err *err)
-{
-	struct store_page page = {0};
-	char **buckets = NULL;
-	size_t n = 0;
-	errint_t res;
-
-	if (*r->bucket) {
-		res = store_list(r->st, NULL, r->bucket, r->prefix, '/', NULL, 1, &page, err);
-		store_page_done(&page);
-		return res;
-	}
-	res = store_bucket_list(r->st, NULL, &buckets, &n, err);
-	for (size_t i = 0; !res && i < n; i++)
-		free(buckets[i]);
-	free(buckets);
-	return res;
-}
-
 static errint_t check_space(struct ctl_conn *c)
 {
 	const struct ctl_conf *conf = &c->ctl->conf;
@@ -285,7 +265,7 @@ errint_t verb_doctor(struct ctl_conn *c, const json_t *req, json_t **ret_data, s
 		const struct remote *rm = &conf->remotes[i];
 		char what[80];
 		struct err why = {0};
-		errint_t bad = remote_probe(rm, &why);
+		errint_t bad = ctl_remote_probe(rm, &why);
 
 		(void)snprintf(what, sizeof(what), "remote %s", rm->name);
 		if (bad)
@@ -326,7 +306,7 @@ errint_t verb_init_cloud(struct ctl_conn *c, const json_t *req, json_t **ret_dat
 		if (*rm->bucket)
 			made = store_bucket_create(rm->st, NULL, rm->bucket, &why);
 		bad = made && made != -EEXIST && made != -EOPNOTSUPP ? made
-								     : remote_probe(rm, &why);
+								     : ctl_remote_probe(rm, &why);
 		if (bad && !first)
 			first = err_set(
 				err, bad, ERR_FINAL, "%s: %s", rm->name, err_text(&why, bad));

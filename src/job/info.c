@@ -146,6 +146,12 @@ void info_of_locked(struct jobs *j, struct job *job, struct job_info *i)
 	i->parts_total = job->g.parts_total;
 	i->files_total = job->g.files_total;
 	i->files_done = atomic_load(&job->files_done);
+	i->part_size = job->g.part_size;
+	i->retries = atomic_load(&job->repeats);
+	i->src_remote = job->src_remote;
+	i->dst_remote = job->dst_remote;
+	i->tier_from = job->g.tier_from;
+	i->tier_to = job->g.tier_to;
 	i->attempts = job->attempts;
 	i->created_ns = job->created_ns;
 	i->started_ns = job->g.started_ns;

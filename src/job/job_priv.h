@@ -30,6 +30,7 @@
 #include "astra/job.h"
 
 #define JOB_PART_SIZE  (8u << 20)
+#define JOB_MOVE_PART  (5u << 20) /* between clouds, where every part is read and written */
 #define JOB_KEEP_ENDED 256
 #define JOB_CLAIMS_MAX 5
 
@@ -82,13 +83,14 @@ struct job {
 		struct job_waiter **watchers; /* owned array of borrowed */
 		unsigned nwatchers;
 		char note[200];
-		uint64_t bytes_total, parts_total, files_total;
+		uint64_t bytes_total, parts_total, files_total, part_size;
+		enum tier tier_from, tier_to; /* of a relocation that has begun */
 		int64_t started_ns, next_ns;
 	} g;
 
 	struct pool_task task;
 	atomic_bool cancel; /* polled by store calls */
-	_Atomic uint64_t bytes_done, parts_done, files_done;
+	_Atomic uint64_t bytes_done, parts_done, files_done, repeats;
 	struct { /* the step's own */
 		int phase;
 		uint64_t barrier_txn;

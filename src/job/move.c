@@ -10,6 +10,8 @@
 
 #include "job_priv.h"
 
+#define PART_GRAIN (256u << 10)
+
 struct wakeup {
 	struct lock lock;
 	pthread_cond_t cond;
@@ -66,16 +68,14 @@ struct parts { /* one transfer under way */
 	struct store_caps caps;
 };
 
-/* Part sizes of a known length: 8 MiB and up so that the store's number of parts suffices. */
-static uint64_t part_size_for(uint64_t size, const struct store_caps *caps)
+/* Part size of a known length: as usual, or larger so that the store's number of parts suffices. */
+static uint64_t part_size_for(uint64_t size, uint64_t usual, const struct store_caps *caps)
 {
 	unsigned max =
 		caps->parts_max != 0 ? MIN_OF(caps->parts_max, STORE_PARTS_MAX) : STORE_PARTS_MAX;
-	uint64_t p = MAX_OF((uint64_t)JOB_PART_SIZE, caps->part_min);
+	uint64_t p = MAX_OF(usual, caps->part_min), need = size / max + 1;
 
-	while (p * max < size)
-		p *= 2;
-	return p;
+	return p >= need ? p : (need + PART_GRAIN - 1) / PART_GRAIN * PART_GRAIN;
 }
 
 /* Bytes [off, off+len) of the source object into p. */
@@ -226,11 +226,17 @@ static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *er
 	char id[STORE_UPLOAD_MAX];
 	size_t max = bufs_size(x->job->jobs->conf.bufs);
 
-	x->part_size = part_size_for(x->spec->size, &x->caps);
+	x->part_size = part_size_for(
+		x->spec->size, x->staged != NULL ? JOB_PART_SIZE : JOB_MOVE_PART, &x->caps);
 	if (x->part_size > max)
 		return err_set(err, -EFBIG, ERR_FINAL,
 			"parts of %llu bytes are needed, buffers have %zu",
 			(unsigned long long)x->part_size, max);
+	{
+		LOCKED(&x->job->jobs->g.lock);
+		x->job->g.part_size = x->part_size;
+		x->job->g.parts_total = (x->spec->size + x->part_size - 1) / x->part_size;
+	}
 	x->parts = calloc((size_t)(x->spec->size / x->part_size + 1), sizeof(*x->parts));
 	if (x->parts == NULL)
 		return err_set(err, -ENOMEM, ERR_RETRY, "out of memory");
@@ -272,8 +278,10 @@ static errint_t single(struct parts *x, struct store_stat *ret, struct err *err)
 		return r;
 	job_state_set(x->job, JOB_COMMITTING);
 	r = store_put(x->dst.st, &x->call, x->dst.o, x->buf, len, &x->put, ret, err);
-	if (r == 0)
+	if (r == 0) {
 		atomic_store(&x->job->bytes_done, len);
+		atomic_store(&x->job->parts_done, 1);
+	}
 	return r;
 }
 
@@ -367,6 +375,7 @@ static errint_t transfer(struct parts *x, struct store_stat *ret, struct err *er
 		x->job->g.bytes_total = MAX_OF(x->job->g.bytes_total, s->size);
 	}
 	atomic_store(&x->job->bytes_done, 0);
+	atomic_store(&x->job->parts_done, 0);
 	x->buf = move_buffer(x->job);
 	if (x->buf == NULL)
 		return err_set(err, -ECANCELED, ERR_CANCELLED, "stopped");

@@ -109,7 +109,7 @@ enum mark_owner mark_check(const struct job *job, const struct store_stat *st)
 
 void call_init(struct store_call *c, struct job *job)
 {
-	*c = (struct store_call){.cancel = &job->cancel};
+	*c = (struct store_call){.cancel = &job->cancel, .repeats = &job->repeats};
 }
 
 static void meta_add(struct meta_set *s, const char *key, const char *fmt, long long a, long long b)

@@ -219,6 +219,8 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 	struct store_stat st = {0};
 	struct err err = {0};
 
+	const char *class_name = class_online(job->jobs, job->dst_remote, (enum tier)in->tier);
+
 	(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", in->loc.etag);
 	struct move_spec spec = {.src_remote = in->loc.remote,
 		.src = in->loc.path,
@@ -228,7 +230,15 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 		.if_match = etag[0] != '\0' ? etag : NULL,
 		.size = job->own.size,
 		.attrs = in,
-		.class_name = class_online(job->jobs, job->dst_remote, (enum tier)in->tier)};
+		.class_name = class_name};
+
+	{
+		const struct remote *dst = remote_of(job->jobs, job->dst_remote);
+		LOCKED(&job->jobs->g.lock);
+
+		job->g.tier_from = (enum tier)in->tier;
+		job->g.tier_to = dst != NULL ? remote_tier(dst, class_name, NULL) : TIER_HOT;
+	}
 	errint_t r = job_attempt(job);
 
 	if (r < 0)

@@ -94,6 +94,7 @@ enum step job_trouble(struct job *job, errint_t r, const struct err *err)
 		return STEP_DONE;
 	}
 	job->own.tries++;
+	(void)atomic_fetch_add(&job->repeats, 1);
 	count_inc(jobs_retried);
 	job->own.wake_mono_ns = clock_mono_ns() + backoff_ns(job);
 	job_note(job, "try %u: %s", job->own.tries, err_text(err, r));

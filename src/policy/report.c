@@ -12,24 +12,11 @@
 #include <string.h>
 
 #include "astra/base_cleanup.h"
-
-#define RULER "======================================================================\n"
-
-#define MONTHLY(m)    money_format((char[MONEY_TEXT_MAX]){0}, (m), MONEY_MONTH)
-#define ONCE(m)	      money_format((char[MONEY_TEXT_MAX]){0}, (m), MONEY_ONCE)
-#define RATE(m)	      money_format((char[MONEY_TEXT_MAX]){0}, (m), MONEY_EXACT)
-#define PERCENT(a, b) percent_format((char[MONEY_TEXT_MAX]){0}, (a), (b))
-#define SIZE(n)	      size_format((char[MONEY_TEXT_MAX]){0}, (n))
+#include "report.h"
 
 #define GB 1000000000
 
-static const char *plural(uint64_t n)
-{
-	return n == 1 ? "" : "s";
-}
-
-/* "AWS" for aws: as the providers write themselves; any other name as it is. */
-static const char *cloud_title(const char *name)
+const char *report_cloud(const char *name)
 {
 	static const struct {
 		const char *name, *title;
@@ -116,7 +103,7 @@ static void add_fees(struct buf *out, const struct verdict *v)
 		(void)buf_adds(out, ", never earned back");
 	else
 		(void)buf_addf(out, ", earned back after %u month%s", v->payback_months,
-			plural(v->payback_months));
+			report_plural(v->payback_months));
 }
 
 static void add_veto(struct buf *out, const struct policy_facts *f, const struct verdict *v,
@@ -183,11 +170,11 @@ errint_t policy_reason_text(struct buf *out, const struct policy_rules *r,
 		break;
 	case REASON_RECENT:
 		(void)buf_addf(out, "Recent access: %lld day%s ago -> Active file",
-			(long long)v->age_days, plural((uint64_t)v->age_days));
+			(long long)v->age_days, report_plural((uint64_t)v->age_days));
 		break;
 	case REASON_AGE:
 		(void)buf_addf(out, "Age factor: %lld day%s -> Suggests %s", (long long)v->age_days,
-			plural((uint64_t)v->age_days), tier_name(v->age_tier));
+			report_plural((uint64_t)v->age_days), tier_name(v->age_tier));
 		break;
 	case REASON_PATTERN:
 		add_pattern(out, v);
@@ -256,12 +243,12 @@ errint_t policy_report_file(struct buf *out, const struct policy_rules *r,
 	const char *cloud = f->cloud ? f->cloud : f->provider ? f->provider : "?";
 
 	(void)buf_addf(out, "%s\n", f->path && *f->path ? f->path : f->name);
-	(void)buf_addf(out, "   Cloud: %s\n", cloud_title(cloud));
+	(void)buf_addf(out, "   Cloud: %s\n", report_cloud(cloud));
 	(void)buf_addf(out, "   Current Tier: %s (%s) - %s/month\n", tier_name(f->tier),
 		class_word(b, f, f->tier), MONTHLY(v->cost_now));
 	(void)buf_addf(out, "   Access Stats: %llu access%s, %lld day%s since %s\n",
 		(unsigned long long)f->accesses_total, f->accesses_total == 1 ? "" : "es",
-		(long long)v->age_days, plural((uint64_t)v->age_days),
+		(long long)v->age_days, report_plural((uint64_t)v->age_days),
 		f->last_access_ns ? "last access" : "creation");
 	(void)buf_addf(out, "   File Size: %s\n\n   Analysis:\n", SIZE(f->size));
 	for (unsigned i = 0; i < v->nreasons; i++) {
@@ -372,7 +359,7 @@ static void add_tier_line(
 	(void)buf_adds(out, nseen ? "):" : ":");
 	(void)buf_addf(out, "%*s %llu file%s (%s) - %s/month\n",
 		(int)(out->len - start < 28 ? 28 - (out->len - start) : 0), "",
-		(unsigned long long)sum.files, plural(sum.files), SIZE(sum.bytes),
+		(unsigned long long)sum.files, report_plural(sum.files), SIZE(sum.bytes),
 		MONTHLY(sum.cost));
 }
 
@@ -428,7 +415,7 @@ static void add_option(struct buf *out, const char *label, const struct option *
 {
 	const struct price_class *to = &o->move.to->tiers[o->move.to_tier];
 
-	(void)buf_addf(out, "      %s%s %s: $%s/GB, ", label, cloud_title(o->move.to->name),
+	(void)buf_addf(out, "      %s%s %s: $%s/GB, ", label, report_cloud(o->move.to->name),
 		to->name, RATE(to->storage * GB));
 	if (!o->move.saving) {
 		(void)buf_adds(out, "the same\n");
@@ -444,7 +431,7 @@ static void add_option(struct buf *out, const char *label, const struct option *
 		(void)buf_addf(out, "pays at once, access in: %s\n", to->first_byte);
 	else
 		(void)buf_addf(out, "pays back after %u month%s, access in: %s\n", o->months,
-			plural(o->months), to->first_byte);
+			report_plural(o->months), to->first_byte);
 }
 
 /* One provider's files of one tier: the own cloud's cheapest tier, the other clouds' same tier,
@@ -457,7 +444,7 @@ static void add_cell_options(struct buf *out, const struct price_book *b,
 	enum tier cheapest = tier;
 	struct option best, o;
 
-	(void)buf_addf(out, "   %s %s: %s at $%s/GB, %s/month\n", cloud_title(from->name),
+	(void)buf_addf(out, "   %s %s: %s at $%s/GB, %s/month\n", report_cloud(from->name),
 		from->tiers[tier].name, SIZE(cell->bytes), RATE(from->tiers[tier].storage * GB),
 		MONTHLY(cell->cost));
 	for (unsigned i = 0; i < TIER_N; i++) {
@@ -480,7 +467,7 @@ static void add_cell_options(struct buf *out, const struct price_book *b,
 		(void)buf_adds(out, "      Recommendation: stay\n");
 	else
 		(void)buf_addf(out, "      Recommendation: %s %s, %s in the first year\n",
-			cloud_title(best.move.to->name),
+			report_cloud(best.move.to->name),
 			best.move.to->tiers[best.move.to_tier].name, ONCE(best.first_year));
 }
 
@@ -499,7 +486,7 @@ errint_t policy_report_cross_cloud(
 		return out->failed;
 	(void)buf_adds(out, RULER "CROSS-CLOUD OPTIMIZATION ANALYSIS\n" RULER);
 	(void)buf_addf(out, "Files in archive tiers: %llu file%s (%s)\n", (unsigned long long)files,
-		plural(files), SIZE(bytes));
+		report_plural(files), SIZE(bytes));
 	for (unsigned i = 0; i < PRICE_PROVIDERS; i++) {
 		for (unsigned k = TIER_COLD; k < TIER_N; k++) {
 			if (t->cells[i][k].files)

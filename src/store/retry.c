@@ -182,6 +182,8 @@ static bool again(struct retry *t, const struct store_call *c, enum store_op op,
 		return false;
 	}
 	a->n++;
+	if (c->repeats)
+		(void)atomic_fetch_add(c->repeats, 1);
 	count_inc(store_retries);
 	count_inc(store_requests);
 	err_clear(err);
