@@ -53,11 +53,11 @@ void who_get(int tid, struct who *w)
 {
 	static const char *const interpreters[] = {"python", "perl", "ruby", "bash", "sh", "dash"};
 	char path[64], buf[4096], *s;
-	int pid = thread_group(tid);
+	int pid = tid; /* its threads have one executable and one command line */
 	ssize_t n;
 
 	memset(w, 0, sizeof(*w));
-	(void)snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/exe", tid);
 	n = readlink(path, buf, sizeof(buf) - 1);
 	if (n > 0) {
 		buf[n] = '\0';
@@ -65,6 +65,8 @@ void who_get(int tid, struct who *w)
 		if (s)
 			*s = '\0';
 		(void)snprintf(w->exe, sizeof(w->exe), "%.255s", base_name(buf));
+	} else {
+		pid = thread_group(tid); /* its name is all there is */
 	}
 	n = proc_read(pid, "comm", buf, sizeof(buf));
 	if (n > 0) {
