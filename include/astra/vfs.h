@@ -125,7 +125,7 @@ struct vfs_call {
 /* Wakes an interruptible wait of a parked call (rename, fsync, flush, archived read): EINTR. */
 void vfs_interrupt(struct vfs *v, struct vfs_call *c);
 
-/* Strings are copied when the call is parked; write data (p) must stay valid until done(). */
+/* Strings are copied, and so are the bytes of a write that is parked. */
 void vfs_lookup(struct vfs *v, struct vfs_call *c, uint64_t parent, const char *name);
 void vfs_getattr(struct vfs *v, struct vfs_call *c, uint64_t ino, struct vfs_handle *h);
 enum vfs_set { /* bits of what */

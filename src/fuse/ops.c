@@ -9,8 +9,8 @@
  * Interrupts: libfuse calls on_interrupt() with the request's lock held, so done() first takes
  * its callback away, which waits for one that runs; from within the callback itself it must not.
  *
- * The bytes of a WRITE are in a buffer of the loop's thread and gone when the handler returns;
- * they are copied into the call, because the vfs may answer it later.
+ * The bytes of a WRITE are in a buffer of the loop's thread and gone when the handler returns; the
+ * vfs keeps a copy of what it has to park.
  */
 #include <assert.h>
 #include <errno.h>
@@ -37,7 +37,7 @@ struct fuse_call {
 	atomic_bool submitted; /* the vfs knows the call */
 	bool plus;	       /* readdirplus */
 	size_t size, used;     /* readdir: of data; xattr: size asked for */
-	char data[];	       /* write: the bytes; readdir: the entries; setxattr: the value */
+	char data[];	       /* readdir: the entries; setxattr: the value */
 };
 
 /* The call whose on_interrupt() runs in this thread. */
@@ -430,13 +430,11 @@ static void op_read(
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
 	struct fuse_file_info *fi)
 {
-	struct fuse_call *fc = call_new_waiting(req, reply_write, size);
+	struct fuse_call *fc = call_new_waiting(req, reply_write, 0);
 
 	(void)ino;
-	if (!fc)
-		return;
-	memcpy(fc->data, buf, size);
-	vfs_write(vfs_of(fc), &fc->call, handle_of(fi), (uint64_t)off, fc->data, size);
+	if (fc)
+		vfs_write(vfs_of(fc), &fc->call, handle_of(fi), (uint64_t)off, buf, size);
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

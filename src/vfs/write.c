@@ -36,6 +36,19 @@ static void changed(struct vfs_handle *h, uint64_t bytes)
 	atomic_fetch_add_explicit(&h->bytes_written, bytes, memory_order_relaxed);
 }
 
+/* The caller's buffer is gone when it has to wait. -ENODATA again, or -ENOMEM. */
+static errint_t write_keep(struct vfs_call *c)
+{
+	if (!c->own.mem) {
+		c->own.mem = malloc(c->own.size);
+		if (!c->own.mem)
+			return -ENOMEM;
+		memcpy(c->own.mem, c->own.p, c->own.size);
+		c->own.p = c->own.mem;
+	}
+	return -ENODATA;
+}
+
 static void run_write(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
@@ -54,6 +67,8 @@ static void run_write(struct vfs_call *c)
 		 * mapping come through an appending handle as well. */
 		r = stage_write(
 			node_sf(n), c->own.off, c->own.p, c->own.size, &miss_off, &miss_len);
+	if (r == -ENODATA)
+		r = write_keep(c);
 	if (r == -ENODATA) {
 		fetch_wait(c, n, miss_off, miss_len, 0);
 		return;
