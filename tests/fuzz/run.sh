@@ -12,7 +12,7 @@ base=/dev/shm
 case $target in
 *_local) base= ;;
 esac
-[ -w "$base" ] || base=${TMPDIR:-/tmp}
+[ -n "$base" ] && [ -w "$base" ] || base=${TMPDIR:-/tmp}
 work=$(mktemp -d "$base/astra-fuzz.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM

@@ -54,7 +54,7 @@ bad() { # TEXT PATTERN
 bad 'cache_siz = 1G\n' "1: cache_siz: unknown key; did you mean 'cache_size'?"
 bad '\n[polcy]\nmode = act\n' '2: unknown section \[polcy\]; did you mean \[policy\]?'
 bad '[remote]\ntype = local\n' '1: section \[remote\] needs a name'
-bad '[remote x]\nbuckt = 1\n' "2: buckt: unknown key; did you mean 'bucket'?"
+bad '[remote x]\nbuckt = 1\n' "2: buckt: unknown key of a remote of type local; did you mean 'bucket'?"
 bad '[remote x]\ntype = lokal\n' "2: type: .*allowed: local, mem"
 bad '[policy]\nmod = act\n' "2: mod: unknown key; did you mean 'mode'?"
 bad '[policy]\nprices = nope\n[prices nop]\n' "2: prices: there is no price book 'nope'; did you mean 'nop'?"
