@@ -39,6 +39,7 @@ struct tier_conf {
 	void *is_open_arg;
 	/* of [policy], by tier_conf_parse() */
 	enum tier_mode mode;
+	bool mode_given; /* in the configuration: real clouds are acted on only then */
 	int64_t interval_ns;
 	int64_t pin_delay_ns; /* COLD and ARCHIVE pins apply so long after the last change */
 	unsigned from_min, until_min; /* minutes of the local day; equal = always */
@@ -74,6 +75,7 @@ struct tier_facts {
 	struct policy_facts f;
 	char path[4096], name[META_NAME_MAX + 1], class_name[META_CLASS_MAX];
 	const char *classes[TIER_N];
+	bool real; /* moves cost somebody money */
 };
 /* -EINVAL for what is no file of a configured remote. */
 errint_t tier_facts(struct tier_engine *e, struct meta_txn *t, const struct meta_inode *in,

@@ -66,11 +66,12 @@ errint_t tier_conf_parse(const struct conf *c, struct tier_conf *ret, struct err
 	const struct conf_item *it;
 	errint_t r;
 
-	ret->mode = TIER_ACT; /* every cloud is an embedded one */
+	ret->mode = TIER_ACT; /* on embedded clouds */
 	ret->interval_ns = INTERVAL_DEFAULT_NS;
 	ret->pin_delay_ns = PIN_DELAY_NS;
 	ret->from_min = ret->until_min = 0;
 	it = conf_get(c, "policy", "mode");
+	ret->mode_given = it;
 	r = it ? parse_mode(it, ret, err) : 0;
 	it = conf_get(c, "policy", "interval");
 	if (!r && it)

@@ -275,7 +275,8 @@ static int pass_one(struct act *a, const struct verdict *v)
 	}
 	if (v->action != POLICY_MOVE || a->e->conf.mode == TIER_OFF)
 		return 0;
-	if (a->e->conf.mode != TIER_ACT || a->e->conf.ro) {
+	if (a->e->conf.mode != TIER_ACT || a->e->conf.ro ||
+		(a->facts.real && !a->e->conf.mode_given)) {
 		log_info("tier", "%s: %s suits it better than %s",
 			a->facts.f.path ? a->facts.f.path : a->facts.f.name, tier_name(v->tier),
 			tier_name(a->facts.f.tier));

@@ -69,6 +69,7 @@ errint_t tier_facts(struct tier_engine *e, struct meta_txn *t, const struct meta
 		ret->f.path = ret->path + 1;
 	ret->f.cloud = r->name;
 	ret->f.provider = r->provider;
+	ret->real = r->real;
 	ret->f.class_name = *ret->class_name ? ret->class_name : NULL;
 	for (unsigned i = 0; i < TIER_N; i++)
 		ret->classes[i] = r->classes[i].name;

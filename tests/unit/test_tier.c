@@ -442,6 +442,25 @@ static void test_pins(void **state)
 	assert_int_equal(fake.posted, 3);
 }
 
+/* Nobody's money is spent unasked: on a real cloud the engine advises until told to act. */
+static void test_real_clouds(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = object(f, f->top, "x.log", GB, 0, 99);
+	struct err err = {0};
+
+	for (unsigned given = 0; given < 2; given++) {
+		tier_engine_destroy(f->e);
+		f->aws.real = true;
+		f->conf.mode = TIER_ACT;
+		f->conf.mode_given = given;
+		assert_int_equal(tier_engine_new(&f->conf, &f->e, &err), 0);
+		wait_pass(f, 1);
+		assert_int_equal(fake.posted, given);
+		assert_int_equal(tier_of(f, x), given ? TIER_COLD : TIER_HOT);
+	}
+}
+
 static errint_t parse(const char *key, const char *value, struct tier_conf *ret)
 {
 	struct conf *c = conf_new();
@@ -488,6 +507,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_facts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_thread, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pins, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_real_clouds, setup, teardown),
 		cmocka_unit_test(test_conf),
 	};
 
