@@ -138,7 +138,10 @@ struct store_caps {
 	unsigned key_max;
 	bool key_utf8;	     /* keys must be UTF-8; others: -EILSEQ */
 	const char *key_bad; /* bytes that no key may have, as "\r\n": -EILSEQ; NULL = none */
+	unsigned meta_max;   /* bytes of all metadata keys and values of an object */
 	bool conditional_put, conditional_remove, conditional_copy;
+	bool etag_of_bytes;   /* the same bytes may have the same ETag, also in another class */
+	bool silent_remove;   /* removing what is not there may succeed */
 	bool list_meta;	      /* LIST carries metadata */
 	bool set_meta;	      /* metadata can be changed in place, free of fees */
 	bool part_copy, copy; /* server side */
@@ -228,14 +231,15 @@ errint_t store_head(struct store *s, const struct store_call *c, struct store_ob
 	struct store_stat *ret, struct err *err);
 /* Reads [off, off+len) into p; *ret_len < len only at the object's end. if_match NULL = any
  * version; -ESTALE/ERR_STALE when another version is there. -EIO/ERR_ARCHIVED when offline.
- * Wrong bytes (a checksum that does not hold) are -EIO/ERR_FINAL, never returned. */
+ * Wrong bytes (a checksum that does not hold, an answer that cannot be) are an error, never
+ * returned: -EIO/ERR_FINAL where they lie, -EBADMSG/ERR_RETRY where another try may help. */
 errint_t store_get(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, uint64_t off, void *p, size_t len, size_t *ret_len, struct err *err);
 /* -ESTALE (if_match) or -EEXIST (if_none_match), both ERR_STALE, when the condition fails.
  * ret may be NULL. The object is durable when this returns 0. */
 errint_t store_put(struct store *s, const struct store_call *c, struct store_obj o, const void *p,
 	size_t len, const struct store_put *opt, struct store_stat *ret, struct err *err);
-/* Not there: -ENOENT/ERR_NOT_FOUND. */
+/* Not there: -ENOENT/ERR_NOT_FOUND, or 0 where caps.silent_remove. */
 errint_t store_remove(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, struct err *err);
 errint_t store_remove_many(struct store *s, const struct store_call *c, const char *bucket,

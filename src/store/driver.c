@@ -122,7 +122,8 @@ errint_t driver_cond(const char *etag, const char *if_match, const char *if_none
 
 /* ---- metadata ---- */
 
-errint_t driver_meta_check(const struct store_meta *m, unsigned n, struct err *err)
+errint_t driver_meta_check(
+	const struct store_meta *m, unsigned n, size_t bytes_max, struct err *err)
 {
 	size_t bytes = 0;
 
@@ -135,10 +136,10 @@ errint_t driver_meta_check(const struct store_meta *m, unsigned n, struct err *e
 				"metadata key '%.40s' is not made of a-z, 0-9 and '-'", k);
 		bytes += strlen(k) + strlen(m[i].value) + 2;
 	}
-	if (bytes > DRIVER_META_BYTES_MAX)
+	if (bytes > bytes_max)
 		return err_set(err, -E2BIG, ERR_FINAL,
-			"%zu bytes of metadata are more than the %d that an object can have", bytes,
-			DRIVER_META_BYTES_MAX);
+			"%zu bytes of metadata are more than the %zu that an object can have",
+			bytes, bytes_max);
 	return 0;
 }
 

@@ -35,7 +35,8 @@ errint_t driver_restore(const struct remote_class *cl, const struct store_stat *
 errint_t driver_cond(const char *etag, const char *if_match, const char *if_none_match,
 	struct store_obj o, struct err *err);
 /* -E2BIG, ERR_FINAL for metadata that is too large, -EINVAL for keys that are not lower case. */
-errint_t driver_meta_check(const struct store_meta *m, unsigned n, struct err *err);
+errint_t driver_meta_check(
+	const struct store_meta *m, unsigned n, size_t bytes_max, struct err *err);
 /* Appends a pair of copies to st; false without memory. */
 bool driver_stat_meta(struct store_stat *st, const char *key, const char *value);
 

@@ -38,6 +38,7 @@ static void local_caps(struct store *s, struct store_caps *ret)
 
 	*ret = (struct store_caps){
 		.key_max = STORE_KEY_MAX,
+		.meta_max = DRIVER_META_BYTES_MAX,
 		.conditional_put = true,
 		.conditional_remove = true,
 		.conditional_copy = true,

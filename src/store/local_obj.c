@@ -159,7 +159,7 @@ errint_t local_put(struct store *s, const struct store_call *c, struct store_obj
 
 	opt = opt ? opt : &none;
 	r = driver_class_check(l->classes, opt->class_name, err);
-	r = r ? r : driver_meta_check(opt->meta, opt->nmeta, err);
+	r = r ? r : driver_meta_check(opt->meta, opt->nmeta, DRIVER_META_BYTES_MAX, err);
 	if (r)
 		return r;
 	lpath_set(l, o, &lp);
@@ -372,7 +372,7 @@ errint_t local_set_meta(struct store *s, const struct store_call *c, struct stor
 	struct err *err)
 {
 	struct change ch = {.meta = meta, .nmeta = nmeta, .set_meta = true};
-	errint_t r = driver_meta_check(meta, nmeta, err);
+	errint_t r = driver_meta_check(meta, nmeta, DRIVER_META_BYTES_MAX, err);
 
 	return r ? r : change((struct local *)s, o, if_match, &ch, ret, err);
 }
@@ -459,7 +459,7 @@ errint_t local_copy(struct store *s, const struct store_call *c, struct store_ob
 	if (r)
 		return r;
 	nmeta = copy_meta(opt, &from, meta);
-	r = driver_meta_check(meta, nmeta, err);
+	r = driver_meta_check(meta, nmeta, DRIVER_META_BYTES_MAX, err);
 	if (r)
 		return r;
 	lpath_set(l, dst, &lp);

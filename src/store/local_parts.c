@@ -247,7 +247,7 @@ errint_t local_parts_begin(struct store *s, const struct store_call *c, struct s
 
 	opt = opt ? opt : &none;
 	r = driver_class_check(l->classes, opt->class_name, err);
-	r = r ? r : driver_meta_check(opt->meta, opt->nmeta, err);
+	r = r ? r : driver_meta_check(opt->meta, opt->nmeta, DRIVER_META_BYTES_MAX, err);
 	r = r ? r : local_private_make(l, o.bucket, err);
 	if (r)
 		return r;
@@ -769,7 +769,7 @@ errint_t local_parts_finish(struct store *s, const struct store_call *c, struct 
 
 	cond = cond ? cond : &none;
 	r = driver_class_check(l->classes, cond->class_name, err);
-	r = r ? r : driver_meta_check(cond->meta, cond->nmeta, err);
+	r = r ? r : driver_meta_check(cond->meta, cond->nmeta, DRIVER_META_BYTES_MAX, err);
 	r = r ? r : upload_open(l, o, id, true, &u, &info, err);
 	r = r ? r : plan_make(l, c, o, &u, parts, n, &p, err);
 	r = r ? r : finish_plan(l, c, o, &u, &info, &p, cond, ret, err);

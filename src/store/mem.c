@@ -253,6 +253,7 @@ static void mem_caps(struct store *s, struct store_caps *ret)
 
 	*ret = (struct store_caps){
 		.key_max = STORE_KEY_MAX,
+		.meta_max = DRIVER_META_BYTES_MAX,
 		.conditional_put = true,
 		.conditional_remove = true,
 		.conditional_copy = true,
@@ -338,7 +339,7 @@ static errint_t mem_put(struct store *s, const struct store_call *c, struct stor
 
 	opt = opt ? opt : &none;
 	r = driver_class_check(m->classes, opt->class_name, err);
-	r = r ? r : driver_meta_check(opt->meta, opt->nmeta, err);
+	r = r ? r : driver_meta_check(opt->meta, opt->nmeta, DRIVER_META_BYTES_MAX, err);
 	if (r)
 		return r;
 	if (len > m->max_bytes)
@@ -492,7 +493,7 @@ static errint_t copy_prepare(struct mem *m, struct store_obj src, const char *ds
 			meta[n++] = (struct store_meta){st.meta[i].key, st.meta[i].value};
 	if (opt->write_mark && n < STORE_META_MAX)
 		meta[n++] = (struct store_meta){STORE_META_WRITE, opt->write_mark};
-	r = driver_meta_check(meta, n, err);
+	r = driver_meta_check(meta, n, DRIVER_META_BYTES_MAX, err);
 	if (r)
 		mem_blob_done(blob);
 	else
@@ -574,7 +575,7 @@ static errint_t mem_set_meta(struct store *s, const struct store_call *c, struct
 	struct store_stat fresh = {0};
 	struct mem_bucket *b;
 	struct mem_obj *obj;
-	errint_t r = driver_meta_check(meta, nmeta, err);
+	errint_t r = driver_meta_check(meta, nmeta, DRIVER_META_BYTES_MAX, err);
 
 	for (unsigned i = 0; !r && i < nmeta; i++)
 		if (!driver_stat_meta(&fresh, meta[i].key, meta[i].value))

@@ -53,7 +53,7 @@ errint_t mem_parts_begin(struct store *s, const struct store_call *c, struct sto
 
 	opt = opt ? opt : &none;
 	r = driver_class_check(m->classes, opt->class_name, err);
-	r = r ? r : driver_meta_check(opt->meta, opt->nmeta, err);
+	r = r ? r : driver_meta_check(opt->meta, opt->nmeta, DRIVER_META_BYTES_MAX, err);
 	if (r)
 		return r;
 	u = calloc(1, sizeof(*u));
@@ -238,7 +238,7 @@ errint_t mem_parts_finish(struct store *s, const struct store_call *c, struct st
 
 	cond = cond ? cond : &none;
 	r = driver_class_check(m->classes, cond->class_name, err);
-	r = r ? r : driver_meta_check(cond->meta, cond->nmeta, err);
+	r = r ? r : driver_meta_check(cond->meta, cond->nmeta, DRIVER_META_BYTES_MAX, err);
 	if (r)
 		return r;
 	LOCKED(&m->lock);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "astra/base_clock.h"
+#include "astra/base_log.h"
 #include "layer.h"
 
 #define CALL_DEFAULT_NS	     (30 * NS_PER_S)
@@ -111,7 +112,10 @@ static errint_t leave(errint_t r, const char *op, struct err *err)
 {
 	assert(r <= 0);
 	if (r && err->kind == ERR_NONE)
-		return err_set(err, r, ERR_FINAL, "%s: %s", op, strerror(-r));
+		err_set(err, r, ERR_FINAL, "%s: %s", op, strerror(-r));
+	if (r)
+		log_debug("store", "%s failed (%s): %s", op, err_kind_name(err->kind),
+			err_text(err, r));
 	return r;
 }
 

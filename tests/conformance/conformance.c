@@ -3,9 +3,10 @@
  * What a store must do, one body for every driver and for stacks of layers with faults. Each test
  * runs in a bucket of its own on each store of the table at the end, or of the configuration given:
  *
- *	conformance [-c FILE] [-s TEST[,TEST...]] [NAME]
+ *	conformance [-c FILE] [-s TEST[,TEST...]] [-d] [NAME]
  *
- * -s leaves out tests that need what a server does not have; NAME: only that store. What a store
+ * -s leaves out tests that need what a server does not have; -d shows requests; NAME: only that
+ * store. What a store
  * says it cannot do (caps) is not asked of it.
  */
 #include <errno.h>
@@ -23,6 +24,8 @@
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
 #include "astra/base_hash.h"
+#include "astra/base_json.h"
+#include "astra/base_log.h"
 #include "astra/store.h"
 
 static struct remote *remotes;
@@ -73,6 +76,13 @@ static void check_text(struct world *w, const char *key, const char *text)
 		fail_msg("get '%s': %s", key, err_text(&err, r));
 	assert_int_equal(n, strlen(text));
 	assert_memory_equal(buf, text, n);
+}
+
+/* The class of WARM, or the only one there is. */
+static const char *warm_of(struct world *w)
+{
+	return w->rm->classes[TIER_WARM].name[0] ? w->rm->classes[TIER_WARM].name
+						 : w->rm->classes[TIER_HOT].name;
 }
 
 static void etag_of(struct world *w, const char *key, char ret[STORE_ETAG_MAX])
@@ -166,9 +176,11 @@ static void test_conditions(void **state)
 	assert_string_not_equal(e1, e2);
 	assert_int_equal(store_put(w->st, NULL, obj(w, "k"), "z", 1, &match, NULL, &err), -ESTALE);
 	check_text(w, "k", "y");
-	/* the same bytes again are a new version */
+	/* the same bytes again are a new version, unless versions are made of bytes */
 	match.if_match = e2;
-	assert_int_equal(store_put(w->st, NULL, obj(w, "k"), "y", 1, &match, NULL, &err), 0);
+	assert_int_equal(store_put(w->st, NULL, obj(w, "k"), w->caps.etag_of_bytes ? "Y" : "y", 1,
+				 &match, NULL, &err),
+		0);
 	etag_of(w, "k", e1);
 	assert_string_not_equal(e1, e2);
 	assert_int_equal(store_get(w->st, NULL, obj(w, "k"), e2, 0, &b, 1, &n, &err), -ESTALE);
@@ -176,8 +188,12 @@ static void test_conditions(void **state)
 	assert_int_equal(store_get(w->st, NULL, obj(w, "k"), e1, 0, &b, 1, &n, &err), 0);
 	assert_int_equal(store_remove(w->st, NULL, obj(w, "k"), e2, &err), -ESTALE);
 	assert_int_equal(store_remove(w->st, NULL, obj(w, "k"), e1, &err), 0);
-	assert_int_equal(store_remove(w->st, NULL, obj(w, "k"), NULL, &err), -ENOENT);
-	assert_int_equal(err.kind, ERR_NOT_FOUND);
+	if (w->caps.silent_remove) {
+		assert_int_equal(store_remove(w->st, NULL, obj(w, "k"), NULL, &err), 0);
+	} else {
+		assert_int_equal(store_remove(w->st, NULL, obj(w, "k"), NULL, &err), -ENOENT);
+		assert_int_equal(err.kind, ERR_NOT_FOUND);
+	}
 	assert_int_equal(store_get(w->st, NULL, obj(w, "k"), NULL, 0, &b, 1, &n, &err), -ENOENT);
 	assert_int_equal(err.kind, ERR_NOT_FOUND);
 }
@@ -196,14 +212,15 @@ static void test_bad_bytes(void **state)
 	assert_int_equal(store_put(w->st, NULL, obj(w, "k"), "x", 1, &opt, NULL, &err), -EINVAL);
 	assert_int_equal(err.kind, ERR_FINAL);
 
-	char *big = malloc(4001);
+	size_t most = w->caps.meta_max;
+	char *big = calloc(1, most + 1);
 	struct store_meta m = {"k", big};
 
-	memset(big, 'x', 4000);
-	big[4000] = 0;
+	assert_true(most >= 1024);
+	memset(big, 'x', most);
 	opt = (struct store_put){.meta = &m, .nmeta = 1};
 	assert_int_equal(store_put(w->st, NULL, obj(w, "k"), "x", 1, &opt, NULL, &err), -E2BIG);
-	big[2400] = 0;
+	big[most - 100] = 0;
 	uint8_t *data = calloc(1, 16 << 20);
 
 	fill(data, 16 << 20, 9);
@@ -411,7 +428,7 @@ static void model_compare(
 		}
 		more = page.truncated;
 		memcpy(token, page.next, sizeof(token));
-		if (more)
+		if (more && !w->rm->real) /* a server may give less than it could */
 			assert_int_equal(page.n, max);
 		store_page_done(&page);
 	}
@@ -428,8 +445,10 @@ static void test_list_model(void **state)
 		".astra-tmp/", "_", "\xc3\xa4"};
 	static const char *const prefixes[] = {
 		"", "a", "a/", "/", "a/b", ".astra-tmp/", "b-", "//", "%", "a/a/", "ab/"};
-	static const char delims[] = {0, '/', 'b', '-'};
+	static const char any[] = {0, '/', 'b', '-'}, slash[] = {0, '/', 0, '/'};
 	struct world *w = *state;
+	/* of other delimiters servers make groups that only hidden keys are in */
+	const char *delims = w->rm->real ? slash : any;
 	struct model m = {0};
 	uint64_t seed = 12345;
 	struct err err;
@@ -476,7 +495,7 @@ static void test_list_entries(void **state)
 {
 	struct world *w = *state;
 	struct store_meta meta = {"mode", "0644"};
-	struct store_put opt = {.class_name = w->rm->classes[1].name, .meta = &meta, .nmeta = 1};
+	struct store_put opt = {.class_name = warm_of(w), .meta = &meta, .nmeta = 1};
 	char etag[STORE_ETAG_MAX];
 	struct store_page page;
 	struct err err;
@@ -487,7 +506,7 @@ static void test_list_entries(void **state)
 	assert_int_equal(page.n, 1);
 	assert_string_equal(page.e[0].key, "d/x");
 	assert_string_equal(page.e[0].etag, etag);
-	assert_string_equal(page.e[0].class_name, w->rm->classes[1].name);
+	assert_string_equal(page.e[0].class_name, warm_of(w));
 	assert_int_equal(page.e[0].size, 5);
 	assert_true(page.e[0].mtime_ns > 0 && !page.e[0].is_prefix);
 	if (w->caps.list_meta) {
@@ -495,8 +514,9 @@ static void test_list_entries(void **state)
 		assert_string_equal(page.e[0].meta[0].value, "0644");
 	}
 	store_page_done(&page);
-	assert_int_equal(
-		store_list(w->st, NULL, w->bucket, "", 0, "zzz", 10, &page, &err), -EINVAL);
+	if (!w->rm->real) /* some take it for a place */
+		assert_int_equal(
+			store_list(w->st, NULL, w->bucket, "", 0, "zzz", 10, &page, &err), -EINVAL);
 	assert_int_equal(
 		store_list(w->st, NULL, "conf-no-such", "", 0, "", 10, &page, &err), -ENOENT);
 	assert_int_equal(err.kind, ERR_NOT_FOUND);
@@ -543,7 +563,7 @@ static void test_remove_many(void **state)
 	assert_int_equal(store_remove_many(w->st, NULL, w->bucket, keys, 4, each, &err), 0);
 	assert_int_equal(each[0], 0);
 	assert_int_equal(each[1], 0);
-	assert_int_equal(each[2], -ENOENT);
+	assert_int_equal(each[2], w->caps.silent_remove ? 0 : -ENOENT);
 	assert_int_equal(each[3], 0);
 	assert_int_equal(store_list(w->st, NULL, w->bucket, "", '/', "", 10, &page, &err), 0);
 	assert_int_equal(page.n, 1);
@@ -559,7 +579,7 @@ static void test_copy(void **state)
 
 	struct store_meta meta[] = {{"mode", "0600"}, {STORE_META_WRITE, "1.1"}},
 			  other = {"x", "y"};
-	struct store_put opt = {.class_name = w->rm->classes[1].name, .meta = meta, .nmeta = 2};
+	struct store_put opt = {.class_name = warm_of(w), .meta = meta, .nmeta = 2};
 	struct store_copy cp = {.write_mark = "2.1"};
 	size_t len = 3 << 20, n;
 	uint8_t *a = malloc(len), *b = malloc(len);
@@ -575,9 +595,12 @@ static void test_copy(void **state)
 	assert_string_equal(store_stat_meta(&st, "mode"), "0600");
 	assert_string_equal(store_stat_meta(&st, STORE_META_WRITE), "2.1");
 	assert_int_equal(st.nmeta, 2);
-	assert_string_equal(st.class_name, w->rm->classes[1].name);
-	assert_string_not_equal(st.etag, src.etag);
-	assert_true(st.crc32c == src.crc32c && st.size == len);
+	assert_string_equal(st.class_name, warm_of(w));
+	if (!w->caps.etag_of_bytes)
+		assert_string_not_equal(st.etag, src.etag);
+	if (w->caps.checksums && (!w->rm->real || st.has_crc32c))
+		assert_true(st.has_crc32c && st.crc32c == src.crc32c);
+	assert_int_equal(st.size, len);
 	assert_int_equal(store_get(w->st, NULL, obj(w, "e/d"), st.etag, 0, b, len, &n, &err), 0);
 	assert_memory_equal(a, b, len);
 	assert_int_equal(
@@ -615,12 +638,26 @@ static void test_copy(void **state)
 	free(b);
 }
 
+static void wait_restored(struct world *w, const char *key)
+{
+	struct store_stat st = {.archived = true};
+
+	if (!w->rm->real)
+		clock_skew_add(60 * NS_PER_S);
+	for (unsigned i = 0; i < 200 && st.archived; i++) {
+		assert_int_equal(store_head(w->st, NULL, obj(w, key), &st, NULL), 0);
+		store_stat_done(&st);
+		usleep(st.archived ? 50000 : 0);
+	}
+	assert_false(st.archived);
+}
+
 static void test_tiers(void **state)
 {
 	NEEDS(archive);
 
 	struct world *w = *state;
-	const char *cold = w->rm->classes[TIER_ARCHIVE].name, *warm = w->rm->classes[1].name;
+	const char *cold = w->rm->classes[TIER_ARCHIVE].name, *warm = warm_of(w);
 	char etag[STORE_ETAG_MAX], b[8];
 	struct store_page page;
 	struct store_stat st;
@@ -650,19 +687,26 @@ static void test_tiers(void **state)
 	assert_int_equal(store_restore(w->st, NULL, obj(w, "k"), 2, &err), 0);
 	assert_int_equal(store_restore(w->st, NULL, obj(w, "k"), 2, &err), 0);
 	assert_int_equal(store_head(w->st, NULL, obj(w, "k"), &st, &err), 0);
-	assert_true(st.archived && st.restoring);
 	assert_int_equal(store_list(w->st, NULL, w->bucket, "", 0, "", 10, &page, &err), 0);
-	assert_true(page.e[0].archived && page.e[0].restoring);
+	if (!w->rm->real) /* a server's restore may be quicker than we are */
+		assert_true(
+			st.archived && st.restoring && page.e[0].archived && page.e[0].restoring);
 	store_page_done(&page);
-	clock_skew_add(60 * NS_PER_S);
+	wait_restored(w, "k");
 	check_text(w, "k", "hello");
 	assert_int_equal(store_head(w->st, NULL, obj(w, "k"), &st, &err), 0);
 	assert_true(!st.archived && !st.restoring && st.restored_until_ns > clock_now_ns());
-	clock_skew_add(3 * 86400 * NS_PER_S);
-	assert_int_equal(
-		store_get(w->st, NULL, obj(w, "k"), NULL, 0, b, sizeof(b), &n, &err), -EIO);
-	assert_int_equal(store_restore(w->st, NULL, obj(w, "k"), 1, &err), 0);
-	clock_skew_add(60 * NS_PER_S);
+	assert_int_equal(store_list(w->st, NULL, w->bucket, "", 0, "", 10, &page, &err), 0);
+	if (!w->rm->real) /* not every server tells it in lists */
+		assert_true(!page.e[0].archived && !page.e[0].restoring);
+	store_page_done(&page);
+	if (!w->rm->real) {
+		clock_skew_add(3 * 86400 * NS_PER_S);
+		assert_int_equal(
+			store_get(w->st, NULL, obj(w, "k"), NULL, 0, b, sizeof(b), &n, &err), -EIO);
+		assert_int_equal(store_restore(w->st, NULL, obj(w, "k"), 1, &err), 0);
+		wait_restored(w, "k");
+	}
 	assert_int_equal(store_set_tier(w->st, NULL, obj(w, "k"), warm, NULL, &st, &err), 0);
 	assert_true(!st.archived && !st.restored_until_ns);
 	/* overwriting and removing need no restore */
@@ -689,7 +733,7 @@ static void test_classes(void **state)
 	for (unsigned i = 0; i < 2 * TIER_N; i++) { /* each class, there and back */
 		const char *class_name = w->rm->classes[i < TIER_N ? i : 2 * TIER_N - 1 - i].name;
 
-		if (w->rm->classes[i < TIER_N ? i : 2 * TIER_N - 1 - i].offline)
+		if (w->rm->classes[i < TIER_N ? i : 2 * TIER_N - 1 - i].offline || !class_name[0])
 			continue;
 		assert_int_equal(
 			store_set_tier(w->st, NULL, obj(w, "k"), class_name, "bad", NULL, &err),
@@ -709,16 +753,13 @@ static void test_classes(void **state)
 	}
 	assert_int_equal(store_set_tier(w->st, NULL, obj(w, "k"), "NO", NULL, NULL, &err), -EINVAL);
 	assert_int_equal(
-		store_set_tier(w->st, NULL, obj(w, "no"), w->rm->classes[1].name, NULL, NULL, &err),
-		-ENOENT);
+		store_set_tier(w->st, NULL, obj(w, "no"), warm_of(w), NULL, NULL, &err), -ENOENT);
 	if (!w->caps.archive)
 		assert_int_equal(store_restore(w->st, NULL, obj(w, "no"), 1, &err), -ENOENT);
 }
 
 static void test_set_meta(void **state)
 {
-	NEEDS(set_meta);
-
 	struct world *w = *state;
 	struct store_meta meta[] = {{"mode", "0600"}, {"uid", "1"}};
 	struct store_put opt = {.meta = meta, .nmeta = 2};
@@ -726,6 +767,8 @@ static void test_set_meta(void **state)
 	struct err err;
 
 	assert_int_equal(store_put(w->st, NULL, obj(w, "k"), "x", 1, &opt, NULL, &err), 0);
+	if (store_set_meta(w->st, NULL, obj(w, "k"), NULL, meta, 2, NULL, &err) == -EOPNOTSUPP)
+		skip();
 	assert_int_equal(
 		store_set_meta(w->st, NULL, obj(w, "k"), "bad", meta, 1, NULL, &err), -ESTALE);
 	assert_int_equal(store_set_meta(w->st, NULL, obj(w, "k"), NULL, meta + 1, 1, &st, &err), 0);
@@ -763,7 +806,7 @@ static void try_layout(
 	struct world *w, const uint8_t *data, const size_t *sizes, unsigned n, unsigned first)
 {
 	struct store_meta meta = {STORE_META_WRITE, "9.1"};
-	struct store_put opt = {.meta = &meta, .nmeta = 1, .class_name = w->rm->classes[1].name};
+	struct store_put opt = {.meta = &meta, .nmeta = 1, .class_name = warm_of(w)};
 	struct parts u = {0};
 	size_t off[64], total = 0, got;
 	struct store_part *have;
@@ -771,8 +814,11 @@ static void try_layout(
 	uint8_t *back;
 	struct err err;
 
-	for (unsigned i = 0; i < n; total += sizes[i++])
+	for (unsigned i = 0; i < n; total += sizes[i++]) {
 		off[i] = total;
+		if (i + 1 < n && sizes[i] < w->caps.part_min)
+			return;
+	}
 	assert_int_equal(store_parts_begin(w->st, NULL, obj(w, "m/p"), &opt, u.id, &err), 0);
 	part(w, &u, "m/p", first + 1, data + 1, sizes[first]); /* to be replaced */
 	for (unsigned i = 0; i < n; i++) {
@@ -797,10 +843,10 @@ static void try_layout(
 	assert_int_equal(
 		store_parts_finish(w->st, NULL, obj(w, "m/p"), u.id, u.p, u.n, &opt, &st, &err), 0);
 	assert_int_equal(st.size, total);
-	if (w->caps.checksums)
+	if (w->caps.checksums && (!w->rm->real || st.has_crc32c)) /* not of every upload */
 		assert_int_equal(st.crc32c, crc32c(0, data, total));
 	assert_string_equal(store_stat_meta(&st, STORE_META_WRITE), "9.1");
-	assert_string_equal(st.class_name, w->rm->classes[1].name);
+	assert_string_equal(st.class_name, warm_of(w));
 	back = malloc(total + 1);
 	assert_int_equal(
 		store_get(w->st, NULL, obj(w, "m/p"), st.etag, 0, back, total + 1, &got, &err), 0);
@@ -853,6 +899,12 @@ static void test_parts_more(void **state)
 
 	static const struct store_meta mark = {STORE_META_WRITE, "ours.1.2"};
 	struct store_put marked = {.meta = &mark, .nmeta = 1};
+	size_t first_len = MAX_OF((size_t)w->caps.part_min, (size_t)3);
+	uint8_t *first = calloc(1, first_len);
+	char b[4];
+	errint_t r;
+
+	memcpy(first + first_len - 3, "abc", 3);
 
 	assert_int_equal(store_parts_begin(w->st, NULL, obj(w, "k"), NULL, u.id, &err), 0);
 	assert_int_equal(store_parts_begin(w->st, NULL, obj(w, "k"), &marked, other, &err), 0);
@@ -860,8 +912,9 @@ static void test_parts_more(void **state)
 	assert_int_equal(n, 2);
 	assert_string_equal(pending[0].key, "k");
 	for (size_t i = 0; i < n; i++)
-		assert_string_equal(
-			pending[i].mark, strcmp(pending[i].id, other) == 0 ? "ours.1.2" : "");
+		if (!w->rm->real || pending[i].mark[0])
+			assert_string_equal(pending[i].mark,
+				strcmp(pending[i].id, other) == 0 ? "ours.1.2" : "");
 	assert_true(pending[0].started_ns > 0);
 	free(pending);
 	assert_int_equal(store_parts_abort(w->st, NULL, obj(w, "k"), other, &err), 0);
@@ -875,7 +928,7 @@ static void test_parts_more(void **state)
 	assert_int_equal(store_part_put(w->st, NULL, obj(w, "other"), u.id, 1, "x", 1,
 				 crc32c(0, "x", 1), &bad, &err),
 		-ENOENT);
-	part(w, &u, "k", 3, (const uint8_t *)"abc", 3);
+	part(w, &u, "k", 3, first, first_len);
 	part(w, &u, "k", 7, (const uint8_t *)"de", 2);
 	gap[0] = u.p[2];
 	gap[1] = u.p[6];
@@ -887,10 +940,14 @@ static void test_parts_more(void **state)
 	assert_int_equal(store_head(w->st, NULL, obj(w, "k"), &st, &err), -ENOENT);
 	assert_int_equal(
 		store_parts_finish(w->st, NULL, obj(w, "k"), u.id, gap, 2, NULL, NULL, &err), 0);
-	check_text(w, "k", "abcde");
 	assert_int_equal(
-		store_parts_finish(w->st, NULL, obj(w, "k"), u.id, gap, 2, NULL, NULL, &err),
-		-ENOENT);
+		store_get(w->st, NULL, obj(w, "k"), NULL, first_len - 1, b, 4, &n, &err), 0);
+	assert_int_equal(n, 3);
+	assert_memory_equal(b, "cde", 3);
+	/* finished already: S3 may say so, or that it is done */
+	r = store_parts_finish(w->st, NULL, obj(w, "k"), u.id, gap, 2, NULL, NULL, &err);
+	assert_true(r == -ENOENT || (!r && w->rm->real));
+	free(first);
 	assert_int_equal(store_parts_pending(w->st, NULL, w->bucket, &pending, &n, &err), 0);
 	assert_int_equal(n, 0);
 	free(pending);
@@ -901,7 +958,7 @@ static void test_part_copy(void **state)
 	NEEDS(part_copy);
 
 	struct world *w = *state;
-	size_t len = 10 * 65536 + 77, n;
+	size_t unit = MAX_OF((size_t)w->caps.part_min / 4, (size_t)65536), len = 10 * unit + 77, n;
 	uint8_t *a = malloc(len), *b = malloc(len);
 	struct parts u = {0};
 	struct store_stat st;
@@ -911,7 +968,7 @@ static void test_part_copy(void **state)
 	memset(a + 3 * 65536, 0, 65536);
 	assert_int_equal(store_put(w->st, NULL, obj(w, "s"), a, len, NULL, &st, &err), 0);
 	for (unsigned shift = 0; shift < 2; shift++) {
-		uint64_t off = shift ? 1000 : 0, size = 4 * 65536;
+		uint64_t off = shift ? 1000 : 0, size = 4 * unit;
 		unsigned k = 0;
 
 		assert_int_equal(store_parts_begin(w->st, NULL, obj(w, "d"), NULL, u.id, &err), 0);
@@ -994,22 +1051,34 @@ static void test_lifecycle(void **state)
 		{"gcp", "{\"rule\":[{\"action\":{\"type\":\"Delete\"},\"condition\":{\"age\":365}}]"
 			"}"},
 		{"local", "{\"rules\":[]}"},
+		{"aws", "{\"Rules\":[{\"ID\":\"r1\",\"Filter\":{\"Prefix\":\"x/\"},\"Status\":"
+			"\"Enabled\",\"Expiration\":{\"Days\":365}}]}"},
 	};
 	struct world *w = *state;
 	const char *text = NULL;
+	json_t *want, *got;
 	struct err err;
 	char *json;
+	errint_t r;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rules); i++)
 		if (!strcmp(rules[i][0], w->rm->provider))
 			text = rules[i][1];
 	if (!text)
 		skip();
-	assert_int_equal(store_lifecycle_get(w->st, NULL, w->bucket, &json, &err), -ENOENT);
+	r = store_lifecycle_get(w->st, NULL, w->bucket, &json, &err);
+	if (r == -EOPNOTSUPP)
+		skip();
+	assert_int_equal(r, -ENOENT);
 	assert_int_equal(err.kind, ERR_NOT_FOUND);
 	assert_int_equal(store_lifecycle_put(w->st, NULL, w->bucket, text, &err), 0);
 	assert_int_equal(store_lifecycle_get(w->st, NULL, w->bucket, &json, &err), 0);
-	assert_string_equal(json, text);
+	want = json_loads(text, 0, NULL);
+	got = json_loads(json, 0, NULL);
+	if (!json_equal(want, got))
+		fail_msg("rules are %s, should be %s", json, text);
+	json_decref(want);
+	json_decref(got);
 	free(json);
 	assert_int_equal(store_lifecycle_put(w->st, NULL, w->bucket, "{", &err), -EINVAL);
 	assert_int_equal(store_lifecycle_get(w->st, NULL, "conf-no-such", &json, &err), -ENOENT);
@@ -1183,7 +1252,7 @@ static int setup(void **state)
 	w->rm = current;
 	w->st = current->st;
 	store_caps(w->st, &w->caps);
-	snprintf(w->bucket, sizeof(w->bucket), "conf-%u", bucket_number++);
+	snprintf(w->bucket, sizeof(w->bucket), "conf-%d-%u", (int)getpid(), bucket_number++);
 	r = store_bucket_create(w->st, NULL, w->bucket, &err);
 	if (r)
 		print_error("bucket: %s\n", err_text(&err, r));
@@ -1261,9 +1330,16 @@ int main(int argc, char **argv)
 	int opt, failed = 0;
 	errint_t r = 0;
 
-	while ((opt = getopt(argc, argv, "c:s:")) != -1) {
+	while ((opt = getopt(argc, argv, "c:ds:")) != -1) {
 		if (opt == '?')
 			return 2;
+		if (opt == 'd') {
+			unsigned rooms = 0;
+
+			(void)log_rooms_parse("net:store", &rooms, NULL);
+			log_rooms_set(rooms);
+			continue;
+		}
 		*(opt == 'c' ? &file : &skipped) = optarg;
 	}
 	if (!mkdtemp(dir))

@@ -462,14 +462,21 @@ static void test_remote_obj(void **state)
 static void test_bad_conf(void **state)
 {
 	static const char *const wrong[][3] = {
-		{"remote r", "buket", "x"}, {"remote r", "type", "s3x"}, {"remote", "type", "mem"},
-		{"remote a/b", "type", "mem"}, {"remote r", "class.WARM", "HOT"},
-		{"remote r", "class.HOT", ""}, {"remote r", "offline", "NOPE"},
-		{"remote r", "offline", "HOT"}, {"remote r", "restore_delay", "fast"},
-		{"remote r", "provider", "ibm"}, {"remote r", "fault", "put"},
-		{"remote r", "retries", "many"}, {"remote r", "bucket", ".x"},
+		{"remote r", "buket", "x"},
+		{"remote r", "type", "s3x"},
+		{"remote", "type", "mem"},
+		{"remote a/b", "type", "mem"},
+		{"remote r", "class.WARM", "HOT"},
+		{"remote r", "class.HOT", ""},
+		{"remote r", "offline", "NOPE"},
+		{"remote r", "offline", "HOT"},
+		{"remote r", "restore_delay", "fast"},
+		{"remote r", "provider", "ibm"},
+		{"remote r", "fault", "put"},
+		{"remote r", "retries", "many"},
+		{"remote r", "bucket", ".x"},
 		{"remote r", "create_bucket", "perhaps"},
-		{"remote r", "path", "/x"}, /* of another type */
+		{"remote r", "path", "/x"},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
