@@ -35,4 +35,7 @@ struct remote_type {
 		struct store **ret, struct err *err);
 };
 
+/* The types of other files. */
+extern const struct remote_type remote_type_s3;
+
 #endif

@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The S3 driver: AWS S3 and stores that speak as it does. Objects are plain objects; what we add
+ * is metadata. This file: single objects, and the table of operations; see s3_priv.h for the rest.
+ *
+ * State shared by threads is small: the server's clock, regions of buckets, and what an endpoint
+ * turned out not to know.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
+#include "astra/base_hash.h"
+#include "s3_priv.h"
+
+/* ---- head ---- */
+
+static void ask_for_sums(const struct s3 *d, struct net_fields *f)
+{
+	if (atomic_load(&d->sum) != S3_SUM_OFF)
+		(void)net_field_add(f, "x-amz-checksum-mode", "ENABLED");
+}
+
+/* A 404 without a body that S3 would not have sent: GET has one to tell. */
+static errint_t head_confirm(
+	struct s3 *d, const struct store_call *c, struct store_obj o, errint_t r, struct err *err)
+{
+	struct s3_req q = {
+		.what = "head", .method = "GET", .bucket = o.bucket, .key = o.key, .c = c};
+	struct net_answer a = {0};
+	errint_t g;
+
+	(void)net_field_add(&q.fields, "Range", "bytes=0-0");
+	s3_fields_customer(d, &q.fields, false);
+	g = s3_send(d, &q, &a, err);
+	if (!g)
+		g = err_set(err, r, ERR_RETRY, "%s/%s is there and is not there", o.bucket, o.key);
+	net_answer_done(&a);
+	s3_req_done(&q);
+	return g;
+}
+
+/* a is the caller's to give back on any return. */
+errint_t s3_head_raw(struct s3 *d, const struct store_call *c, struct store_obj o,
+	const char *if_match, struct net_answer *a, struct store_stat *ret, struct err *err)
+{
+	struct s3_req q = {
+		.what = "head", .method = "HEAD", .bucket = o.bucket, .key = o.key, .c = c};
+	const char *len;
+	char *end;
+	errint_t r;
+
+	s3_fields_cond(&q.fields, if_match, NULL);
+	ask_for_sums(d, &q.fields);
+	s3_fields_customer(d, &q.fields, false);
+	r = s3_send(d, &q, a, err);
+	if (r && a->status == 404 && err->kind != ERR_NOT_FOUND)
+		r = head_confirm(d, c, o, r, err);
+	if (!r) {
+		len = net_field_get(&a->fields, "content-length");
+		ret->size = len ? strtoull(len, &end, 10) : 0;
+		r = !len || *end ? -EBADMSG : s3_stat(d, a, ret);
+		if (r)
+			s3_bad(&q, err, "the answer lacks the size or the version");
+		else if (if_match && strcmp(if_match, ret->etag) != 0)
+			r = err_set(err, -ESTALE, ERR_STALE, "%s/%s is version %s, expected %s",
+				o.bucket, o.key, ret->etag, if_match);
+		if (r)
+			store_stat_done(ret);
+	}
+	s3_req_done(&q);
+	return r;
+}
+
+static errint_t s3_head(struct store *s, const struct store_call *c, struct store_obj o,
+	struct store_stat *ret, struct err *err)
+{
+	struct net_answer a;
+	errint_t r = s3_head_raw((struct s3 *)s, c, o, NULL, &a, ret, err);
+
+	net_answer_done(&a);
+	return r;
+}
+
+/* ---- get ---- */
+
+struct get {
+	struct s3 *d;
+	const struct s3_req *q;
+	const char *if_match;
+	uint64_t off;
+	size_t len;
+	const uint8_t *p;
+	_Atomic uint64_t *progress; /* NULL: nothing is shown before it is verified */
+	uint64_t want;		    /* bytes that have to come */
+	bool sum32, sum64;	    /* the whole object comes, and states its checksum */
+	uint32_t want32, crc32;
+	uint64_t want64, crc64;
+	size_t summed;
+};
+
+/* "bytes 0-9/20" */
+static bool content_range(
+	const char *v, uint64_t *ret_first, uint64_t *ret_last, uint64_t *ret_size)
+{
+	unsigned long long a, b, n;
+	int used = 0;
+
+	if (!v || sscanf(v, "bytes %llu-%llu/%llu%n", &a, &b, &n, &used) != 3 || v[used] ||
+		strpbrk(v, "+") || a > b || b >= n)
+		return false;
+	*ret_first = a;
+	*ret_last = b;
+	*ret_size = n;
+	return true;
+}
+
+static bool crc64_parse(const char *s, uint64_t *ret)
+{
+	uint8_t b[8];
+	size_t n;
+
+	if (!s || base64_decode(s, b, sizeof(b), &n) || n != 8)
+		return false;
+	*ret = 0;
+	for (unsigned i = 0; i < 8; i++)
+		*ret = *ret << 8 | b[i];
+	return true;
+}
+
+/* Is this the range and the version that was asked for? */
+static errint_t get_accept(void *arg, const struct net_answer *a, struct err *err)
+{
+	struct get *g = arg;
+	const char *len = net_field_get(&a->fields, "content-length");
+	uint64_t first = 0, last = 0, size = 0;
+	char etag[STORE_ETAG_MAX];
+	bool whole = a->status == 200;
+
+	if (a->status == 206) {
+		if (!content_range(
+			    net_field_get(&a->fields, "content-range"), &first, &last, &size) ||
+			first != g->off || last != MIN_OF(g->off + g->len, size) - 1)
+			return s3_bad(g->q, err, "the answer is another range than was asked for");
+		g->want = last - first + 1;
+		whole = g->want == size;
+	} else if (g->off || !len) {
+		return s3_bad(g->q, err, "the answer is the whole object, not the range");
+	} else {
+		g->want = strtoull(len, NULL, 10);
+		if (g->want > g->len)
+			return s3_bad(g->q, err, "the answer is longer than the range");
+	}
+	if (s3_etag(net_field_get(&a->fields, "etag"), etag))
+		return s3_bad(g->q, err, "the answer has no version");
+	if (g->if_match && strcmp(etag, g->if_match) != 0)
+		return err_set(err, -ESTALE, ERR_STALE, "%s/%s is version %s, expected %s",
+			g->q->bucket, g->q->key, etag, g->if_match);
+	if (whole) {
+		const char *type = net_field_get(&a->fields, "x-amz-checksum-type");
+		bool parts = type && !strcmp(type, "COMPOSITE");
+
+		g->sum32 = !parts &&
+			   s3_crc32c_parse(
+				   net_field_get(&a->fields, "x-amz-checksum-crc32c"), &g->want32);
+		g->sum64 = !g->sum32 &&
+			   crc64_parse(net_field_get(&a->fields, "x-amz-checksum-crc64nvme"),
+				   &g->want64);
+		if (g->sum32 || g->sum64)
+			g->progress = NULL;
+	}
+	return 0;
+}
+
+static void get_filled(void *arg, size_t have)
+{
+	struct get *g = arg;
+
+	/* While it is in the cache. */
+	if (g->sum32)
+		g->crc32 = crc32c(g->crc32, g->p + g->summed, have - g->summed);
+	if (g->sum64)
+		g->crc64 = crc64nvme(g->crc64, g->p + g->summed, have - g->summed);
+	g->summed = have;
+	if (g->progress)
+		atomic_store_explicit(g->progress, have, memory_order_release);
+}
+
+/* 416: behind the end. That is no error, unless the end is elsewhere. */
+static errint_t behind_end(const struct s3_req *q, const struct net_answer *a, uint64_t off,
+	errint_t r, struct err *err)
+{
+	const char *v = net_field_get(&a->fields, "content-range");
+	unsigned long long size;
+
+	if (v && sscanf(v, "bytes */%llu", &size) == 1 && off < size)
+		return s3_bad(q, err, "the range is called out of bounds, and is not");
+	err_clear(err);
+	return 0;
+}
+
+static errint_t s3_get(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *if_match, uint64_t off, void *p, size_t len, size_t *ret_len, struct err *err)
+{
+	struct s3 *d = (struct s3 *)s;
+	struct get g = {.d = d,
+		.if_match = if_match,
+		.off = off,
+		.len = len,
+		.p = p,
+		.progress = c->progress};
+	struct s3_req q = {.what = "get",
+		.method = "GET",
+		.bucket = o.bucket,
+		.key = o.key,
+		.c = c,
+		.into = p,
+		.into_max = len,
+		.accept = get_accept,
+		.filled = get_filled,
+		.arg = &g};
+	struct net_answer a = {0};
+	errint_t r;
+
+	g.q = &q;
+	if (!len) { /* whether it is there */
+		struct store_stat st = {0};
+
+		r = s3_head_raw(d, c, o, if_match, &a, &st, err);
+		store_stat_done(&st);
+		net_answer_done(&a);
+		return r;
+	}
+	(void)net_field_addf(&q.fields, "Range", "bytes=%llu-%llu", (unsigned long long)off,
+		(unsigned long long)(off + len - 1));
+	s3_fields_cond(&q.fields, if_match, NULL);
+	ask_for_sums(d, &q.fields);
+	s3_fields_customer(d, &q.fields, false);
+	r = s3_send(d, &q, &a, err);
+	if (!r && a.got != g.want)
+		r = s3_bad(&q, err, "the answer ended early");
+	if (!r && ((g.sum32 && g.crc32 != g.want32) || (g.sum64 && g.crc64 != g.want64)))
+		r = s3_bad(&q, err, "the bytes do not have the checksum that the object has");
+	if (!r)
+		*ret_len = a.got;
+	else if (a.status == 416)
+		r = behind_end(&q, &a, off, r, err);
+	net_answer_done(&a);
+	s3_req_done(&q);
+	return r;
+}
+
+/* ---- put ---- */
+
+/* What PUT's answer leaves out: it is what we said. */
+static errint_t put_stat(const struct s3 *d, const struct s3_req *q, const struct net_answer *a,
+	size_t len, uint32_t crc, const struct store_put *opt, struct store_stat *ret,
+	struct err *err)
+{
+	bool match = opt && opt->class_name;
+	errint_t r = s3_stat(d, a, ret);
+
+	if (r)
+		return r == -ENOMEM ? err_set(err, r, ERR_UNKNOWN, "%s: no memory", q->what)
+				    : s3_bad(q, err, "the answer has no version");
+	ret->size = len;
+	s3_stat_class(d, ret, match ? opt->class_name : s3_class_default(d), NULL, NULL);
+	if (ret->has_crc32c && ret->crc32c != crc)
+		return s3_bad(q, err, "the object has another checksum than what was sent");
+	if (opt && !s3_stat_meta_add(ret, opt->meta, opt->nmeta))
+		return err_set(err, -ENOMEM, ERR_UNKNOWN, "%s: no memory", q->what);
+	return 0;
+}
+
+static errint_t put_try(struct s3 *d, const struct store_call *c, struct store_obj o, const void *p,
+	size_t len, uint32_t crc, const struct store_put *opt, const struct net_fields *more,
+	struct store_stat *ret, struct err *err)
+{
+	struct s3_req q = {.what = "put",
+		.method = "PUT",
+		.bucket = o.bucket,
+		.key = o.key,
+		.body = p,
+		.body_len = len,
+		.data = true,
+		.c = c};
+	const char *match = opt ? opt->if_match : NULL, *none = opt ? opt->if_none_match : NULL;
+	struct net_answer a = {0};
+	errint_t r = s3_fields_new(d, &q.fields, opt ? opt->class_name : NULL,
+		opt ? opt->meta : NULL, opt ? opt->nmeta : 0, err);
+
+	for (unsigned i = 0; more && i < more->n; i++)
+		(void)net_field_add(&q.fields, more->v[i].name, more->v[i].value);
+	s3_fields_sum(d, &q.fields, p, len, crc);
+	s3_fields_sse(d, &q.fields);
+	r = r ? r : s3_cond(d, c, o, S3_HOLDS_PUT, match, none, &q.fields, err);
+	if (!r) {
+		r = s3_send(d, &q, &a, err);
+		if (r)
+			r = s3_cond_error(match, none, r, err);
+		else
+			r = put_stat(d, &q, &a, len, crc, opt, ret, err);
+	}
+	if (r)
+		store_stat_done(ret);
+	net_answer_done(&a);
+	s3_req_done(&q);
+	return r;
+}
+
+errint_t s3_put_fields(struct s3 *d, const struct store_call *c, struct store_obj o, const void *p,
+	size_t len, const struct store_put *opt, const struct net_fields *more,
+	struct store_stat *ret, struct err *err)
+{
+	uint32_t crc = opt && opt->has_crc32c ? opt->crc32c : crc32c(0, p, len);
+	errint_t r = 0;
+
+	if (opt && opt->has_crc32c)
+		r = s3_crc_check(p, len, crc, err);
+	if (r)
+		return r;
+	do
+		r = put_try(d, c, o, p, len, crc, opt, more, ret, err);
+	while (s3_sum_fall(d, r, err));
+	return r;
+}
+
+static errint_t s3_put(struct store *s, const struct store_call *c, struct store_obj o,
+	const void *p, size_t len, const struct store_put *opt, struct store_stat *ret,
+	struct err *err)
+{
+	return s3_put_fields((struct s3 *)s, c, o, p, len, opt, NULL, ret, err);
+}
+
+/* ---- remove ---- */
+
+static errint_t s3_remove(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *if_match, struct err *err)
+{
+	struct s3 *d = (struct s3 *)s;
+	struct s3_req q = {
+		.what = "remove", .method = "DELETE", .bucket = o.bucket, .key = o.key, .c = c};
+	errint_t r = s3_cond(d, c, o, S3_HOLDS_REMOVE, if_match, NULL, &q.fields, err);
+
+	if (r) {
+		s3_req_done(&q);
+		return r;
+	}
+	return s3_send_only(d, &q, err);
+}
+
+/* The body of a batch: keys[*at..), as many as go; *at is moved behind them. */
+static errint_t batch_body(
+	const char *const *keys, size_t n, size_t *at, errint_t *ret_each, struct buf *b)
+{
+	size_t in = 0;
+
+	(void)buf_adds(b, "<Delete xmlns=\"" S3_XMLNS "\">");
+	for (; *at < n && in < S3_BATCH_MAX; ++*at) {
+		ret_each[*at] = -EIO;
+		if (!xml_holds(keys[*at])) {
+			ret_each[*at] = -EILSEQ; /* by itself, later */
+			continue;
+		}
+		(void)buf_adds(b, "<Object>");
+		(void)xml_add(b, "Key", keys[*at]);
+		(void)buf_adds(b, "</Object>");
+		in++;
+	}
+	(void)buf_adds(b, "</Delete>");
+	return b->failed;
+}
+
+static void batch_result(
+	const struct xml *x, const char *const *keys, size_t from, size_t to, errint_t *ret_each)
+{
+	const struct _xmlNode *e;
+
+	for (e = xml_child(x->root, "Deleted"); e; e = xml_next(e, "Deleted")) {
+		const char *key = xml_child_text(e, "Key");
+
+		for (size_t i = from; key && i < to; i++)
+			if (ret_each[i] == -EIO && !strcmp(keys[i], key))
+				ret_each[i] = 0;
+	}
+	for (e = xml_child(x->root, "Error"); e; e = xml_next(e, "Error")) {
+		const char *key = xml_child_text(e, "Key"), *code = xml_child_text(e, "Code");
+
+		for (size_t i = from; key && i < to; i++)
+			if (!strcmp(keys[i], key))
+				ret_each[i] = !code			      ? -EIO
+					      : !strcmp(code, "NoSuchKey")    ? -ENOENT
+					      : !strcmp(code, "AccessDenied") ? -EACCES
+									      : -EIO;
+	}
+}
+
+static errint_t batch(struct s3 *d, const struct store_call *c, const char *bucket,
+	const char *const *keys, size_t n, size_t *at, errint_t *ret_each, struct err *err)
+{
+	struct s3_req q = {.what = "remove_many",
+		.method = "POST",
+		.bucket = bucket,
+		.c = c,
+		.slow = true,
+		.body_max = 4u << 20};
+	cleanup_buf struct buf b = BUF_INIT(16u << 20);
+	cleanup_xml struct xml x = {0};
+	char sum[BASE64_LEN(16) + 1];
+	struct net_answer a = {0};
+	size_t from = *at;
+	uint8_t hash[16];
+	errint_t r = batch_body(keys, n, at, ret_each, &b);
+
+	if (r)
+		return err_set(err, r, ERR_RETRY, "remove_many: no memory");
+	s3_param(&q, "delete", "");
+	q.body = b.p;
+	q.body_len = b.len;
+	md5(b.p, b.len, hash);
+	base64_encode(hash, sizeof(hash), sum);
+	(void)net_field_add(&q.fields, "Content-MD5", sum);
+	(void)net_field_add(&q.fields, "Content-Type", "application/xml");
+	r = s3_send(d, &q, &a, err);
+	r = r ? r : s3_xml(d, &q, &a, "DeleteResult", &x, err);
+	if (!r)
+		batch_result(&x, keys, from, *at, ret_each);
+	net_answer_done(&a);
+	s3_req_done(&q);
+	return r;
+}
+
+static errint_t s3_remove_many(struct store *s, const struct store_call *c, const char *bucket,
+	const char *const *keys, size_t n, errint_t *ret_each, struct err *err)
+{
+	errint_t r = 0;
+
+	for (size_t at = 0; at < n && !r;)
+		r = batch((struct s3 *)s, c, bucket, keys, n, &at, ret_each, err);
+	for (size_t i = 0; i < n && !r; i++) {
+		if (ret_each[i] != -EILSEQ)
+			continue;
+		ret_each[i] = s3_remove(s, c, (struct store_obj){bucket, keys[i]}, NULL, err);
+		if (ret_each[i] && err->kind == ERR_CANCELLED)
+			r = ret_each[i];
+	}
+	return r;
+}
+
+/* ---- restore ---- */
+
+static errint_t restore_body(
+	const struct s3 *d, const struct store_stat *st, unsigned days, struct buf *b)
+{
+	bool auto_tier = !strcmp(st->class_name, "INTELLIGENT_TIERING");
+	bool deep = !strcmp(st->class_name, "DEEP_ARCHIVE");
+	const char *tier = d->conf.restore_tier[0] ? d->conf.restore_tier : "Standard";
+
+	if (deep && !strcmp(tier, "Expedited"))
+		tier = "Standard"; /* there is none */
+	(void)buf_adds(b, "<RestoreRequest xmlns=\"" S3_XMLNS "\">");
+	if (!auto_tier) /* there it comes back for good */
+		(void)buf_addf(b, "<Days>%u</Days>", days);
+	(void)buf_addf(b,
+		"<GlacierJobParameters><Tier>%s</Tier></GlacierJobParameters>"
+		"</RestoreRequest>",
+		tier);
+	return b->failed;
+}
+
+static errint_t s3_restore(struct store *s, const struct store_call *c, struct store_obj o,
+	unsigned days, struct err *err)
+{
+	struct s3 *d = (struct s3 *)s;
+	struct s3_req q = {
+		.what = "restore", .method = "POST", .bucket = o.bucket, .key = o.key, .c = c};
+	cleanup_buf struct buf b = BUF_INIT(1000);
+	struct store_stat st = {0};
+	errint_t r = s3_head(s, c, o, &st, err);
+
+	store_stat_done(&st);
+	if (r)
+		return r;
+	if (!st.archived && !s3_class_offline(d, st.class_name))
+		return err_set(err, -EINVAL, ERR_FINAL,
+			"%s/%s is in class %s, which needs no restore", o.bucket, o.key,
+			st.class_name);
+	if (st.restoring)
+		return 0;
+	(void)restore_body(d, &st, days, &b);
+	s3_param(&q, "restore", "");
+	q.body = b.p;
+	q.body_len = b.len;
+	(void)net_field_add(&q.fields, "Content-Type", "application/xml");
+	r = s3_send_only(d, &q, err);
+	if (r && !strcmp(err->code, "RestoreAlreadyInProgress")) {
+		err_clear(err);
+		return 0;
+	}
+	return r;
+}
+
+/* ---- the driver ---- */
+
+static void s3_caps(struct store *s, struct store_caps *ret)
+{
+	const struct s3 *d = (const struct s3 *)s;
+
+	*ret = (struct store_caps){.key_max = STORE_KEY_MAX,
+		.key_utf8 = true,
+		.meta_max = S3_META_MAX,
+		.conditional_put = true,
+		.conditional_remove = true,
+		.conditional_copy = true,
+		.part_copy = true,
+		.copy = true,
+		.etag_of_bytes = true,
+		.silent_remove = true,
+		.archive = driver_has_offline(d->conf.classes),
+		.checksums = d->conf.sum == S3_SUM_AUTO || d->conf.sum == S3_SUM_CRC32C,
+		.part_min = S3_PART_MIN,
+		.part_max = S3_PART_MAX,
+		.object_max = S3_PART_MAX * STORE_PARTS_MAX,
+		.parts_max = STORE_PARTS_MAX};
+}
+
+static void s3_destroy(struct store *s)
+{
+	struct s3 *d = (struct s3 *)s;
+
+	aws_cred_destroy(d->cred);
+	net_destroy(d->net);
+	lock_done(&d->lock);
+	explicit_bzero(&d->conf, sizeof(d->conf));
+	free(d);
+}
+
+static const struct store_ops s3_ops = {
+	.name = "s3",
+	.caps = s3_caps,
+	.head = s3_head,
+	.get = s3_get,
+	.put = s3_put,
+	.remove = s3_remove,
+	.remove_many = s3_remove_many,
+	.list = s3_list,
+	.copy = s3_copy,
+	.set_tier = s3_set_tier,
+	.restore = s3_restore,
+	.parts_begin = s3_parts_begin,
+	.part_put = s3_part_put,
+	.part_copy = s3_part_copy,
+	.parts_list = s3_parts_list,
+	.parts_finish = s3_parts_finish,
+	.parts_abort = s3_parts_abort,
+	.parts_pending = s3_parts_pending,
+	.set_meta = s3_set_meta,
+	.bucket_list = s3_bucket_list,
+	.bucket_create = s3_bucket_create,
+	.bucket_remove = s3_bucket_remove,
+	.lifecycle_get = s3_lifecycle_get,
+	.lifecycle_put = s3_lifecycle_put,
+	.destroy = s3_destroy,
+};
+
+errint_t store_s3_new(const struct s3_conf *conf, struct net *net, struct aws_cred *cred,
+	struct store **ret, struct err *err)
+{
+	struct s3 *d = calloc(1, sizeof(*d));
+
+	assert(conf && net);
+	if (!d) {
+		aws_cred_destroy(cred);
+		net_destroy(net);
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory for the driver");
+	}
+	d->store.ops = &s3_ops;
+	d->conf = *conf;
+	d->net = net;
+	d->cred = cred;
+	atomic_init(&d->sum, (int)(conf->sum == S3_SUM_AUTO ? S3_SUM_CRC32C : conf->sum));
+	lock_init(&d->lock, RANK_STORE_D, "s3");
+	*ret = &d->store;
+	return 0;
+}

@@ -1,0 +1,102 @@
+# shellcheck shell=bash
+# Sourced by tests that talk to servers which we did not write. They are installed on first use under
+# $ASTRA_TEST_TOOLS (default: ~/.cache/astrafs-tests), listen on free ports of 127.0.0.1, keep their
+# data in $work and end with the test. Where one cannot be had the test is skipped (77), with why.
+tools=${ASTRA_TEST_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/astrafs-tests}
+servers=
+
+skip() { echo "skipped: $*"; exit 77; }
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# install NAME FILE COMMAND...: runs the command unless FILE is there; one at a time
+install_once() {
+    local name=$1 file=$2
+    shift 2
+    mkdir -p "$tools"
+    (
+        flock 9
+        [ -e "$file" ] || timeout 1500 "$@" >"$tools/$name.log" 2>&1
+    ) 9>"$tools/$name.lock" || { tail -3 "$tools/$name.log"; skip "$name cannot be installed"; }
+}
+
+# start_server NAME TEST-COMMAND -- COMMAND...: waits until the test command succeeds
+start_server() {
+    local name=$1 ready=$2 pid
+    shift 3
+    setsid "$@" >"$work/$name.log" 2>&1 </dev/null &
+    pid=$!
+    servers="$servers $pid"
+    for _ in $(seq 600); do
+        eval "$ready" >/dev/null 2>&1 && return 0
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.05
+    done
+    tail -5 "$work/$name.log"
+    echo "$name did not start"
+    exit 1
+}
+
+stop_servers() {
+    local p
+    for p in $servers; do kill -- "-$p" 2>/dev/null || kill "$p" 2>/dev/null || true; done
+    for p in $servers; do
+        for _ in $(seq 50); do kill -0 "$p" 2>/dev/null || break; sleep 0.1; done
+        kill -9 -- "-$p" 2>/dev/null || true
+    done
+    servers=
+}
+
+# A CA and a server certificate for localhost, *.s3.localhost and 127.0.0.1, in $work/tls.
+make_tls() {
+    local d=$work/tls
+    mkdir -p "$d"
+    openssl req -x509 -newkey rsa:2048 -nodes -keyout "$d/ca.key" -out "$d/ca.pem" -days 2 \
+        -subj /CN=astra-test-ca 2>/dev/null
+    openssl req -newkey rsa:2048 -nodes -keyout "$d/key.pem" -out "$d/csr.pem" \
+        -subj /CN=localhost 2>/dev/null
+    printf 'subjectAltName=DNS:localhost,DNS:*.s3.localhost,IP:127.0.0.1\n' >"$d/ext"
+    openssl x509 -req -in "$d/csr.pem" -CA "$d/ca.pem" -CAkey "$d/ca.key" -CAcreateserial \
+        -out "$d/cert.pem" -days 2 -extfile "$d/ext" 2>/dev/null
+}
+
+python_tools() { # venv with what the tests ask and serve with
+    install_once python "$tools/venv/ok" sh -c "
+        python3 -m venv '$tools/venv' &&
+        '$tools/venv/bin/pip' install -q 'moto[server,s3]==5.2.5' boto3 awscrt &&
+        touch '$tools/venv/ok'"
+}
+
+# ---- versitygw: strict about signatures, checksums and conditions; no classes ----
+
+vgw_access=astra vgw_secret=astrasecret
+start_versitygw() { # [NAME; tls = with TLS] -> vgw_port, vgw_url
+    command -v go >/dev/null || [ -x "$tools/bin/versitygw" ] || skip "versitygw needs go"
+    install_once versitygw "$tools/bin/versitygw" env GOBIN="$tools/bin" \
+        go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+    local tls=${1:-} flags=() scheme=http name
+    name=versitygw$tls
+    vgw_port=$(free_port)
+    if [ "$tls" = tls ]; then
+        flags=(--cert "$work/tls/cert.pem" --key "$work/tls/key.pem")
+        scheme=https
+    fi
+    vgw_url=$scheme://127.0.0.1:$vgw_port
+    mkdir -p "$work/$name.buckets"
+    start_server "$name" "curl -sk -o /dev/null $vgw_url/" -- \
+        "$tools/bin/versitygw" --access "$vgw_access" --secret "$vgw_secret" \
+        --region eu-west-1 --port "127.0.0.1:$vgw_port" --quiet --virtual-domain "s3.localhost:$vgw_port" \
+        "${flags[@]}" posix "$work/$name.buckets"
+}
+
+# ---- moto: classes, restores, life cycle, any key; takes whatever checksum it is told ----
+
+start_moto() { # -> moto_port, moto_url
+    python_tools
+    moto_port=$(free_port)
+    moto_url=http://127.0.0.1:$moto_port
+    start_server moto "curl -sf -o /dev/null $moto_url/moto-api/" -- \
+        "$tools/venv/bin/moto_server" -H 127.0.0.1 -p "$moto_port"
+}
