@@ -93,7 +93,7 @@ struct jobs_conf {
 	int64_t upload_delay_ns; /* markers wait as long too */
 	int64_t open_grace_ns;	 /* 60 s */
 	unsigned active_max;	 /* jobs between QUEUED and DONE at once; 0 = 64 */
-	unsigned queue_max;	 /* live jobs before job_full() says so; 0 = 100,000 */
+	unsigned queue_max;	 /* live jobs before job_full() says so; 0 = 16,000 */
 	int64_t metadata_ttl_ns;
 	uint32_t uid, gid, umask; /* of objects that state none */
 	bool conflict_overwrite;  /* conflict=overwrite */

@@ -105,7 +105,7 @@ struct vfs_call {
 		errint_t r; /* how what it waited for ended */
 		bool expired;
 		int phase;
-		unsigned tries, waits;
+		unsigned tries, waits, held;
 		uint64_t listed; /* last directory it waited for */
 		/* arguments */
 		uint64_t ino, ino2, off, off2, size, size2, want_off, want_len;

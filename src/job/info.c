@@ -52,7 +52,7 @@ errint_t jobs_open(const struct jobs_conf *conf, struct jobs **ret, struct err *
 	if (j->conf.active_max == 0)
 		j->conf.active_max = 64;
 	if (j->conf.queue_max == 0)
-		j->conf.queue_max = 100000;
+		j->conf.queue_max = 16000;
 	if (j->conf.host[0] == '\0')
 		(void)gethostname(j->conf.host, sizeof(j->conf.host) - 1);
 	for (char *p = j->conf.host; *p != '\0'; p++)
@@ -156,7 +156,7 @@ void info_of_locked(struct jobs *j, struct job *job, struct job_info *i)
 	i->created_ns = job->created_ns;
 	i->started_ns = job->g.started_ns;
 	i->next_ns = job->g.sleeping ? job->g.next_ns : 0;
-	(void)snprintf(i->note, sizeof(i->note), "%s", job->g.note);
+	(void)snprintf(i->note, sizeof(i->note), "%s", job->g.note != NULL ? job->g.note : "");
 	i->by_engine = job->by_engine;
 }
 

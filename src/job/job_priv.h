@@ -82,7 +82,7 @@ struct job {
 		uint64_t post_txn;
 		struct job_waiter **watchers; /* owned array of borrowed */
 		unsigned nwatchers;
-		char note[200];
+		char *note; /* owned; NULL = none */
 		uint64_t bytes_total, parts_total, files_total, part_size;
 		enum tier tier_from, tier_to; /* of a relocation that has begun */
 		int64_t started_ns, next_ns;
@@ -147,6 +147,7 @@ struct jobs {
 		struct job_list ready, barrier, asleep; /* by job.ready; a job is on one at most */
 		TAILQ_HEAD(, drop) drops;
 		unsigned nactive, nlive, nsleeping, steps; /* steps = step functions running */
+		unsigned nmost;				   /* most live ones since there was none */
 		bool running;
 		TAILQ_HEAD(ended_list, ended) ended;
 		unsigned nended;

@@ -36,6 +36,7 @@ struct job *job_free(struct job *job)
 	free(job->dst);
 	free(job->g.dependents);
 	free(job->g.watchers);
+	free(job->g.note);
 	dirmove_free(job->own.walk);
 	free(job);
 	return NULL;

@@ -8,12 +8,15 @@
  */
 #include <assert.h>
 #include <stdarg.h>
+#include <malloc.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "job_priv.h"
 
 #define TIMER_GRAIN_NS (10 * NS_PER_MS)
+#define TRIM_JOBS      1000
 #define FOLLOW_NS      (600 * NS_PER_S)
 
 static enum step (*const step_fns[JOB_KIND_N])(struct job *job) = {
@@ -37,12 +40,16 @@ void job_state_set(struct job *job, enum job_state s)
 
 void job_note(struct job *job, const char *fmt, ...)
 {
+	char *note = NULL;
 	va_list ap;
 
-	LOCKED(&job->jobs->g.lock);
 	va_start(ap, fmt);
-	(void)vsnprintf(job->g.note, sizeof(job->g.note), fmt, ap);
+	if (vasprintf(&note, fmt, ap) < 0)
+		note = NULL;
 	va_end(ap);
+	LOCKED(&job->jobs->g.lock);
+	free(job->g.note);
+	job->g.note = note;
 }
 
 bool job_barrier_ok(struct job *job, uint64_t txn)
@@ -237,6 +244,7 @@ static void keep_ended_locked(struct jobs *j, struct job *job)
 static void job_end(struct jobs *j, struct job *job)
 {
 	errint_t r = job->own.result;
+	bool trim = false;
 
 	if (r < 0) {
 		count_inc(jobs_failed);
@@ -261,8 +269,14 @@ static void job_end(struct jobs *j, struct job *job)
 		list_stamp_locked(j, job->dst_remote, job->dst);
 	graph_remove(j, job);
 	j->g.nactive--;
+	j->g.nmost = MAX_OF(j->g.nmost, j->g.nlive + 1);
+	trim = j->g.nlive == 0 && j->g.nmost >= TRIM_JOBS;
+	if (j->g.nlive == 0)
+		j->g.nmost = 0;
 	lock_drop(&j->g.lock);
 	job_free(job);
+	if (trim) /* what a long queue took lies in pieces that only this gives back */
+		(void)malloc_trim(0);
 	wait_check(j);
 }
 

@@ -15,6 +15,8 @@
 #include "vfs_priv.h"
 
 #define IDLE_POLL_NS (10 * NS_PER_MS)
+#define HELD_NS	     (20 * NS_PER_MS)
+#define HELD_MAX     50
 
 static _Thread_local bool on_worker;
 
@@ -53,7 +55,7 @@ void call_begin(struct vfs *v, struct vfs_call *c, void (*run)(struct vfs_call *
 	c->own.fired = c->own.cut = c->own.in_fetch = c->own.in_list = c->own.expired = false;
 	c->own.r = 0;
 	c->own.phase = 0;
-	c->own.tries = c->own.waits = 0;
+	c->own.tries = c->own.waits = c->own.held = 0;
 	c->own.listed = 0;
 	c->own.node = NULL;
 	c->own.node_ref = c->own.in_rename = c->own.tell_kernel = false;
@@ -225,6 +227,19 @@ void call_disarm(struct vfs_call *c)
 	v->s.nparked--;
 	c->own.state = CALL_RUNNING;
 	c->own.cut = false; /* it did not wait */
+}
+
+bool call_held(struct vfs_call *c)
+{
+	const struct call_wait w = {
+		.kind = WAIT_TIME, .timeout_ns = HELD_NS, .on_timeout = ON_TIMEOUT_RERUN};
+
+	if (c->own.held == HELD_MAX || !job_full(c->own.v->jobs))
+		return false;
+	c->own.held++;
+	if (call_arm(c, &w))
+		call_armed(c);
+	return true;
 }
 
 void call_wake(struct vfs_call *c, errint_t r)

@@ -209,8 +209,11 @@ static void run_mkdir(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
 	struct meta_inode dir;
-	int r = parent_ready(c, &dir);
+	int r;
 
+	if (c->own.phase == 0 && call_held(c))
+		return;
+	r = parent_ready(c, &dir);
 	if (r == 1)
 		return;
 	if (!r && ns_buckets_here(v, &dir) && c->own.phase == 0) {
@@ -334,8 +337,11 @@ static void run_unlink(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
 	struct meta_inode in;
-	int r = entry_get(c, &in);
+	int r;
 
+	if (call_held(c))
+		return;
+	r = entry_get(c, &in);
 	if (r == 1)
 		return;
 	if (!r) {
@@ -435,8 +441,11 @@ static void run_rmdir(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
 	struct meta_inode in;
-	int r = entry_get(c, &in);
+	int r;
 
+	if (c->own.phase == 0 && call_held(c))
+		return;
+	r = entry_get(c, &in);
 	if (!r && in.kind == META_DIR && !in.nchild) {
 		r = dir_ready(c, in.ino);
 		if (!r)

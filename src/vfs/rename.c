@@ -257,6 +257,8 @@ void rename_run(struct vfs_call *c)
 		call_done(c, c->own.expired || c->own.r > 0 ? 0 : c->own.r);
 		return;
 	}
+	if (call_held(c))
+		return;
 	r = rename_ready(c);
 	if (r == 1)
 		return;

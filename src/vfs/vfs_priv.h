@@ -192,6 +192,10 @@ void call_done(struct vfs_call *c, errint_t r);
 bool call_arm(struct vfs_call *c, const struct call_wait *w);
 void call_armed(struct vfs_call *c);
 void call_disarm(struct vfs_call *c);
+/* The queue of jobs is full: a call that may add to it waits for room, a second at most, so that a
+ * cloud that is slow slows its writers down, and one that is dead stops nobody. True: it was parked
+ * or answered; touch it no more. */
+bool call_held(struct vfs_call *c);
 void call_wake(struct vfs_call *c, errint_t r); /* by the source, once */
 void call_job_fn(struct job_waiter *w, errint_t r);
 /* Runs it again on a worker. */

@@ -3,6 +3,8 @@
  * a full staging area, and the end with calls parked. Two workers, two buffers. */
 #include "vfs_help.h"
 
+#include "astra/base_count.h"
+
 #define MANY 64
 
 static char big[3u << 20];
@@ -343,6 +345,37 @@ static void test_close_waits(void **state)
 	fault(f, 0, "");
 }
 
+/* A full queue of jobs slows down what would make it longer, and does not stop it. */
+static void test_full_queue_slows_down(void **state)
+{
+	struct fix *f = *state;
+	char name[8];
+	uint64_t before;
+
+	fix_down(f);
+	f->queue_max = 4;
+	fix_up(f);
+	for (int i = 0; i < 5; i++) {
+		snprintf(name, sizeof(name), "q%d", i);
+		make(f, f->aws, name, "x", 1);
+		sync_all(f);
+	}
+	fault(f, 0, "remove,remove_many:error=EIO/retry");
+	for (int i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "q%d", i);
+		assert_int_equal(unlink_in(f, f->aws, name), 0);
+	}
+	before = count_get(COUNT_fuse_parked);
+	assert_int_equal(unlink_in(f, f->aws, "q4"), 0);
+	assert_true(count_get(COUNT_fuse_parked) - before > 10);
+	fault(f, 0, "");
+	sync_all(f);
+	before = count_get(COUNT_fuse_parked);
+	make(f, f->aws, "q5", "x", 1);
+	assert_int_equal(unlink_in(f, f->aws, "q5"), 0);
+	assert_int_equal(count_get(COUNT_fuse_parked), before);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -360,6 +393,7 @@ int main(void)
 		T(test_staging_full),
 		T(test_stop_answers_what_is_parked),
 		T(test_close_waits),
+		T(test_full_queue_slows_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

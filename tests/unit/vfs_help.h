@@ -38,6 +38,7 @@ struct fix {
 	struct jobs *jobs;
 	uint64_t aws, gcp, multi;
 	_Atomic unsigned notes;
+	unsigned queue_max; /* of jobs */
 };
 
 struct ask { /* one call and its answer */
@@ -125,6 +126,7 @@ static inline void fix_up(struct fix *f)
 	struct jobs_conf jc = {.upload_delay_ns = 20 * NS_PER_MS,
 		.open_grace_ns = 5 * NS_PER_S,
 		.retry_max_ns = 50 * NS_PER_MS,
+		.queue_max = f->queue_max,
 		.umask = 022};
 	struct err err = {0};
 	struct meta_txn *t;
