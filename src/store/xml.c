@@ -103,6 +103,18 @@ const char *xml_text(const struct _xmlNode *node)
 	return t->content ? (const char *)t->content : "";
 }
 
+const char *xml_attr(const struct _xmlNode *node, const char *name)
+{
+	for (const xmlAttr *a = node->properties; a; a = a->next) {
+		const xmlNode *t = a->children;
+
+		if (strcmp((const char *)a->name, name) != 0)
+			continue;
+		return t && t->type == XML_TEXT_NODE && !t->next ? (const char *)t->content : "";
+	}
+	return NULL;
+}
+
 const char *xml_child_text(const struct _xmlNode *node, const char *name)
 {
 	const xmlNode *c = xml_child(node, name);

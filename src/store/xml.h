@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The XML that stores speak, by libxml2: elements and their text, no attributes, no name spaces.
+ * The XML that stores speak, by libxml2: elements, their text and attributes, no name spaces.
  * What comes from a server is not trusted: bounded size and depth, no document type, no entities
  * but the five of XML, nothing fetched.
  */
@@ -30,6 +30,8 @@ const struct _xmlNode *xml_next(const struct _xmlNode *node, const char *name);
 const char *xml_name(const struct _xmlNode *node);
 /* Text of the element itself: "" when empty, NULL when it holds elements. Good until xml_done. */
 const char *xml_text(const struct _xmlNode *node);
+/* Value of an attribute, or NULL. */
+const char *xml_attr(const struct _xmlNode *node, const char *name);
 /* Text of its child, or NULL when there is none. */
 const char *xml_child_text(const struct _xmlNode *node, const char *name);
 /* Unsigned number in the child; -EBADMSG for anything else, also none. */

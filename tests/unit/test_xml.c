@@ -27,7 +27,7 @@ static void elements_and_text(void **state)
 		"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 		"<L xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"> <N>1</N>\n"
 		"<K>a&amp;b &#13;&lt;\xc3\xa4</K><E/><C><![CDATA[<x>]]></C><N>22</N>"
-		"<P><Q>t</Q></P><T>true</T><!-- note --></L>";
+		"<P><Q>t</Q></P><T x='1' y=''>true</T><!-- note --></L>";
 	const struct _xmlNode *n;
 	cleanup_xml struct xml x;
 	uint64_t v;
@@ -40,6 +40,10 @@ static void elements_and_text(void **state)
 	assert_null(xml_child_text(x.root, "Z"));
 	assert_string_equal(xml_child_text(xml_child(x.root, "P"), "Q"), "t");
 	assert_true(xml_child_true(x.root, "T") && !xml_child_true(x.root, "N"));
+	n = xml_child(x.root, "T");
+	assert_string_equal(xml_attr(n, "x"), "1");
+	assert_string_equal(xml_attr(n, "y"), "");
+	assert_null(xml_attr(n, "z"));
 	n = xml_child(x.root, "N");
 	assert_string_equal(xml_text(n), "1");
 	n = xml_next(n, "N");
