@@ -26,7 +26,7 @@
 #define STORE_BUCKET_MAX 255
 #define STORE_ETAG_MAX	 128
 #define STORE_CLASS_MAX	 32
-#define STORE_TOKEN_MAX	 1280
+#define STORE_TOKEN_MAX	 6144
 #define STORE_UPLOAD_MAX 256
 #define STORE_META_MAX	 32 /* metadata pairs */
 #define STORE_PARTS_MAX	 10000
@@ -139,6 +139,7 @@ struct store_caps {
 	bool key_utf8;	     /* keys must be UTF-8; others: -EILSEQ */
 	const char *key_bad; /* bytes that no key may have, as "\r\n": -EILSEQ; NULL = none */
 	unsigned meta_max;   /* bytes of all metadata keys and values of an object */
+	bool (*key_ok)(const char *key); /* what else a name must be like; NULL = nothing */
 	bool conditional_put, conditional_remove, conditional_copy;
 	bool etag_of_bytes;   /* the same bytes may have the same ETag, also in another class */
 	bool silent_remove;   /* removing what is not there may succeed */
@@ -146,6 +147,7 @@ struct store_caps {
 	bool set_meta;	      /* metadata can be changed in place, free of fees */
 	bool part_copy, copy; /* server side */
 	bool archive;	      /* has offline classes */
+	bool restore_moves;   /* a restore changes the class for good: days mean nothing */
 	bool checksums;	      /* states crc32c of whole objects */
 	bool versioning, soft_delete, auto_tier;
 	bool near; /* reading it is like reading a file here: a copy in the cache gains nothing */

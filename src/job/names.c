@@ -76,6 +76,8 @@ errint_t job_path_ok(struct jobs *j, uint32_t remote, const char *path)
 		return -ENAMETOOLONG;
 	if (r->caps.key_bad != NULL && strpbrk(path, r->caps.key_bad) != NULL)
 		return -EILSEQ;
+	if (r->caps.key_ok != NULL && !r->caps.key_ok(path))
+		return -EILSEQ;
 	if (r->caps.key_utf8) {
 		json_t *text = json_string(path);
 
