@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Azure Blob Storage over its REST: objects that travel in one request, tiers, metadata. Reading
+ * is in azblob_get.c, listing and containers in azblob_list.c, blocks in azblob_block.c and
+ * azblob_parts.c, copies in azblob_copy.c. Life cycle rules belong to the management plane, which
+ * is another service with other credentials: not supported here.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "astra/base_cleanup.h"
+#include "astra/base_hash.h"
+#include "azblob_priv.h"
+#include "driver.h"
+
+#define EXPECT_FROM (1u << 20) /* bodies of this size and more wait for "100 Continue" */
+
+static void azblob_caps(struct store *s, struct store_caps *ret)
+{
+	*ret = (struct store_caps){
+		.key_max = STORE_KEY_MAX,
+		.key_utf8 = true,
+		.key_ok = azblob_key_ok,
+		.meta_max = AZ_META_MAX,
+		.conditional_put = true,
+		.conditional_remove = true,
+		.conditional_copy = true,
+		.list_meta = true,
+		.set_meta = true,
+		.part_copy = true,
+		.copy = true,
+		.archive = true,
+		.restore_moves = true,
+		.part_min = 1,
+		.part_max = AZ_BLOCK_MAX,
+		.object_max = AZ_BLOCK_MAX * STORE_PARTS_MAX,
+		.parts_max = STORE_PARTS_MAX,
+	};
+}
+
+/* ---- head ---- */
+
+errint_t azblob_marker(struct azblob *d, const struct store_call *c, struct store_obj *o,
+	char name[STORE_KEY_MAX + 1], bool *ret_dir, struct err *err)
+{
+	size_t n = strlen(o->key);
+	bool hns;
+	errint_t r;
+
+	*ret_dir = false;
+	if (o->key[n - 1] != '/')
+		return 0;
+	r = azblob_hns(d, c, &hns, err);
+	if (r || !hns)
+		return r;
+	while (n > 1 && o->key[n - 1] == '/')
+		n--;
+	memcpy(name, o->key, n);
+	name[n] = 0;
+	o->key = name;
+	*ret_dir = true;
+	return 0;
+}
+
+errint_t azblob_head_if(struct azblob *d, const struct store_call *c, struct store_obj o,
+	const char *if_match, struct store_stat *ret, struct net_fields *ret_fields,
+	struct err *err)
+{
+	char name[STORE_KEY_MAX + 1];
+	struct store_obj as = o;
+	struct azblob_req r;
+	struct net_answer a;
+	bool dir;
+	errint_t e = azblob_obj_check(o, err);
+
+	e = e ? e : azblob_marker(d, c, &as, name, &dir, err);
+	if (e)
+		return e;
+	azblob_req_init(d, &r, "head", "HEAD", as);
+	azblob_if(&r.f, if_match, NULL);
+	e = azblob_send(d, c, &r, &a, err);
+	if (!e) {
+		e = azblob_stat(d, &a, o, true, ret, err);
+		e = e ? azblob_named(d, &r, e, err) : 0;
+	}
+	if (!e && ret_fields) {
+		*ret_fields = a.fields;
+		a.fields = (struct net_fields){0};
+	}
+	net_answer_done(&a);
+	azblob_req_done(&r);
+	return e;
+}
+
+static errint_t azblob_head(struct store *s, const struct store_call *c, struct store_obj o,
+	struct store_stat *ret, struct err *err)
+{
+	return azblob_head_if((struct azblob *)s, c, o, NULL, ret, NULL, err);
+}
+
+/* ---- put ---- */
+
+static void sum_add(const struct azblob *d, struct net_fields *f, const void *p, size_t len)
+{
+	char text[BASE64_LEN(16) + 1];
+	uint8_t sum[16];
+
+	if (d->conf.sum == AZ_SUM_OFF)
+		return;
+	/* MD5 even where blocks have a CRC: the service keeps it as a property that others check.
+	 */
+	md5(p, len, sum);
+	base64_encode(sum, sizeof(sum), text);
+	(void)net_field_add(f, "Content-MD5", text);
+}
+
+/*
+ * The service overwrites no blob that is offline. Its bytes can be read no more than those of one
+ * that was removed, so removing it, under the condition of the write, is what makes way; should the
+ * write then not come through, the job that wanted it still has its bytes.
+ */
+errint_t azblob_make_way(struct azblob *d, const struct store_call *c, struct store_obj o,
+	const char *if_match, const char *if_none_match, struct err *err)
+{
+	struct store_stat st = {0};
+	errint_t e = azblob_head_if(d, c, o, NULL, &st, NULL, err);
+
+	if (e)
+		return e;
+	store_stat_done(&st);
+	e = driver_cond(st.etag, if_match, if_none_match, o, err);
+	if (!e && !st.archived)
+		e = err_set(err, -EAGAIN, ERR_RETRY, "%s/%s is online again", o.bucket, o.key);
+	return e ? e : d->store.ops->remove(&d->store, c, o, st.etag, err);
+}
+
+bool azblob_in_the_way(const struct err *err)
+{
+	return !strcmp(err->code, "BlobArchived") || !strcmp(err->code, "BlobBeingRehydrated");
+}
+
+struct put {
+	struct store_obj o, as; /* as: its name in an account with directories */
+	bool dir;
+	const void *p;
+	size_t len;
+	const struct store_put *opt;
+};
+
+static errint_t put_send(struct azblob *d, const struct store_call *c, const struct put *x,
+	const char *if_match, const char *if_none_match, struct store_stat *ret, struct err *err)
+{
+	const struct store_put *opt = x->opt;
+	struct azblob_req r;
+	struct net_answer a;
+	errint_t e;
+
+	azblob_req_init(d, &r, "put", "PUT", x->as);
+	azblob_if(&r.f, if_match, if_none_match);
+	(void)net_field_add(&r.f, "x-ms-blob-type", "BlockBlob");
+	(void)net_field_add(&r.f, "Content-Type", "application/octet-stream");
+	if (x->dir)
+		(void)net_field_add(&r.f, "x-ms-meta-hdi_isfolder", "true");
+	if (opt->class_name)
+		(void)net_field_add(&r.f, "x-ms-access-tier", opt->class_name);
+	azblob_meta_add(&r.f, opt->meta, opt->nmeta);
+	sum_add(d, &r.f, x->p, x->len);
+	r.q.body = x->p;
+	r.q.body_len = x->len;
+	r.q.expect = x->len >= EXPECT_FROM;
+	e = azblob_send(d, c, &r, &a, err);
+	e = e ? e
+	      : azblob_stat_written(
+			d, &a, x->o, x->len, opt->class_name, opt->meta, opt->nmeta, ret, err);
+	net_answer_done(&a);
+	azblob_req_done(&r);
+	return e;
+}
+
+static errint_t azblob_put(struct store *s, const struct store_call *c, struct store_obj o,
+	const void *p, size_t len, const struct store_put *opt, struct store_stat *ret,
+	struct err *err)
+{
+	static const struct store_put none;
+	struct azblob *d = (struct azblob *)s;
+	char name[STORE_KEY_MAX + 1];
+	struct put x = {.o = o, .as = o, .p = p, .len = len};
+	errint_t e = azblob_obj_check(o, err);
+
+	x.opt = opt = opt ? opt : &none;
+	e = e ? e : driver_class_check(d->conf.classes, opt->class_name, err);
+	e = e ? e : driver_meta_check(opt->meta, opt->nmeta, AZ_META_MAX, err);
+	if (!e && opt->has_crc32c && crc32c(0, p, len) != opt->crc32c)
+		e = err_set(err, -EBADMSG, ERR_RETRY, "%s/%s: bytes damaged on the way", o.bucket,
+			o.key);
+	e = e ? e : azblob_marker(d, c, &x.as, name, &x.dir, err);
+	e = e ? e : put_send(d, c, &x, opt->if_match, opt->if_none_match, ret, err);
+	if (e && azblob_in_the_way(err)) {
+		e = azblob_make_way(d, c, o, opt->if_match, opt->if_none_match, err);
+		e = e ? e : put_send(d, c, &x, NULL, STORE_IF_ABSENT, ret, err);
+	}
+	if (!e && opt->has_crc32c && d->conf.sum != AZ_SUM_OFF) {
+		ret->has_crc32c = true; /* the service has just compared them */
+		ret->crc32c = opt->crc32c;
+	}
+	return e;
+}
+
+/* ---- remove ---- */
+
+static errint_t azblob_remove(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *if_match, struct err *err)
+{
+	struct azblob *d = (struct azblob *)s;
+	char name[STORE_KEY_MAX + 1];
+	struct azblob_req r;
+	struct net_answer a;
+	bool dir;
+	errint_t e = azblob_obj_check(o, err);
+
+	e = e ? e : azblob_marker(d, c, &o, name, &dir, err);
+	if (e)
+		return e;
+	azblob_req_init(d, &r, "remove", "DELETE", o);
+	azblob_if(&r.f, if_match, NULL);
+	if (d->conf.delete_snapshots)
+		(void)net_field_add(&r.f, "x-ms-delete-snapshots", "include");
+	e = azblob_send(d, c, &r, &a, err);
+	if (e && dir && !strcmp(err->code, "DirectoryIsNotEmpty")) {
+		e = 0; /* no marker of ours: it stays as long as something is in it */
+		err_clear(err);
+	}
+	net_answer_done(&a);
+	azblob_req_done(&r);
+	return e;
+}
+
+static errint_t azblob_remove_many(struct store *s, const struct store_call *c, const char *bucket,
+	const char *const *keys, size_t n, errint_t *ret_each, struct err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct err one = {0};
+
+		ret_each[i] = azblob_remove(s, c, (struct store_obj){bucket, keys[i]}, NULL, &one);
+		/* What one name is refused for says nothing about the others. */
+		if (ret_each[i] && one.kind != ERR_NOT_FOUND && one.kind != ERR_FINAL) {
+			*err = one;
+			return ret_each[i];
+		}
+	}
+	return 0;
+}
+
+/* ---- tiers ---- */
+
+static errint_t tier_put(struct azblob *d, const struct store_call *c, struct store_obj o,
+	const char *class_name, bool archived, const char *op, struct err *err)
+{
+	struct azblob_req r;
+	struct net_answer a;
+	errint_t e;
+
+	azblob_req_init(d, &r, op, "PUT", o);
+	(void)net_url_param(&r.url, "comp", "tier");
+	(void)net_field_add(&r.f, "x-ms-access-tier", class_name);
+	if (archived && strcmp(class_name, AZ_ARCHIVE) != 0)
+		(void)net_field_add(&r.f, "x-ms-rehydrate-priority",
+			d->conf.rehydrate_high ? "High" : "Standard");
+	e = azblob_send(d, c, &r, &a, err);
+	net_answer_done(&a);
+	azblob_req_done(&r);
+	return e;
+}
+
+static errint_t offline(const struct store_stat *st, struct store_obj o, struct err *err)
+{
+	return err_set(err, -EIO, ERR_ARCHIVED, "%s/%s is in the offline class %s%s", o.bucket,
+		o.key, AZ_ARCHIVE, st->restoring ? " and being rehydrated" : "");
+}
+
+/*
+ * Set Blob Tier keeps content and ETag, so it can revert nothing; it takes no condition either, so
+ * the version is looked at before and behind it. Out of Archive it is what starts a rehydration
+ * right into the wanted class: asked again once that is done, it says so.
+ */
+static errint_t azblob_set_tier(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *class_name, const char *if_match, struct store_stat *ret, struct err *err)
+{
+	struct azblob *d = (struct azblob *)s;
+	struct store_stat st = {0};
+	errint_t e = driver_class_check(d->conf.classes, class_name, err);
+
+	e = e ? e : azblob_head_if(d, c, o, if_match, &st, NULL, err);
+	if (e)
+		return e;
+	if (!strcmp(st.class_name, class_name)) {
+		*ret = st;
+		return 0;
+	}
+	store_stat_done(&st);
+	if (st.restoring)
+		return offline(&st, o, err);
+	e = tier_put(d, c, o, class_name, st.archived, "set tier", err);
+	e = e ? e : azblob_head_if(d, c, o, if_match, ret, NULL, err);
+	if (!e && ret->archived && strcmp(class_name, AZ_ARCHIVE) != 0) {
+		store_stat_done(ret);
+		e = offline(ret, o, err);
+	}
+	return e;
+}
+
+/* No copy for some days, as elsewhere: the blob itself moves to the first online class. */
+static errint_t azblob_restore(struct store *s, const struct store_call *c, struct store_obj o,
+	unsigned days, struct err *err)
+{
+	struct azblob *d = (struct azblob *)s;
+	struct store_stat st = {0};
+	errint_t e = azblob_head_if(d, c, o, NULL, &st, NULL, err);
+
+	if (e)
+		return e;
+	store_stat_done(&st);
+	if (!st.archived)
+		return err_set(err, -EINVAL, ERR_FINAL,
+			"%s/%s is in class %s, which needs no restore", o.bucket, o.key,
+			st.class_name);
+	if (st.restoring)
+		return 0;
+	e = tier_put(d, c, o, driver_class_default(d->conf.classes), true, "restore", err);
+	if (e && !strcmp(err->code, "BlobBeingRehydrated")) {
+		e = 0;
+		err_clear(err);
+	}
+	return e;
+}
+
+/* ---- metadata ---- */
+
+static errint_t azblob_set_meta(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *if_match, const struct store_meta *meta, unsigned nmeta, struct store_stat *ret,
+	struct err *err)
+{
+	struct azblob *d = (struct azblob *)s;
+	char name[STORE_KEY_MAX + 1], etag[STORE_ETAG_MAX];
+	struct store_obj as = o;
+	struct azblob_req r;
+	struct net_answer a;
+	bool dir;
+	errint_t e = azblob_obj_check(o, err);
+
+	e = e ? e : driver_meta_check(meta, nmeta, AZ_META_MAX, err);
+	e = e ? e : azblob_marker(d, c, &as, name, &dir, err);
+	if (e)
+		return e;
+	azblob_req_init(d, &r, "set metadata", "PUT", as);
+	(void)net_url_param(&r.url, "comp", "metadata");
+	azblob_if(&r.f, if_match, NULL);
+	if (dir)
+		(void)net_field_add(&r.f, "x-ms-meta-hdi_isfolder", "true");
+	azblob_meta_add(&r.f, meta, nmeta);
+	e = azblob_send(d, c, &r, &a, err);
+	if (!e && azblob_etag(net_field_get(&a.fields, "etag"), etag))
+		e = err_set(err, -EBADMSG, ERR_UNKNOWN, "%s/%s: the answer has no usable ETag",
+			o.bucket, o.key);
+	net_answer_done(&a);
+	azblob_req_done(&r);
+	/* The rest of what the caller gets, of this version and no later one. */
+	return e ? e : azblob_head_if(d, c, o, etag, ret, NULL, err);
+}
+
+/* ---- the store ---- */
+
+static void azblob_destroy(struct store *s)
+{
+	struct azblob *d = (struct azblob *)s;
+
+	azblob_uploads_done(d);
+	azblob_cred_destroy(d->cred);
+	net_destroy(d->net);
+	lock_done(&d->lock);
+	free(d);
+}
+
+static const struct store_ops azblob_ops = {
+	.name = "azure",
+	.caps = azblob_caps,
+	.head = azblob_head,
+	.get = azblob_get,
+	.put = azblob_put,
+	.remove = azblob_remove,
+	.remove_many = azblob_remove_many,
+	.list = azblob_list,
+	.copy = azblob_copy,
+	.set_tier = azblob_set_tier,
+	.restore = azblob_restore,
+	.parts_begin = azblob_parts_begin,
+	.part_put = azblob_part_put,
+	.part_copy = azblob_part_copy,
+	.parts_list = azblob_parts_list,
+	.parts_finish = azblob_parts_finish,
+	.parts_abort = azblob_parts_abort,
+	.parts_pending = azblob_parts_pending,
+	.set_meta = azblob_set_meta,
+	.bucket_list = azblob_bucket_list,
+	.bucket_create = azblob_bucket_create,
+	.bucket_remove = azblob_bucket_remove,
+	.destroy = azblob_destroy,
+};
+
+errint_t store_azblob_new(const struct azblob_conf *conf, struct azblob_cred_conf *cred,
+	struct store **ret, struct err *err)
+{
+	struct azblob *d = calloc(1, sizeof(*d));
+	errint_t r = 0;
+
+	if (!d) {
+		azblob_cred_conf_done(cred);
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	}
+	d->store.ops = &azblob_ops;
+	d->conf = *conf;
+	d->conf.net = (struct net_conf){0};
+	atomic_init(&d->hns, conf->hns);
+	atomic_init(&d->range_sum, conf->sum == AZ_SUM_AUTO ? AZ_SUM_CRC64 : conf->sum);
+	for (unsigned i = 0; i < TIER_N; i++)
+		if (!strcmp(conf->classes[i].name, driver_class_default(conf->classes)))
+			atomic_init(&d->inferred, i);
+	lock_init(&d->lock, RANK_STORE_D, "azblob");
+	LIST_INIT(&d->shared.uploads);
+	d->net = net_new(&conf->net, err);
+	if (d->net)
+		r = azblob_cred_new(cred, d->net, &d->cred, err);
+	else
+		azblob_cred_conf_done(cred);
+	if (!d->net || r) {
+		azblob_destroy(&d->store);
+		return r ? r : -EINVAL;
+	}
+	*ret = &d->store;
+	return 0;
+}
