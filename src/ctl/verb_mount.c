@@ -109,9 +109,14 @@ struct clean {
 /* Nothing is to be done for the clouds to be as the tree is. */
 static bool is_clean(const struct ctl_conf *conf, struct clean *ret)
 {
+	uint64_t dirty;
+
+	/* What is dirty becomes a job, and a job may make something dirty again before it ends. */
 	vfs_stat(conf->vfs, &ret->vs);
+	dirty = ret->vs.dirty;
 	jobs_stat(conf->jobs, &ret->js);
-	return !ret->vs.dirty && !ret->js.live;
+	vfs_stat(conf->vfs, &ret->vs);
+	return !dirty && !ret->vs.dirty && !ret->js.live;
 }
 
 static json_t *status_json(struct ctl_conn *c)

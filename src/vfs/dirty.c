@@ -176,6 +176,7 @@ static size_t take_due(struct vfs *v, uint64_t inos[DIRTY_BATCH], int64_t now, i
 			*ret_next = d->due_ns;
 		}
 	}
+	v->s.posting += n;
 	return n;
 }
 
@@ -184,7 +185,7 @@ void dirty_run(struct pool_task *t)
 	struct vfs *v = container_of(t, struct vfs, dirty_task);
 	uint64_t inos[DIRTY_BATCH];
 	int64_t now = clock_mono_ns(), next;
-	size_t n;
+	size_t n = 0;
 
 	lock_take(&v->lock);
 	v->s.dirty_timer_ns = 0;
@@ -202,6 +203,7 @@ void dirty_run(struct pool_task *t)
 			(void)post_batch(v, inos, n, false);
 	}
 	lock_take(&v->lock);
+	v->s.posting -= n;
 	if (next)
 		timer_locked(v, MAX_OF(next, now + DIRTY_TICK_NS));
 	lock_drop(&v->lock);
@@ -230,6 +232,13 @@ static int inos_add(void *arg, uint64_t ino)
 	return 0;
 }
 
+static void posting_add(struct vfs *v, int n)
+{
+	LOCKED(&v->lock);
+
+	v->s.posting += (size_t)n;
+}
+
 /* A batch of those that want() likes; flushes what staging knows better first. */
 static errint_t post_wanted(struct vfs *v, const struct inos *a, size_t from,
 	bool (*want)(struct vfs *v, struct meta_txn *t, const struct meta_inode *in, uint64_t arg),
@@ -239,12 +248,14 @@ static errint_t post_wanted(struct vfs *v, const struct inos *a, size_t from,
 	struct meta_txn *t = meta_begin_read(v->conf.meta);
 	struct meta_inode in;
 	size_t n = 0;
+	errint_t r;
 
 	for (size_t i = from; i < a->n && i < from + DIRTY_BATCH; i++) {
 		if (!meta_inode_get(t, a->p[i], &in) && (!want || want(v, t, &in, arg)))
 			inos[n++] = a->p[i];
 	}
 	meta_abort(t);
+	posting_add(v, (int)n);
 	for (size_t i = 0; i < n; i++) {
 		struct vfs_node *node = node_get(v, inos[i]);
 
@@ -254,7 +265,9 @@ static errint_t post_wanted(struct vfs *v, const struct inos *a, size_t from,
 		node_put(v, node);
 		dirty_forget(v, inos[i]);
 	}
-	return n ? post_batch(v, inos, n, soon) : 0;
+	r = n ? post_batch(v, inos, n, soon) : 0;
+	posting_add(v, -(int)n);
+	return r;
 }
 
 errint_t dirty_post(struct vfs *v,

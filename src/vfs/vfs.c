@@ -340,7 +340,7 @@ void vfs_destroy(struct vfs *v)
 void vfs_stat(struct vfs *v, struct vfs_stat *ret)
 {
 	lock_take(&v->lock);
-	ret->dirty = HASH_COUNT(v->s.dirty);
+	ret->dirty = HASH_COUNT(v->s.dirty) + v->s.posting;
 	ret->parked = v->s.nparked;
 	lock_drop(&v->lock);
 	lock_take(&v->open.lock);

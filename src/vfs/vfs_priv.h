@@ -137,6 +137,7 @@ struct vfs {
 		int64_t timer_ns; /* when deadline_task is armed for; 0 = not */
 		struct dirty *dirty;
 		int64_t dirty_timer_ns;
+		size_t posting; /* left the list, and their jobs are not there yet */
 		struct listing *listings;
 		unsigned nlistings_running;
 		bool stopping, flushing;
