@@ -115,6 +115,13 @@ void jobs_close(struct jobs *j); /* after jobs_stop; NULL is fine */
 /* Staged content of a file or symlink is due. Posts an upload to where its name says; does nothing
  * when one is queued and has not begun. soon = somebody waits (fsync). */
 errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon);
+/* The bytes of `from`, a settled file, into `to`, an empty one in the same remote whose staging
+ * was just reset (seq), by the store alone; the caller waits for *ret_job. When it ends `to` is
+ * clean and has them, or is as it was. -EOPNOTSUPP: not possible, or not now. */
+errint_t job_copy(struct jobs *j, struct meta_txn *t, const struct meta_inode *from,
+	const struct meta_inode *to, uint64_t seq, uint64_t *ret_job);
+/* For stage_twin_set: the object of a settled file. remote 0: it is not settled. */
+void job_twin_of(const struct meta_inode *in, struct stage_twin *ret);
 /* in's name has just been changed (meta_move), or its remote. victim: the orphan whose name it
  * took, or 0. A file without object adopts the victim's as what its upload will overwrite. A
  * directory keeps its old prefix until its objects have followed. in may be changed and is stored.

@@ -28,6 +28,8 @@
 #define STAGE_GRAIN 4096u
 #define STAGE_CHUNK 65536u
 
+#define STAGE_PATH_MAX 1280u /* with the NUL */
+
 struct stage;
 struct stage_file; /* reference counted; one per inode at a time */
 
@@ -104,6 +106,24 @@ bool stage_next_dirty(struct stage_file *f, uint64_t off, uint64_t *ret_off, uin
 errint_t stage_clean(struct stage_file *f, uint64_t seq, const char *etag, uint64_t size);
 /* As an open with O_TRUNC: size 0, no base, dirty. */
 errint_t stage_reset(struct stage_file *f);
+/* A file that stage_reset() made, unchanged since seq, becomes a clean one of that base: somebody
+ * else put its content there. -EAGAIN when it was changed. */
+errint_t stage_adopt(struct stage_file *f, uint64_t seq, const char *etag, uint64_t size);
+
+/* Undoes a truncation to whole grains: of a file that was not changed since seq, the base's bytes
+ * up to size show again, and *ret_seq is the number now. -EAGAIN when that is not so. */
+errint_t stage_regrow(struct stage_file *f, uint64_t seq, uint64_t size, uint64_t *ret_seq);
+
+/* An object whose content is, byte for byte, that of a file: it was copied from it here. */
+struct stage_twin {
+	uint32_t remote;
+	char path[STAGE_PATH_MAX]; /* below the remote */
+	char etag[128];
+};
+/* Remembered until the content changes (it is forgotten already when it did since seq), across
+ * kills, but not across power cuts, which may take bytes of the copy away. */
+void stage_twin_set(struct stage_file *f, uint64_t seq, const struct stage_twin *twin);
+bool stage_twin_get(struct stage_file *f, struct stage_twin *ret);
 
 /* Makes data and sidecar durable (fdatasync, msync). */
 errint_t stage_sync(struct stage_file *f, struct err *err);

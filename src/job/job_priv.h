@@ -8,6 +8,7 @@
  *   upload.c relocate.c remove.c tiering.c dirmove.c  one step function for each kind
  *   exchange.c two objects change their keys
  *   rollback.c jobs that end without their deed
+ *   copy.c     uploads that are copies inside a cloud
  *   move.c     one object to another place, verified  list.c     LIST pages into the index
  *   info.c     seeing and steering                    names.c    small helpers
  *   uploads.c  multipart uploads that nobody ended
@@ -104,6 +105,8 @@ struct job {
 		uint64_t size, seq;
 		uint32_t crc;
 		bool has_crc, restored_asked, uploaded;
+		bool same;	       /* upload: the object had these bytes already */
+		struct job_copy *copy; /* upload: of an object's bytes; owned */
 		bool turned; /* rollback.c: the move failed, and became one out of the way */
 		void *walk;  /* dirmove; owned */
 	} own;
@@ -254,6 +257,8 @@ enum step job_finish_alone(struct job *job, errint_t r, const char *why);
 
 /* wait.c */
 bool job_watch_locked(struct job *job, struct job_waiter *w);
+/* Those that wait for this very job are told r now. */
+void wait_release(struct job *job, errint_t r);
 void wait_note_locked(struct jobs *j, const struct job *job, errint_t r); /* job ends with r */
 void wait_check(struct jobs *j); /* after a job ended; g.lock not held */
 
@@ -265,6 +270,7 @@ struct move_spec {
 	const char *class_name; /* NULL = default of the destination */
 	uint64_t size;
 	const struct meta_inode *attrs; /* metadata of the destination */
+	bool fresh; /* a new file: class and metadata as said, not the source's */
 };
 /* Copies and verifies; the destination is committed when this returns 0. */
 errint_t move_object(
@@ -273,6 +279,18 @@ errint_t move_object(
  * server, "" when there is none. */
 errint_t move_staged(struct job *job, struct stage_file *f, const struct move_spec *spec,
 	struct store_stat *ret, struct err *err);
+/* copy.c */
+bool copy_wanted(struct job *job, struct stage_file *f); /* job_copy's, and nobody wrote since */
+errint_t copy_body(struct job *job, const struct meta_inode *in, const char *etag,
+	struct store_stat *st, struct err *err);
+void copy_drop(struct job *job); /* it goes on as a plain upload */
+enum step copy_failed(struct job *job, errint_t r, const struct err *err);
+/* Staged content has a twin: copied instead of sent, with *ret. False: it is to be sent. */
+bool copy_twin(struct job *job, const struct meta_inode *in, struct stage_file *f, const char *etag,
+	struct store_stat *st, struct err *err, errint_t *ret);
+/* upload.c: class of what is written. */
+void upload_class(const struct job *job, const struct meta_inode *in, struct move_spec *spec);
+
 /* uploads.c: ends multipart uploads of job's earlier attempts at dst, whose answers were lost. */
 void uploads_abort_own(struct job *job, const struct objref *dst);
 void uploads_init(struct jobs *j);

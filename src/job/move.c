@@ -407,7 +407,15 @@ static errint_t copy_inside(
 	struct store_copy opt = {.src_if_match = s->src_etag,
 		.dst_if_match = s->if_match,
 		.dst_if_none_match = s->if_match == NULL ? STORE_IF_ABSENT : NULL,
-		.write_mark = mark};
+		.write_mark = s->fresh ? NULL : mark};
+
+	if (s->fresh) {
+		meta_set_make(&x.meta, s->attrs, mark);
+		opt.replace_meta = true;
+		opt.meta = x.meta.m;
+		opt.nmeta = x.meta.n;
+		opt.class_name = s->class_name;
+	}
 
 	job_state_set(job, JOB_COMMITTING);
 	r = store_copy(x.dst.st, &x.call, x.src.o, x.dst.o, &opt, ret, err);

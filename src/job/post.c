@@ -38,6 +38,7 @@ struct job *job_free(struct job *job)
 	free(job->g.watchers);
 	free(job->g.note);
 	dirmove_free(job->own.walk);
+	free(job->own.copy);
 	free(job);
 	return NULL;
 }

@@ -106,9 +106,16 @@ static bool became_clean(struct job *job, struct stage_file *f)
 {
 	struct jobs *j = job->jobs;
 
-	if (!job->own.uploaded ||
-		(f != NULL && stage_clean(f, job->own.seq, job->own.dst_etag, job->own.size) != 0))
+	if (!job->own.uploaded)
 		return false;
+	if (job->own.copy != NULL) {
+		if (f == NULL ||
+			stage_adopt(f, job->own.seq, job->own.dst_etag, job->own.size) != 0)
+			return false;
+	} else if (f != NULL &&
+		   stage_clean(f, job->own.seq, job->own.dst_etag, job->own.size) != 0) {
+		return false;
+	}
 	if (j->conf.hooks.cleaned != NULL)
 		j->conf.hooks.cleaned(j->conf.hooks.arg, job->ino);
 	return true;
@@ -179,6 +186,11 @@ static enum step upload_settle(struct job *job)
 		clean = clean && (f == NULL || !stage_dirty(f));
 		if (clean)
 			row_clean(job, t, &in);
+		if (clean && job->own.same) { /* its metadata may not be */
+			in.flags |= META_F_ATTR_LOCAL;
+			(void)meta_inode_put(t, &in);
+			(void)job_attr(j, t, &in);
+		}
 		follow_name(job, t, &in);
 		if (clean)
 			apply_pin(job, t, &in, asked);
@@ -299,6 +311,16 @@ static enum step failed(struct job *job, errint_t r, struct err *err)
 	return s;
 }
 
+/* New content is online, whatever it is to become. */
+void upload_class(const struct job *job, const struct meta_inode *in, struct move_spec *spec)
+{
+	bool pinned = (in->flags & (META_F_PINNED | META_F_TIER_HINT)) != 0 &&
+		      in->forced_tier < TIER_COLD;
+
+	spec->class_name = class_of(
+		job->jobs, job->dst_remote, pinned ? (enum tier)in->forced_tier : TIER_HOT);
+}
+
 static errint_t upload_body(struct job *job, const struct meta_inode *in, struct stage_file *f,
 	const char *etag, struct store_stat *st, struct err *err)
 {
@@ -307,16 +329,17 @@ static errint_t upload_body(struct job *job, const struct meta_inode *in, struct
 		.src = "",
 		.if_match = etag[0] != '\0' ? etag : NULL,
 		.attrs = in,
-		.size = job->own.size,
-		.class_name = class_of(job->jobs, job->dst_remote, TIER_HOT)};
+		.size = job->own.size};
+	errint_t r = 0;
 
+	if (copy_twin(job, in, f, etag, st, err, &r))
+		return r;
 	if ((in->flags & (META_F_OBJECT | META_F_BASE)) == (META_F_OBJECT | META_F_BASE)) {
 		spec.src_remote = in->loc.remote;
 		spec.src = in->loc.path;
 		spec.src_etag = in->loc.etag;
 	}
-	if ((in->flags & (META_F_PINNED | META_F_TIER_HINT)) != 0 && in->forced_tier < TIER_COLD)
-		spec.class_name = class_of(job->jobs, job->dst_remote, (enum tier)in->forced_tier);
+	upload_class(job, in, &spec);
 	return move_staged(job, f, &spec, st, err);
 }
 
@@ -353,17 +376,19 @@ static errint_t link_body(struct job *job, const struct meta_inode *in, const ch
 	return r;
 }
 
-/* A crash came after staging became clean and before the row did. */
+/* The object has these bytes. A crash came after staging became clean and before the row did; or
+ * what was changed is as it was again. */
 static bool settled_already(struct job *job, const struct meta_inode *in, struct stage_file *f)
 {
 	char etag[META_ETAG_MAX];
-	uint64_t size = 0;
+	uint64_t size = 0, a = 0, b = 0;
 
 	stage_base_get(f, etag, &size);
-	if (stage_dirty(f) || etag[0] == '\0' || strcmp(etag, in->loc.etag) != 0 ||
-		size != job->own.size || in->loc.remote != job->dst_remote ||
-		strcmp(in->loc.path, job->dst) != 0)
+	if (etag[0] == '\0' || strcmp(etag, in->loc.etag) != 0 || size != job->own.size ||
+		in->loc.remote != job->dst_remote || strcmp(in->loc.path, job->dst) != 0 ||
+		(stage_dirty(f) && stage_next_dirty(f, 0, &a, &b)))
 		return false;
+	job->own.same = true;
 	(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", etag);
 	job->own.uploaded = true;
 	job->own.phase = 1;
@@ -405,6 +430,7 @@ enum step upload_step(struct job *job)
 	struct stage_file *f = NULL;
 	struct store_stat st = {0};
 	struct err err = {0};
+	bool copy = false;
 
 	if (job->own.phase == 1)
 		return upload_settle(job);
@@ -438,9 +464,11 @@ enum step upload_step(struct job *job)
 				r == -ENOENT ? "the file is missing" : strerror(-r));
 			return failed(job, r, &err);
 		}
+		copy = copy_wanted(job, f);
 		job->own.seq = stage_seq(f);
-		job->own.size = stage_size(f);
-		if (settled_already(job, &in, f)) {
+		if (!copy)
+			job->own.size = stage_size(f);
+		if (!copy && settled_already(job, &in, f)) {
 			stage_put(f);
 			return STEP_AGAIN;
 		}
@@ -450,11 +478,15 @@ enum step upload_step(struct job *job)
 	r = job_attempt(job);
 	if (r < 0)
 		err_set(&err, r, ERR_RETRY, "index: %s", strerror(-r));
+	else if (copy)
+		r = copy_body(job, &in, etag, &st, &err);
 	else if (f != NULL)
 		r = upload_body(job, &in, f, etag, &st, &err);
 	else
 		r = link_body(job, &in, etag, &st, &err);
-	enum step s = r == 0 ? committed(job, &st) : failed(job, r, &err);
+	enum step s = r == 0 ? committed(job, &st)
+		      : copy ? copy_failed(job, r, &err)
+			     : failed(job, r, &err);
 
 	store_stat_done(&st);
 	stage_put(f);

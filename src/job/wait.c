@@ -218,6 +218,26 @@ void wait_check(struct jobs *j)
 	}
 }
 
+void wait_release(struct job *job, errint_t r)
+{
+	struct jobs *j = job->jobs;
+
+	lock_take(&j->g.lock);
+	for (unsigned i = 0; i < job->g.nwatchers;) {
+		struct job_waiter *w = job->g.watchers[i];
+
+		if (w->id != job->id) {
+			i++;
+			continue;
+		}
+		w->result = r;
+		w->left = 0;
+		job->g.watchers[i] = job->g.watchers[--job->g.nwatchers];
+	}
+	lock_drop(&j->g.lock);
+	wait_check(j);
+}
+
 void job_hurry(struct jobs *j, uint64_t ino)
 {
 	struct scope s;

@@ -549,3 +549,93 @@ errint_t stage_reset(struct stage_file *f)
 	file_change_end(f);
 	return 0;
 }
+
+errint_t stage_adopt(struct stage_file *f, uint64_t seq, const char *etag, uint64_t size)
+{
+	struct map_head *h;
+	errint_t r = -EAGAIN;
+
+	assert(f && etag && *etag);
+	if (strlen(etag) >= sizeof(file_base(f)->etag) || size > STAGE_SIZE_MAX)
+		return -EBADMSG;
+	file_change_begin(f);
+	h = &f->map->h;
+	if (h->seq == seq && h->dirty && !h->size && !f->present) {
+		/* Killed in between: it is empty, as before, or a clean file that was opened. */
+		__atomic_store_n(&h->dirty, 0, __ATOMIC_RELEASE);
+		__atomic_store_n(&h->seq, seq + 1, __ATOMIC_RELEASE);
+		file_base_set(f, etag, size, size);
+		size_set(f, size);
+		r = 0;
+	}
+	file_account(f, 0);
+	file_change_end(f);
+	return r;
+}
+
+errint_t stage_regrow(struct stage_file *f, uint64_t seq, uint64_t size, uint64_t *ret_seq)
+{
+	struct map_base *b;
+	uint64_t border;
+	errint_t r = -EAGAIN;
+
+	file_change_begin(f);
+	b = file_base(f);
+	border = b->end;
+	if (f->map->h.seq == seq && border == f->map->h.size && border % STAGE_GRAIN == 0 &&
+		size >= border && size <= b->size && !f->cut_pending) {
+		file_touch(f);
+		file_forget_crc(f, border / STAGE_CHUNK); /* it spoke of fewer bytes */
+		size_set(f, size);
+		__atomic_store_n(&b->end, size, __ATOMIC_RELEASE);
+		*ret_seq = f->map->h.seq;
+		r = 0;
+	}
+	file_account(f, 0);
+	file_change_end(f);
+	return r;
+}
+
+/* ---- twins ---- */
+
+static uint32_t twin_crc(const struct map_twin *t)
+{
+	uint32_t crc = crc32c(0, &t->seq, sizeof(t->seq));
+
+	crc = crc32c(crc, &t->epoch, sizeof(t->epoch));
+	crc = crc32c(crc, &t->at.remote, sizeof(t->at.remote));
+	crc = crc32c(crc, t->at.path, sizeof(t->at.path));
+	return crc32c(crc, t->at.etag, sizeof(t->at.etag));
+}
+
+void stage_twin_set(struct stage_file *f, uint64_t seq, const struct stage_twin *twin)
+{
+	struct map_twin *t;
+
+	assert(f && twin->remote && *twin->etag);
+	file_change_begin(f);
+	t = &f->map->h.twin;
+	if (f->map->h.seq == seq) {
+		__atomic_store_n(&t->seq, 0, __ATOMIC_RELEASE); /* no longer the old one */
+		memset(&t->at, 0, sizeof(t->at));
+		t->at.remote = twin->remote;
+		memcpy(t->at.path, twin->path, strnlen(twin->path, sizeof(twin->path) - 1));
+		memcpy(t->at.etag, twin->etag, strnlen(twin->etag, sizeof(twin->etag) - 1));
+		t->epoch = f->s->epoch;
+		t->seq = seq;
+		t->crc = twin_crc(t);
+	}
+	file_change_end(f);
+}
+
+bool stage_twin_get(struct stage_file *f, struct stage_twin *ret)
+{
+	const struct map_twin *t = &f->map->h.twin;
+	LOCKED(&f->rw.lock);
+
+	if (!t->at.remote || t->seq != f->map->h.seq || t->epoch < f->s->cut ||
+		t->crc != twin_crc(t))
+		return false;
+	*ret = t->at;
+	return true;
+}

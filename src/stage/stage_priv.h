@@ -49,6 +49,12 @@ struct map_base {
 	uint32_t zero;
 };
 
+struct map_twin {
+	uint64_t seq, epoch; /* of the head and the stage when it was said */
+	struct stage_twin at;
+	uint32_t crc; /* of all before, but for padding; stored last */
+};
+
 /* Every change is one aligned store, or is made in the idle slot and switched in by `which`: a
  * kill, or a page written out at any moment, sees a state from before or after. */
 struct map_head {
@@ -63,6 +69,7 @@ struct map_head {
 	uint32_t dirty;
 	uint32_t zero;
 	struct map_base base[2];
+	struct map_twin twin;
 };
 
 struct map {

@@ -95,6 +95,10 @@ struct vfs_handle {
 	struct {
 		uint64_t next, window;
 	} ra; /* n->lock */
+	struct {
+		uint64_t ino, end, seq;
+		char etag[META_ETAG_MAX];
+	} copied; /* write.c: [0, end) of that version is here; the kernel's inode lock */
 };
 
 struct note { /* one kernel invalidation */

@@ -10,6 +10,8 @@
 
 #define COPY_BUF (256u << 10)
 #define COPY_MAX (16u << 20) /* of one call; the caller comes again */
+/* The kernel asks for no more at once; who copies a longer file comes again for the rest. */
+#define COPY_CUT (UINT64_C(0xffffffff) & ~(uint64_t)(STAGE_GRAIN - 1))
 
 /* ---- write ---- */
 
@@ -281,6 +283,131 @@ void vfs_lseek(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t
 
 /* ---- copy_file_range ---- */
 
+enum { COPY_BEGIN, COPY_SERVER };
+
+/* All of a file of that size into an empty one. */
+static bool is_whole_copy(struct vfs_call *c, struct vfs_node *out, uint64_t size)
+{
+	return !c->own.off && !c->own.off2 && size && c->own.size >= MIN_OF(size, COPY_CUT) &&
+	       !stage_size(node_sf(out));
+}
+
+/* 0 with the job that copies; -EOPNOTSUPP: copied here. */
+static errint_t copy_post(
+	struct vfs *v, struct vfs_node *in, struct vfs_node *out, uint64_t size, uint64_t *ret_job)
+{
+	cleanup_txn struct meta_txn *t = meta_begin(v->conf.meta);
+	struct meta_inode from, to;
+	errint_t r = meta_inode_get(t, in->ino, &from);
+
+	if (!r)
+		r = meta_inode_get(t, out->ino, &to);
+	/* Who writes to `in` marks its row first, so this is the version that is copied. */
+	if (!r && from.size != size)
+		r = -EOPNOTSUPP;
+	if (!r)
+		r = job_copy(v->jobs, t, &from, &to, stage_seq(node_sf(out)), ret_job);
+	if (r)
+		return r == -ENOENT ? -EOPNOTSUPP : r;
+	return meta_commit(steal_ptr(&t));
+}
+
+/* What is not here, or is much, is left to the cloud. 1: parked; -EOPNOTSUPP: copied here. */
+static int copy_on_server(struct vfs_call *c, struct vfs_node *in, struct vfs_node *out)
+{
+	const struct call_wait w = {.kind = WAIT_JOB, .forever = true, .interruptible = true};
+	struct vfs *v = c->own.v;
+	struct meta_inode row;
+	uint64_t a, b, job = 0;
+	errint_t r = row_get(v, in->ino, &row);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	if ((row.flags & META_F_DIRTY) || !is_whole_copy(c, out, row.size) ||
+		(node_sf(in) && row.size <= COPY_MAX &&
+			!stage_missing(node_sf(in), 0, UINT64_MAX, &a, &b)))
+		return -EOPNOTSUPP;
+	r = write_reset(v, out); /* whatever made it empty */
+	if (!r)
+		r = copy_post(v, in, out, row.size, &job);
+	if (r)
+		return r;
+	c->own.size2 = row.size;
+	memcpy(c->own.h2->copied.etag, row.loc.etag, sizeof(row.loc.etag));
+	c->own.phase = COPY_SERVER;
+	if (!call_arm(c, &w))
+		return 1;
+	if (job_wait_id(v->jobs, job, &c->own.waiter)) {
+		call_armed(c);
+		return 1;
+	}
+	call_disarm(c); /* just over */
+	return 0;
+}
+
+/* More is there than was asked for: it shows when the caller comes again for it. */
+static errint_t copy_cut(struct vfs_call *c, struct vfs_node *in, struct vfs_node *out)
+{
+	struct vfs_handle *h = c->own.h2;
+	struct stage_file *to = node_sf(out);
+	uint64_t a, b;
+	errint_t r = node_mark(c->own.v, out);
+
+	if (!r)
+		r = stage_truncate(to, c->own.size, &a, &b);
+	if (r)
+		return r == -ENODATA ? -EIO : r;
+	h->copied.ino = in->ino;
+	h->copied.end = c->own.size;
+	h->copied.seq = stage_seq(to);
+	return node_mark_check(c->own.v, out);
+}
+
+/* The job is over: all of it is there, or nothing has changed. */
+static errint_t copy_outcome(struct vfs_call *c, struct vfs_node *in, struct vfs_node *out)
+{
+	struct vfs *v = c->own.v;
+	struct meta_inode row;
+	errint_t r = row_get(v, out->ino, &row);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	if ((row.flags & META_F_DIRTY) || !(row.flags & META_F_BASE) || row.size != c->own.size2)
+		return -EOPNOTSUPP;
+	node_unbind(out);
+	r = node_bind(v, out);
+	if (!r && row.size > c->own.size)
+		r = copy_cut(c, in, out);
+	if (!r)
+		c->len = (size_t)MIN_OF(row.size, c->own.size);
+	return r;
+}
+
+/* The caller comes again for what copy_cut() hid. */
+static errint_t copy_again(struct vfs_call *c, struct vfs_node *in, struct vfs_node *out)
+{
+	struct vfs_handle *h = c->own.h2;
+	struct meta_inode row;
+	uint64_t end;
+	errint_t r;
+
+	if (h->copied.ino != in->ino || c->own.off != h->copied.end ||
+		c->own.off2 != h->copied.end || row_get(c->own.v, in->ino, &row))
+		return -EOPNOTSUPP;
+	end = MIN_OF(row.size, c->own.off + c->own.size);
+	if ((row.flags & META_F_DIRTY) || strcmp(row.loc.etag, h->copied.etag) ||
+		end <= h->copied.end)
+		return -EOPNOTSUPP;
+	r = node_mark(c->own.v, out);
+	if (!r)
+		r = stage_regrow(node_sf(out), h->copied.seq, end, &h->copied.seq);
+	if (r)
+		return r == -EAGAIN ? -EOPNOTSUPP : r;
+	h->copied.end = end;
+	c->len = (size_t)(end - c->own.off);
+	return node_mark_check(c->own.v, out);
+}
+
 /* Through staging, when the source is here; the caller copies itself when it is not. */
 static errint_t copy_staged(struct vfs_call *c, struct stage_file *in, struct stage_file *out)
 {
@@ -309,23 +436,62 @@ static errint_t copy_staged(struct vfs_call *c, struct stage_file *in, struct st
 	return r == -ENODATA ? -EOPNOTSUPP : r;
 }
 
+/* As copy_staged; of a whole file the upload is told that its cloud has the bytes already. */
+static errint_t copy_here(struct vfs_call *c, struct vfs_node *in, struct vfs_node *out)
+{
+	struct stage_file *from = node_sf(in), *to = node_sf(out);
+	bool whole = is_whole_copy(c, out, stage_size(from)) && !stage_dirty(from);
+	uint64_t seq = stage_seq(from), size = 0, a, b;
+	char etag[META_ETAG_MAX];
+	struct stage_twin twin;
+	struct meta_inode row;
+	errint_t r;
+
+	if (stage_missing(from, c->own.off, c->own.size, &a, &b))
+		return -EOPNOTSUPP; /* the caller reads and writes */
+	r = whole ? write_reset(c->own.v, out) : node_mark(c->own.v, out);
+	if (!r)
+		r = copy_staged(c, from, to);
+	if (!r && whole && !row_get(c->own.v, in->ino, &row)) {
+		job_twin_of(&row, &twin);
+		stage_base_get(from, etag, &size);
+		/* Nobody changed `in` while it was read, and `out` is this call's alone. */
+		if (twin.remote && !strcmp(twin.etag, etag) && size == c->len &&
+			stage_seq(from) == seq && !stage_dirty(from))
+			stage_twin_set(to, stage_seq(to), &twin);
+	}
+	return r ? r : node_mark_check(c->own.v, out);
+}
+
+/* What is read where it is (read.c) has no staging, and gets none for this. */
+static errint_t copy_bind(struct vfs *v, struct vfs_node *in, struct vfs_node *out)
+{
+	errint_t r = 0;
+
+	if (node_sf(in) || stage_has(v->conf.stage, in->ino))
+		r = node_bind(v, in);
+	return r ? r : node_bind(v, out);
+}
+
 static void run_copy(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
 	struct vfs_node *in = c->own.h->n, *out = c->own.h2->n;
-	uint64_t a, b;
-	errint_t r = node_bind(v, in);
+	int r = 0;
 
-	if (!r)
-		r = node_bind(v, out);
-	if (!r && stage_missing(node_sf(in), c->own.off, c->own.size, &a, &b))
-		r = -EOPNOTSUPP;
-	if (!r)
-		r = node_mark(v, out);
-	if (!r)
-		r = copy_staged(c, node_sf(in), node_sf(out));
-	if (!r)
-		r = node_mark_check(v, out);
+	if (c->own.phase == COPY_BEGIN) {
+		r = copy_bind(v, in, out);
+		if (!r)
+			r = copy_again(c, in, out);
+		if (r == -EOPNOTSUPP)
+			r = copy_on_server(c, in, out);
+		if (r == 1)
+			return;
+	}
+	if (!r && !c->len)
+		r = copy_outcome(c, in, out);
+	if (r == -EOPNOTSUPP && node_sf(in))
+		r = copy_here(c, in, out);
 	if (!r) {
 		read_seen(c->own.h, c->len);
 		changed(c->own.h2, c->len);
@@ -343,6 +509,7 @@ void vfs_copy_range(struct vfs *v, struct vfs_call *c, struct vfs_handle *in, ui
 	c->own.off = off_in;
 	c->own.off2 = off_out;
 	c->own.size = len;
+	c->own.size2 = 0;
 	c->len = 0;
 	if (!in->readable || !out->writable || (out->flags & O_APPEND))
 		call_done(c, -EBADF);

@@ -50,6 +50,22 @@ def write_all(fd, data, off):
         raise OSError(errno.EIO, "short write, %d of %d bytes" % (k, len(data)))
 
 
+def copy_whole(fd, out, size):
+    """False when the file system leaves it to the caller. A file of its own either way."""
+    done = 0
+    try:
+        while done < size:
+            n = os.copy_file_range(fd, out, size - done)
+            if n == 0:
+                raise OSError(errno.EIO, "copy_file_range ended at %d of %d bytes" % (done, size))
+            done += n
+    except OSError as e:
+        if done or e.errno not in (errno.EOPNOTSUPP, errno.EXDEV):
+            raise
+        return False
+    return True
+
+
 def unmount_by_force(path):
     """Ends the connection as well: what waits for a daemon that cannot die gets an error."""
     _libc.umount2(os.fsencode(path), 1 | 2)         # MNT_FORCE | MNT_DETACH
@@ -308,9 +324,9 @@ class Stop(Exception):
 class Worker(threading.Thread):
     WEIGHTS = {
         "writer": {"write": 8, "append": 3, "patch": 3, "truncate": 2, "unlink": 3, "read": 3,
-                   "attr": 2, "rename": 2, "save": 3, "fsync": 1, "ls": 1},
+                   "attr": 2, "rename": 2, "save": 3, "copy": 3, "fsync": 1, "ls": 1},
         "renamer": {"write": 4, "rename": 8, "exchange": 4, "unlink": 2, "mkdir": 2, "rmdir": 1,
-                    "rendir": 4, "read": 2, "attr": 1, "ls": 1, "fsync": 1, "append": 1},
+                    "rendir": 4, "read": 2, "attr": 1, "ls": 1, "fsync": 1, "append": 1, "copy": 2},
         "mover": {"write": 4, "move": 10, "movedir": 3, "mkdir": 2, "unlink": 1, "read": 3,
                   "exchange": 1, "append": 2, "fsync": 1, "ls": 1, "attr": 1},
     }
@@ -448,6 +464,27 @@ class Worker(threading.Thread):
         fd = self.fresh(tmp, body("%s@%d" % (tmp, self.ops), self.size()))
         self.finish(fd, tmp, 0.5)
         self.rename(tmp, path)
+
+    def op_copy(self):
+        """As cp: by the file system where it can, else by hand."""
+        a, b = self.a_file(), None
+        if a and len(self.state.files) < self.max_files:
+            b = self.new_path(self.rng.choice((a.split("/")[0], None)))
+        if not b or a == b:
+            return
+        fd = os.open(self.full(a), os.O_RDONLY)
+        try:
+            out = self.fresh(b, b"")
+            data = self.state.files[a].data
+            copied = self.call("write %s" % b, self.with_file(b, self.state.files[b].but(data=data)),
+                               copy_whole, fd, out, len(data))
+        finally:
+            os.close(fd)
+        if not copied:
+            self.state = self.history[-2][1]
+            self.history.append((time.monotonic(), self.state))
+            self.write_chunks(out, b, data, 0)
+        self.finish(out, b, 0.1)
 
     def op_append(self):
         path = self.a_file()

@@ -511,6 +511,32 @@ static void op_copy_range(void)
 	same(r[A], r[B]);
 }
 
+/* All of a file into an emptied one, as cp does. */
+static void op_copy_whole(void)
+{
+	struct slot *f = slot_pick(), *g = slot_pick();
+	long r[2];
+
+	if (f == g)
+		return;
+	note("copy all of slot %d to slot %d", (int)(f - slots), (int)(g - slots));
+	for (int s = A; s <= B; s++) {
+		off64_t i = 0, o = 0;
+		long n = ret(ftruncate(g->fd[s], 0));
+
+		r[s] = 0;
+		while (n == 0 || n > 0) {
+			n = ret(copy_file_range(f->fd[s], &i, g->fd[s], &o, 1 << 30, 0));
+			if (n <= 0)
+				break;
+			r[s] += n;
+		}
+		if (n < 0)
+			r[s] = n;
+	}
+	same(r[A], r[B]);
+}
+
 /* Only A has something to prove here, and B is not to cost disk time. */
 static void op_fsync(void)
 {
@@ -558,6 +584,7 @@ static const struct {
 	{op_lseek, 30},
 	{op_mmap, 30},
 	{op_copy_range, 10},
+	{op_copy_whole, 6},
 	{op_fsync, 2},
 	{op_fchmod, 10},
 	{op_mkdir, 45},

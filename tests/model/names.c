@@ -180,12 +180,49 @@ static void op_rename(size_t r, size_t i, size_t r2, size_t i2, unsigned flags)
 		f->exists = false;
 }
 
+/* As cp: by the file system where it can, else by hand. */
+static void op_copy(size_t r, size_t i, size_t r2, size_t i2)
+{
+	struct file *f = &model[r][i], *g = &model[r2][i2];
+	char p[PATH_BYTES], q[PATH_BYTES];
+	int in, out;
+	size_t done = 0;
+	ssize_t n;
+
+	if (!f->exists || f == g)
+		return;
+	path_of(p, r, i);
+	path_of(q, r2, i2);
+	note("copy %s/%s -> %s/%s", opt.roots[r], names[i], opt.roots[r2], names[i2]);
+	*g = *f;
+	in = open(p, O_RDONLY);
+	out = open(q, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	if (in < 0 || out < 0)
+		fail("copy %s to %s: %s", p, q, strerror(errno));
+	while ((n = copy_file_range(in, NULL, out, NULL, 1 << 30, 0)) > 0)
+		done += (size_t)n;
+	if (n < 0 && (done || (errno != EOPNOTSUPP && errno != EXDEV)))
+		fail("copy_file_range %s to %s: %s", p, q, strerror(errno));
+	if (n == 0 && done != f->size)
+		fail("copy_file_range %s to %s: %zu of %zu bytes", p, q, done, f->size);
+	if (close(in) < 0 || close(out) < 0)
+		fail("close %s or %s: %s", p, q, strerror(errno));
+	if (n < 0) {
+		body_make(f->version, f->size);
+		write_out(q, 0, body, f->size);
+	}
+}
+
 static void one_op(void)
 {
 	size_t r = below(opt.nroots), r2 = below(3) ? r : below(opt.nroots);
 	size_t i = below(NAMES), i2 = below(NAMES);
 
-	switch (below(10)) {
+	switch (below(12)) {
+	case 10:
+	case 11:
+		op_copy(r, i, r2, i2);
+		break;
 	case 0 ... 2:
 		op_write(r, i);
 		break;

@@ -663,6 +663,124 @@ static void test_power_cut(void **state)
 	stage_close(s);
 }
 
+/* Somebody else gives an empty file its content. */
+static void test_adopt(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f = get(s, 2);
+	uint64_t seq;
+
+	(void)state;
+	assert_int_equal(wr(f, 0, "old", 3), 0);
+	assert_int_equal(stage_adopt(f, stage_seq(f), "e", 100 * K), -EAGAIN); /* not empty */
+	assert_int_equal(stage_reset(f), 0);
+	seq = stage_seq(f);
+	assert_int_equal(wr(f, 0, "new", 3), 0);
+	assert_int_equal(stage_adopt(f, seq, "e", 100 * K), -EAGAIN);
+	expect(f, 0, "new", 3);
+	assert_int_equal(stage_reset(f), 0);
+	assert_int_equal(stage_adopt(f, stage_seq(f), "e", 100 * K), 0);
+	assert_false(stage_dirty(f));
+	assert_int_equal(stage_size(f), 100 * K);
+	expect_miss(f, 0, 100 * K, 0, 100 * K);
+	stage_put(f);
+	f = get(s, 2);
+	expect_miss(f, 0, 100 * K, 0, 100 * K);
+	stage_put(f);
+	stage_close(s);
+}
+
+/* What a truncation hid shows again, if nothing else happened. */
+static void test_regrow(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f = get(s, 2);
+	uint64_t seq, a, b;
+
+	(void)state;
+	pattern(mixed_base, sizeof(mixed_base), 9);
+	assert_int_equal(stage_base(f, "e", 256 * K), 0);
+	assert_int_equal(stage_fill(f, "e", 0, mixed_base, 256 * K), 0);
+	assert_int_equal(trunc_to(f, 100 * K), 0);
+	seq = stage_seq(f);
+	assert_int_equal(stage_regrow(f, seq, 257 * K, &seq), -EAGAIN);
+	assert_int_equal(stage_regrow(f, seq + 1, 256 * K, &seq), -EAGAIN);
+	assert_int_equal(stage_regrow(f, seq, 200 * K, &seq), 0);
+	assert_int_equal(stage_size(f), 200 * K);
+	assert_int_equal(stage_regrow(f, seq, 256 * K, &seq), 0);
+	assert_false(stage_next_dirty(f, 0, &a, &b));
+	/* What had been here was cut off. */
+	expect(f, 0, mixed_base, 100 * K);
+	expect_miss(f, 0, 256 * K, 100 * K, 156 * K);
+	assert_int_equal(stage_fill(f, "e", 0, mixed_base, 256 * K), 0);
+	expect(f, 0, mixed_base, 256 * K);
+	assert_int_equal(trunc_to(f, 50000), 0); /* not whole grains */
+	seq = stage_seq(f);
+	assert_int_equal(stage_regrow(f, seq, 256 * K, &seq), -EAGAIN);
+	assert_int_equal(trunc_to(f, 4096), 0);
+	seq = stage_seq(f);
+	assert_int_equal(wr(f, 0, "x", 1), 0);
+	assert_int_equal(stage_regrow(f, seq, 256 * K, &seq), -EAGAIN);
+	stage_put(f);
+	stage_close(s);
+}
+
+static const struct stage_twin twin = {.remote = 3, .path = "a/b", .etag = "e7"};
+
+static void make_twin(struct stage *s)
+{
+	struct stage_file *f = NULL;
+	uint64_t mo, ml;
+
+	if (stage_get(s, 5, true, &f) || stage_write(f, 0, "copied", 6, &mo, &ml))
+		_exit(1);
+	stage_twin_set(f, stage_seq(f), &twin);
+	stage_put(f);
+}
+
+static bool has_twin(struct stage *s)
+{
+	struct stage_file *f = get(s, 5);
+	struct stage_twin t;
+	bool has = stage_twin_get(f, &t);
+
+	if (has) {
+		assert_int_equal(t.remote, 3);
+		assert_string_equal(t.path, "a/b");
+		assert_string_equal(t.etag, "e7");
+	}
+	expect(f, 0, "copied", 6);
+	stage_put(f);
+	return has;
+}
+
+static void test_twin(void **state)
+{
+	struct stage *s;
+	struct stage_file *f;
+	struct stage_twin t;
+
+	(void)state;
+	in_killed_child(make_twin, false);
+	s = open_with(100 * M, 0, false);
+	assert_true(has_twin(s)); /* a kill leaves it */
+	f = get(s, 5);
+	stage_mtime_set(f, 77);
+	assert_true(stage_twin_get(f, &t));
+	stage_twin_set(f, stage_seq(f) - 1, &twin); /* written since: as it was */
+	assert_true(stage_twin_get(f, &t));
+	assert_int_equal(wr(f, 0, "C", 1), 0);
+	assert_false(stage_twin_get(f, &t));
+	assert_int_equal(wr(f, 0, "c", 1), 0);
+	assert_false(stage_twin_get(f, &t));
+	stage_put(f);
+	stage_close(s);
+	in_killed_child(make_twin, false);
+	s = open_with(100 * M, 0, true);
+	assert_false(has_twin(s)); /* a power cut does not: who knows what it took */
+	stage_close(s);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
@@ -680,6 +798,9 @@ int main(void)
 		T(killed_shrink),
 		T(checksums_move),
 		T(power_cut),
+		T(adopt),
+		T(regrow),
+		T(twin),
 	};
 
 	return cmocka_run_group_tests_name("stage", tests, NULL, NULL);
