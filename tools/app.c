@@ -11,7 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -353,6 +355,74 @@ int app_wait_path(struct app *a, const char *tree)
 		code = EXIT_FAILED;
 	}
 	return code;
+}
+
+/* ---- the other program ---- */
+
+/* In the child: astrafs beside this program, or in PATH. */
+static _Noreturn void exec_astrafs(char *const argv[])
+{
+	char self[PATH_MAX], beside[PATH_MAX + 16];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+
+	if (n > 0) {
+		self[n] = '\0';
+		slash = strrchr(self, '/');
+		if (slash) {
+			*slash = '\0';
+			(void)snprintf(beside, sizeof(beside), "%s/astrafs", self);
+			(void)execv(beside, argv);
+		}
+	}
+	(void)execvp("astrafs", argv);
+	_exit(127);
+}
+
+static void collect(int fd, json_t *lines)
+{
+	FILE *f = fdopen(fd, "r");
+	cleanup_free char *line = NULL;
+	size_t cap = 0;
+
+	while (f && getline(&line, &cap, f) > 0) {
+		line[strcspn(line, "\n")] = '\0';
+		(void)json_array_append_new(lines, json_text(line));
+	}
+	if (f)
+		(void)fclose(f);
+	else
+		(void)close(fd);
+}
+
+int app_astrafs(const struct app *a, char *const argv[], json_t *lines)
+{
+	int fds[2] = {-1, -1}, status = 0;
+	pid_t pid;
+
+	(void)fflush(NULL);
+	if (lines && pipe2(fds, O_CLOEXEC) < 0)
+		return app_fail(a, -errno, NULL);
+	pid = fork();
+	if (pid == 0) {
+		if (lines && (dup2(fds[1], STDOUT_FILENO) < 0 || dup2(fds[1], STDERR_FILENO) < 0))
+			_exit(127);
+		exec_astrafs(argv);
+	}
+	if (lines)
+		(void)close(fds[1]);
+	if (lines && pid > 0)
+		collect(fds[0], lines);
+	else if (lines)
+		(void)close(fds[0]);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return app_fail(a, -errno, NULL);
+	}
+	if (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) != 127)
+		return WEXITSTATUS(status);
+	(void)fprintf(stderr, "astra %s: astrafs cannot be started\n", a->cmd->name);
+	return EXIT_FAILED;
 }
 
 /* ---- progress ---- */

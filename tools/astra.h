@@ -86,6 +86,10 @@ void app_puts(const char *s, int width);
 /* Waits for the jobs of a path, with progress; an exit code. */
 int app_wait_path(struct app *a, const char *tree);
 
+/* Runs astrafs with these words and returns its exit status; lines: what it prints is collected
+ * there (NULL = not). */
+int app_astrafs(const struct app *a, char *const argv[], json_t *lines);
+
 /* Takes "--NAME VALUE" or "--NAME=VALUE" out of argv; NULL when it is not there. */
 const char *app_option(int *argc, char **argv, const char *name);
 bool app_flag(int *argc, char **argv, const char *name);

@@ -14,13 +14,13 @@
 
 #include "astra/base_cleanup.h"
 
-/* astrafs beside this program, or in PATH. Does not return but on failure. */
-static int exec_astrafs(struct app *a, const char *mode, const char *state)
+/* astrafs in the mode, on the state directory or on that of --mount. */
+static int run_astrafs(struct app *a, const char *mode, const char *state)
 {
-	char self[PATH_MAX], beside[PATH_MAX + 16], opt[PATH_MAX + 16], *argv[6];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *slash;
-	int k = 0;
+	char opt[PATH_MAX + 16], *argv[6];
+	cleanup_json json_t *lines = json_array();
+	bool quiet = a->json && !strcmp(mode, "--check");
+	int k = 0, code;
 
 	argv[k++] = "astrafs";
 	argv[k++] = (char *)mode;
@@ -34,19 +34,15 @@ static int exec_astrafs(struct app *a, const char *mode, const char *state)
 		argv[k++] = (char *)a->mount;
 	}
 	argv[k] = NULL;
-	(void)fflush(NULL);
-	if (n > 0) {
-		self[n] = '\0';
-		slash = strrchr(self, '/');
-		if (slash) {
-			*slash = '\0';
-			(void)snprintf(beside, sizeof(beside), "%s/astrafs", self);
-			(void)execv(beside, argv);
-		}
+	code = app_astrafs(a, argv, quiet ? lines : NULL);
+	if (quiet && (code == EXIT_DONE || code == EXIT_FAILED)) {
+		/* The last line is the word of praise. */
+		cleanup_json json_t *out = json_pack("{s:I, s:O}", "faults",
+			(json_int_t)json_array_size(lines) - (code == EXIT_DONE), "lines", lines);
+
+		app_print_json(out);
 	}
-	(void)execvp("astrafs", argv);
-	(void)fprintf(stderr, "astra db: cannot start astrafs: %s\n", strerror(errno));
-	return EXIT_FAILED;
+	return code;
 }
 
 static void print_fault(struct app *a, const json_t *item)
@@ -133,5 +129,5 @@ int cmd_db(struct app *a, int argc, char **argv)
 				      "--state DIR or --mount DIR\n");
 		return EXIT_NO_MOUNT;
 	}
-	return exec_astrafs(a, modes[i], state);
+	return run_astrafs(a, modes[i], state);
 }

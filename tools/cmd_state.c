@@ -56,9 +56,12 @@ static void print_status(struct app *a, const json_t *d)
 	(void)printf("State:      %s\n", app_str(d, "state"));
 	(void)printf("Remotes:\n");
 	print_remotes(json_object_get(d, "remotes"));
-	(void)printf("Jobs:       %lld under way (%lld waiting), %lld done, %lld failed\n",
+	(void)printf(
+		"Jobs:       %lld under way (%lld waiting, %lld of these for archived objects), "
+		"%lld done, %lld failed\n",
 		(long long)app_int(jobs, "live"), (long long)app_int(jobs, "waiting"),
-		(long long)app_int(jobs, "done"), (long long)app_int(jobs, "failed"));
+		(long long)app_int(jobs, "archived"), (long long)app_int(jobs, "done"),
+		(long long)app_int(jobs, "failed"));
 	(void)printf("Changed:    %lld files not yet posted; %s staged, %s cached, of %s\n",
 		(long long)app_int(d, "dirty"),
 		app_size(dirty, (uint64_t)app_int(stage, "dirty_bytes")),
@@ -224,6 +227,18 @@ static void check_local(struct app *a, json_t *list)
 	}
 }
 
+static void check_conf(struct app *a, json_t *list)
+{
+	char *const argv[] = {"astrafs", "--conf", NULL};
+	cleanup_json json_t *lines = json_array();
+	int code = app_astrafs(a, argv, lines);
+	const char *last = json_string_value(
+		json_array_get(lines, json_array_size(lines) ? json_array_size(lines) - 1 : 0));
+
+	finding(a, list, code == EXIT_DONE ? "ok" : "error", "configuration",
+		last ? last : "cannot be checked");
+}
+
 int cmd_doctor(struct app *a, int argc, char **argv)
 {
 	cleanup_json json_t *list = json_array();
@@ -235,6 +250,7 @@ int cmd_doctor(struct app *a, int argc, char **argv)
 	if (code != EXIT_DONE)
 		return code;
 	check_local(a, list);
+	check_conf(a, list);
 	if (!a->mount && !ctl_mounts(&all, &n, &err)) {
 		for (size_t i = 0; i < n; i++)
 			ctl_mount_done(&all[i]);

@@ -154,6 +154,10 @@ static errint_t wait_clean(struct ctl_conn *c, struct err *err)
 	errint_t r = 0;
 
 	while (!is_clean(&c->ctl->conf, &cl) && !r) {
+		if (!cl.vs.dirty && cl.js.stuck == cl.js.live)
+			return err_set(err, -EBUSY, ERR_FINAL,
+				"%llu jobs wait for archived objects: see 'astra jobs'",
+				(unsigned long long)cl.js.stuck);
 		if (ctl_cancelled(c))
 			return err_set(err, -ECANCELED, ERR_CANCELLED, "the daemon is ending");
 		if (clock_mono_ns() >= pulse) {

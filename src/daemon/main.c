@@ -238,6 +238,18 @@ static int mount_run(struct options *o)
 	return status;
 }
 
+/* What options_parse() did not look at: the sections of other rooms. */
+static int conf_run(const struct options *o)
+{
+	struct err err = {0};
+	errint_t r = wire_check(o, &err);
+
+	if (r)
+		return complain(&err, r);
+	(void)printf("the configuration is in order\n");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o;
@@ -262,6 +274,8 @@ int main(int argc, char **argv)
 	} else if (o.mode == RUN_VERSION) {
 		(void)printf("astrafs %s\n", ASTRA_VERSION);
 		status = 0;
+	} else if (o.mode == RUN_CONF) {
+		status = conf_run(&o);
 	} else if (o.mode != RUN_MOUNT) {
 		status = modes_run(&o);
 	} else {

@@ -291,6 +291,7 @@ void options_help(FILE *to, const char *name)
 {
 	(void)fprintf(to,
 		"usage: %s [-c FILE] [-o OPT,...] [-f] [-d] MOUNTPOINT\n"
+		"       %s --conf [-c FILE] [-o OPT,...]\n"
 		"       %s --check|--dump|--load|--rebuild [-o state=DIR] [MOUNTPOINT]\n"
 		"       %s -V | -h\n\n"
 		"Mounts clouds as one tree of files. Without a configuration file there are three\n"
@@ -300,11 +301,12 @@ void options_help(FILE *to, const char *name)
 		"  -f         stay in the foreground, log to standard error\n"
 		"  -d         as -f, with debug messages\n"
 		"  -V, -h     version, this help\n"
+		"  --conf     check the configuration only\n"
 		"  --check    check the index of a stopped mount; --dump and --load write and "
 		"read\n"
 		"             it as text; --rebuild makes it anew from the clouds\n\n"
 		"Options, also keys of the configuration file:\n",
-		name, name, name);
+		name, name, name, name);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		char left[64];
 
@@ -674,6 +676,7 @@ static errint_t take_switch(
 errint_t options_parse(struct options *o, int argc, char **argv, struct err *err)
 {
 	static const struct option longs[] = {
+		{"conf", no_argument, NULL, 1000 + RUN_CONF},
 		{"check", no_argument, NULL, 1000 + RUN_CHECK},
 		{"dump", no_argument, NULL, 1000 + RUN_DUMP},
 		{"load", no_argument, NULL, 1000 + RUN_LOAD},

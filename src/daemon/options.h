@@ -16,7 +16,16 @@
 #include "astra/policy.h"
 #include "astra/vfs.h"
 
-enum run_mode { RUN_MOUNT, RUN_CHECK, RUN_DUMP, RUN_LOAD, RUN_REBUILD, RUN_HELP, RUN_VERSION };
+enum run_mode {
+	RUN_MOUNT,
+	RUN_CONF,
+	RUN_CHECK,
+	RUN_DUMP,
+	RUN_LOAD,
+	RUN_REBUILD,
+	RUN_HELP,
+	RUN_VERSION,
+};
 
 /*	name		 kind	     member	     argument	default	  help */
 /* clang-format off */

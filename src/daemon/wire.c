@@ -433,6 +433,8 @@ static bool drained(
 	jobs_stat(w->jobs, js);
 	if (!vs->dirty && !js->live)
 		return true;
+	if (!vs->dirty && js->stuck == js->live)
+		return true;
 	if (vs->dirty || js->waiting < js->live)
 		return false;
 	ws.until_ns = clock_now_ns() + (until_mono_ns - clock_mono_ns());

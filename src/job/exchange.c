@@ -82,6 +82,7 @@ static enum step carry_failed(struct job *job, errint_t r, struct err *err)
 	if (err->kind == ERR_ARCHIVED && job->src_remote == job->dst_remote &&
 		!atomic_load(&job->cancel)) {
 		job_note(job, "archived: the objects follow when they are restored");
+		job_outside(job);
 		job->own.wake_mono_ns = clock_mono_ns() + 5 * NS_PER_S;
 		return STEP_LATER;
 	}

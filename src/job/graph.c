@@ -60,9 +60,11 @@ struct claim_key *graph_ino_key(struct jobs *j, uint64_t ino)
 	return key_find(j, name);
 }
 
+/* A restore changes nothing that others rely on, and takes hours: it waits for nobody and nobody
+ * waits for it. One behind a rename that waits for that very restore would never run. */
 static errint_t depend(struct job *job, struct job *on)
 {
-	if (on == job)
+	if (on == job || job->kind == JOB_RESTORE || on->kind == JOB_RESTORE)
 		return 0;
 	/* The same pair by two keys: job is being inserted, so nobody came after it. */
 	if (on->g.ndependents != 0 && on->g.dependents[on->g.ndependents - 1] == job)

@@ -258,6 +258,14 @@ void jobs_stat(struct jobs *j, struct jobs_stat *ret)
 		.failed = j->g.nfailed,
 		.done = j->g.ndone};
 	ret->waiting = j->g.nlive - MIN_OF(j->g.nlive, j->g.nactive);
+	/* Dependents come behind what they wait for. */
+	TAILQ_FOREACH (job, &j->g.all, link) {
+		job->g.stuck |= job->g.outside;
+		ret->stuck += job->g.stuck;
+		for (unsigned i = 0; i < job->g.ndependents; i++)
+			job->g.dependents[i]->g.stuck |= job->g.stuck;
+		job->g.stuck = false;
+	}
 	job = TAILQ_FIRST(&j->g.all);
 	if (job != NULL)
 		ret->oldest_ns = job->created_ns;

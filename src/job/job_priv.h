@@ -79,7 +79,9 @@ struct job {
 		enum job_state state;
 		bool committed, begun, soon, on_ready, on_barrier, active, sleeping, cancel_asked;
 		bool wanted; /* during one walk of job_hurry */
-		bool undone; /* an exchange whose names were changed back; it ends */
+		bool outside,
+			stuck; /* waits for a restore; during one walk: or behind one that does */
+		bool undone;   /* an exchange whose names were changed back; it ends */
 		uint64_t post_txn;
 		struct job_waiter **watchers; /* owned array of borrowed */
 		unsigned nwatchers;
@@ -238,6 +240,7 @@ void sched_pump(struct jobs *j); /* starts what may start; takes g.lock */
 void sched_on_sync(void *arg);
 void job_state_set(struct job *job, enum job_state s);
 void job_note(struct job *job, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void job_outside(struct job *job); /* it waits for something that nobody here does */
 void sched_init(struct jobs *j);
 void sched_init_job(struct job *job);
 void sched_sleep_locked(struct jobs *j, struct job *job); /* until own.wake_mono_ns */

@@ -143,6 +143,7 @@ static enum step relocate_failed(struct job *job, errint_t r, struct err *err)
 	if (err->kind == ERR_ARCHIVED && job->src_remote == job->dst_remote) {
 		/* inside a cloud the name is accepted; the object follows when it is readable */
 		job_note(job, "archived: the object follows when it is restored");
+		job_outside(job);
 		job->own.wake_mono_ns = clock_mono_ns() + 5 * NS_PER_S;
 		return atomic_load(&job->cancel) ? job_trouble(job, r, err) : STEP_LATER;
 	}

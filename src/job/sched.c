@@ -52,6 +52,12 @@ void job_note(struct job *job, const char *fmt, ...)
 	job->g.note = note;
 }
 
+void job_outside(struct job *job)
+{
+	LOCKED(&job->jobs->g.lock);
+	job->g.outside = true;
+}
+
 bool job_barrier_ok(struct job *job, uint64_t txn)
 {
 	struct jobs *j = job->jobs;
@@ -295,6 +301,7 @@ static void step_task(struct pool_task *t)
 		return;
 	}
 	j->g.steps++;
+	job->g.outside = false;
 	lock_drop(&j->g.lock);
 	enum step s = step_fns[job->kind](job);
 

@@ -59,7 +59,7 @@ errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode
 	uint64_t *ret_job, struct err *err)
 {
 	*ret_job = 0;
-	if (in->kind != META_FILE || (in->flags & META_F_OBJECT) == 0)
+	if (in->kind != META_FILE || (in->flags & (META_F_OBJECT | META_F_ORPHAN)) != META_F_OBJECT)
 		return err_set(err, -EINVAL, ERR_FINAL, "it is not an object in a cloud");
 	if ((in->flags & META_F_ARCHIVED) == 0)
 		return 0;
@@ -72,7 +72,9 @@ errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode
 			return 0;
 		}
 	}
-	return object_post(j, t, JOB_RESTORE, in, TIER_HOT, days, false, 0, ret_job);
+	/* Ordered by nothing: it works on the object wherever that is. */
+	return simple_post(j, t, JOB_RESTORE, in->ino, in->loc.remote, in->loc.path, TIER_HOT, days,
+		false, 0, ret_job);
 }
 
 errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *in)
@@ -124,7 +126,9 @@ static enum step row_from_stat(
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 	char etag[META_ETAG_MAX] = "";
 
-	if (meta_inode_get(t, job->ino, &in) == 0 && same_place(&in, then)) {
+	/* Others may have gone on while a restore looked; it changes no version itself. */
+	if (meta_inode_get(t, job->ino, &in) == 0 && same_place(&in, then) &&
+		(job->kind != JOB_RESTORE || strcmp(in.loc.etag, st->etag) == 0)) {
 		(void)snprintf(etag, sizeof(etag), "%s", in.loc.etag);
 		job_loc_set(&in, job->jobs, in.loc.remote, NULL, st);
 		in.flags &= ~(uint32_t)META_F_FAILED;
@@ -164,6 +168,7 @@ static enum step restore_poll(
 	if (ready)
 		return done_when_ready ? s : STEP_AGAIN;
 	job_note(job, "the restore is under way");
+	job_outside(job);
 	job->own.wake_mono_ns = clock_mono_ns() + POLL_NS;
 	return STEP_LATER;
 }

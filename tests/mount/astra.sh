@@ -46,7 +46,7 @@ mkdir "$work/mnt2"
 says 1 "in use by another astrafs" "$astrafs" -o "state=$state,lock_wait=100ms" "$work/mnt2"
 
 same "$("$astra" --json status | json 'd["mountpoint"]')" "$mnt"
-a doctor >/dev/null
+a doctor | grep -q "^ok .*configuration .*the configuration is in order"
 a init-cloud | grep -q "astra-aws"
 
 # The ageing demonstration: the same four files, by bare name and by path.
@@ -113,6 +113,9 @@ a umount
 "$astra" db dump --state "$state" >/dev/null
 "$astra" db load --state "$work/state3" <"$work/dump"
 "$astra" db check --state "$work/state3" | grep -q "in order"
+same "$("$astra" --json db check --state "$work/state3" | json 'd["faults"], d["lines"]')" \
+    "(0, ['the index is in order'])"
+same "$(status_of "$astra" db check --state "$work/none")" 1
 
 # The index made anew from the clouds.
 printf 'data = %s\n' "$data" >"$work/c"

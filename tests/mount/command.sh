@@ -73,6 +73,10 @@ bad 'upload_delay = soon\n' "1: upload_delay: 'soon' is not a duration"
 bad 'just text\n' "1: neither 'key = value' nor"
 [ ! -e "$state" ]
 
+# --conf looks at the configuration alone.
+same "$("$astrafs" --conf -o "state=$state")" "the configuration is in order"
+says 2 "$work/c:1: neither" "$astrafs" --conf -c "$work/c"
+
 # It is there when the command returns, for its owner alone.
 up
 grep " $mnt " /proc/mounts | grep -q "nosuid,nodev,.*default_permissions"
@@ -105,6 +109,39 @@ same "$(cat "$mnt/aws/f")" kept
 a umount
 gone "$mnt"
 "$astrafs" --check -o "state=$state,lock_wait=0s" | grep -q "in order"
+
+# The configuration: /etc, then that of the user, then -o; or the file of -c alone.
+mkdir -p "$work/xdg/astrafs" "$work/etc"
+printf '[astrafs]\ncache_size = 30M\n[remote one]\n[remote two]\nprovider = gcp\n' >"$work/etc/astrafs.conf"
+printf 'cache_size = 20M\n[remote two]\nprovider = azure\nbucket = b\n' >"$work/xdg/astrafs/astrafs.conf"
+printf '[remote three]\n' >"$work/c"
+# shellcheck disable=SC2016
+unshare -m bash -euc '
+    mkdir "$1/over"
+    mount -t tmpfs none "$1/over"
+    mkdir "$1/over/up" "$1/over/wk"
+    mount -t overlay none -o "lowerdir=/etc,upperdir=$1/over/up,workdir=$1/over/wk" /etc
+    mkdir -p /etc/astrafs
+    cp "$1/etc/astrafs.conf" /etc/astrafs/
+    XDG_CONFIG_HOME=$1/xdg
+    export XDG_CONFIG_HOME
+    a() { "$3" --mount "$4" "$@"; }
+    see() { "$3" --mount "$4" --json status | python3 -c "
+import json, sys
+d = json.load(sys.stdin)
+print(d[\"stage\"][\"quota_bytes\"] >> 20, [(r[\"name\"], r[\"provider\"], r[\"bucket\"]) for r in d[\"remotes\"]])"; }
+    "$2" -o "state=$1/s1" "$4"
+    see "$@" >"$1/seen"
+    "$3" --mount "$4" umount
+    "$2" -o "state=$1/s1,cache_size=10M" "$4"
+    see "$@" >>"$1/seen"
+    "$3" --mount "$4" umount
+    "$2" -c "$1/c" -o "state=$1/s2" "$4"
+    see "$@" >>"$1/seen"
+    "$3" --mount "$4" umount' conf "$work" "$astrafs" "$astra" "$mnt"
+same "$(cat "$work/seen")" "20 [('one', 'local', ''), ('two', 'azure', 'b')]
+10 [('one', 'local', ''), ('two', 'azure', 'b')]
+10240 [('three', 'local', '')]"
 
 # mount(8): as fuse.astrafs and as astrafs, from the command line and from fstab.
 in_ns() { # SCRIPT, with astrafs and its helper where mount(8) looks for them

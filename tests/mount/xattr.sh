@@ -230,6 +230,25 @@ for mode in error request block:20s; do
     unmount_it
 done
 
+# ---- an archived file gets another name: its object follows when somebody restores it
+mount_conf
+mv "$mnt/aws/now" "$mnt/aws/then"
+for _ in $(seq 100); do [ "$(get state "$mnt/aws/then")" = renamed-here-only ] && break; sleep 0.05; done
+same "$(get state "$mnt/aws/then")" renamed-here-only
+for _ in $(seq 100); do a status | grep -q "1 of these for archived objects" && break; sleep 0.05; done
+a status | grep -q "1 of these for archived objects"
+if a status --wait-clean 2>"$work/says"; then echo "clean with an archived file on its way"; exit 1; fi
+grep -q "wait for archived objects" "$work/says"
+start=$(date +%s)
+unmount_it # does not wait for it
+[ $(($(date +%s) - start)) -lt 10 ]
+mount_conf
+a restore /aws/then 1d
+for _ in $(seq 100); do [ -e "$(native aws then)" ] && break; sleep 0.1; done
+[ ! -e "$(native aws now)" ]
+same "$(cat "$mnt/aws/then")" x
+unmount_it
+
 # ---- uid, gid and umask hold for what states none of its own, on each mount anew
 opts=$conf_opts
 mount_conf uid=1234,gid=nogroup,umask=027
