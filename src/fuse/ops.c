@@ -523,7 +523,7 @@ static bool on_fill(
 
 		entry_of(attr, &e);
 		/* 0: the kernel makes no dentry of it. */
-		if (!strcmp(name, ".") || !strcmp(name, ".."))
+		if (c->plain || !strcmp(name, ".") || !strcmp(name, ".."))
 			e.ino = 0;
 		need = fuse_add_direntry_plus(fc->req, at, room, name, &e, (off_t)next_off);
 	} else {
@@ -661,15 +661,15 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 	/* Splicing saves nothing where the bytes are looked at anyway. The kernel keeps doing what
 	 * it does by itself: umask, set-id bits, locks. The cache is dropped when we say so, not
-	 * when our own write changes mtime. */
-	conn->want &=
-		~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
-			    FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE |
-			    FUSE_CAP_POSIX_ACL | FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_POSIX_LOCKS |
-			    FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_DONT_MASK);
+	 * when our own write changes mtime. Which names come with attributes is decided in
+	 * vfs/dir.c. */
+	conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
+				  FUSE_CAP_SPLICE_MOVE | FUSE_CAP_AUTO_INVAL_DATA |
+				  FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_READDIRPLUS_AUTO |
+				  FUSE_CAP_POSIX_ACL | FUSE_CAP_HANDLE_KILLPRIV |
+				  FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_DONT_MASK);
 	want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS |
-			   FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO |
-			   FUSE_CAP_EXPORT_SUPPORT);
+			   FUSE_CAP_READDIRPLUS | FUSE_CAP_ASYNC_DIO | FUSE_CAP_EXPORT_SUPPORT);
 	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA);
 	conn->max_background = 256;
 	conn->congestion_threshold = 192;

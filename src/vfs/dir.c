@@ -7,6 +7,13 @@
  * for each directory and not again for a while after a failure.
  *
  * The offset of an entry is its inode number (1 and 2: "." and ".."), so it survives removals.
+ *
+ * Attributes with the names (READDIRPLUS) spare a LOOKUP for each, and cost more than the names
+ * when nobody wants them. The kernel's own guess is the first page of a directory, and the next one
+ * when a name of the last was looked at; programs that first read all names and then look at them
+ * (find, du, anything that uses fts) pay for each one. So the first ROWS_FIRST names have
+ * attributes, and further ones when who asks has looked names up before, after it had listed them
+ * without.
  */
 #include "vfs_priv.h"
 
@@ -258,6 +265,42 @@ static mode_t kind_mode(enum meta_kind kind)
 	return kind == META_DIR ? S_IFDIR : kind == META_SYMLINK ? S_IFLNK : S_IFREG;
 }
 
+#define LISTER_LOOKS (UINT64_C(1) << 63)
+
+/* A slot by thread: whether it looks, its id (22 bits at most), the directory it listed last. */
+static _Atomic uint64_t *lister_of(struct vfs_call *c, uint64_t dir, uint64_t *ret_word)
+{
+	*ret_word = (uint64_t)(uint32_t)c->pid << 40 | (dir & ((UINT64_C(1) << 40) - 1));
+	return &c->own.v->listers[(unsigned)c->pid % LISTERS];
+}
+
+void dir_looked_up(struct vfs_call *c, uint64_t dir)
+{
+	uint64_t word;
+	_Atomic uint64_t *lister = lister_of(c, dir, &word);
+
+	(void)atomic_compare_exchange_strong(lister, &word, word | LISTER_LOOKS);
+}
+
+/* Whether the next names go with attributes. */
+static bool rows_wanted(struct vfs_call *c)
+{
+	uint64_t word, is;
+	_Atomic uint64_t *lister = lister_of(c, c->own.ino, &word);
+
+	if (c->plain)
+		return false;
+	if (!c->own.off)
+		atomic_store(&c->own.h->given, 0);
+	is = atomic_load(lister);
+	if (atomic_load(&c->own.h->given) < ROWS_FIRST ||
+		((is & LISTER_LOOKS) && (is & ~LISTER_LOOKS) >> 40 == word >> 40))
+		return true;
+	atomic_store(lister, word);
+	c->plain = true;
+	return false;
+}
+
 static int readdir_child(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
 	const struct meta_inode *full)
 {
@@ -272,7 +315,10 @@ static int readdir_child(void *arg, uint64_t ino, enum meta_kind kind, const cha
 		(void)attr_answer(c, full);
 		a = c->attr;
 	}
-	return c->fill(c, name, &a, ino) ? 1 : 0;
+	if (c->fill(c, name, &a, ino))
+		return 1;
+	atomic_fetch_add_explicit(&c->own.h->given, 1, memory_order_relaxed);
+	return 0;
 }
 
 /* "." and "..": true when full. */
@@ -297,6 +343,7 @@ static void run_readdir(struct vfs_call *c)
 	struct vfs *v = c->own.v;
 	struct meta_txn *t;
 	struct meta_inode dir;
+	bool rows;
 	errint_t r;
 	int w;
 
@@ -308,11 +355,12 @@ static void run_readdir(struct vfs_call *c)
 		call_done(c, w == -ENOENT ? -EIO : w);
 		return;
 	}
+	rows = rows_wanted(c);
 	t = meta_begin_read(v->conf.meta);
 	r = meta_inode_get(t, c->own.ino, &dir);
 	if (!r && !readdir_dots(c, t, &dir))
-		r = meta_children(t, c->own.ino, MAX_OF(c->own.off, (uint64_t)OFF_DOTDOT),
-			!c->plain, readdir_child, c);
+		r = meta_children(t, c->own.ino, MAX_OF(c->own.off, (uint64_t)OFF_DOTDOT), rows,
+			readdir_child, c);
 	meta_abort(t);
 	call_done(c, r == -ENOENT ? 0 : r); /* removed while open: empty */
 }
@@ -321,6 +369,7 @@ void vfs_readdir(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64
 {
 	assert(h && !h->n && c->fill);
 	call_begin(v, c, run_readdir);
+	c->own.h = h;
 	c->own.ino = h->ino;
 	c->own.off = off;
 	run_readdir(c);

@@ -44,6 +44,8 @@
 #define NOTE_TRIES     1000
 #define LISTINGS_MAX   1024 /* directories whose background listing is remembered */
 #define LIST_RETRY_NS  (5 * NS_PER_S)
+#define ROWS_FIRST     1024 /* entries of a directory that are always given with attributes */
+#define LISTERS	       64
 #define DIRTY_TICK_NS  (20 * NS_PER_MS)
 #define DIRTY_BATCH    128
 #define STALE_TRIES    4
@@ -90,6 +92,7 @@ struct vfs_handle {
 	uint64_t ino;
 	int flags;
 	bool readable, writable, no_count, no_recall, kept;
+	_Atomic unsigned given; /* directory: entries since its start, as far as they matter */
 	atomic_bool read_seen, wrote, wrote_since_commit;
 	_Atomic uint64_t bytes_read, bytes_written;
 	struct {
@@ -153,6 +156,8 @@ struct vfs {
 	atomic_bool cancel;	     /* store calls end */
 	_Atomic unsigned removing;   /* transactions that may take an inode's name */
 	_Atomic unsigned renames;    /* that wait */
+	/* Who listed names without attributes, and whether it then asked for some: dir.c */
+	_Atomic uint64_t listers[LISTERS];
 
 	struct {
 		struct lock lock; /* RANK_OPEN */
@@ -289,6 +294,8 @@ enum dir_wait { DIR_READY, DIR_PARKED };
 int dir_ready(struct vfs_call *c, uint64_t dir);
 /* Asks for a fresh listing and waits for it. */
 int dir_list(struct vfs_call *c, uint64_t dir);
+/* c looks a name of dir up. */
+void dir_looked_up(struct vfs_call *c, uint64_t dir);
 bool dir_list_cancel_locked(struct vfs_call *c);
 void dir_list_background(struct vfs *v, uint64_t dir);
 void listings_done(struct vfs *v);

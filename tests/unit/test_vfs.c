@@ -458,6 +458,52 @@ static void test_readdir(void **state)
 	ask_free(a);
 }
 
+/* Lists dir as thread pid; returns how many names came with attributes. */
+static unsigned list_as(struct fix *f, uint64_t dir, int pid)
+{
+	struct ask *a = ask_new();
+	struct vfs_handle *h;
+	unsigned rows = 0;
+
+	a->c.fill = fill;
+	a->c.pid = pid;
+	assert_int_equal(CALL(a, vfs_opendir, dir), 0);
+	h = a->c.handle;
+	for (unsigned n = 1; n;) {
+		a->dir.count = 0;
+		a->dir.max = 100;
+		a->c.plain = false;
+		assert_int_equal(CALL(a, vfs_readdir, h, a->dir.last), 0);
+		n = a->dir.count;
+		rows += a->c.plain ? 0 : n;
+	}
+	assert_int_equal(CALL(a, vfs_releasedir, h), 0);
+	ask_free(a);
+	return rows;
+}
+
+/* The first names of a directory come with attributes; all of them for who looks at them. */
+static void test_readdir_attributes(void **state)
+{
+	struct fix *f = *state;
+	struct ask *a = ask_new();
+	char name[32];
+	uint64_t dir;
+
+	for (int i = 0; i < 1500; i++) {
+		(void)snprintf(name, sizeof(name), "d/f%d", i);
+		object_put(&f->remotes[0], name, "x", 1);
+	}
+	assert_int_equal(lookup(f, f->aws, "d", &dir), 0);
+	assert_int_equal(list_as(f, dir, 7), 1100);
+	assert_int_equal(list_as(f, dir, 7), 1100);
+	a->c.pid = 7;
+	assert_int_equal(CALL(a, vfs_lookup, dir, "f1499"), 0);
+	assert_int_equal(list_as(f, dir, 7), 1502);
+	assert_int_equal(list_as(f, dir, 8), 1100); /* somebody else */
+	ask_free(a);
+}
+
 static void test_buckets(void **state)
 {
 	struct fix *f = *state;
@@ -516,6 +562,7 @@ int main(void)
 		T(test_attributes),
 		T(test_xattrs),
 		T(test_readdir),
+		T(test_readdir_attributes),
 		T(test_buckets),
 		T(test_restart_keeps_what_is_dirty),
 	};
