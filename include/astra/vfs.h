@@ -77,8 +77,8 @@ struct vfs_call {
 	/* readdir: returns true when the entry did not fit (and was not taken) */
 	bool (*fill)(struct vfs_call *c, const char *name, const struct vfs_attr *attr,
 		uint64_t next_off);
-	/* readdir: of attr only st_ino and the type in st_mode are looked at. The vfs sets it when it
-	 * gives no more than that, before it calls fill. */
+	/* readdir: of attr only st_ino and the type in st_mode are looked at. The vfs sets it when
+	 * it gives no more than that, before it calls fill. */
 	bool plain;
 	/* answers, valid in done() */
 	struct vfs_attr attr;	   /* lookup, create, mkdir, symlink, getattr, setattr */
