@@ -15,10 +15,7 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
-# Nothing of the machine's credentials and proxies is used.
-unset AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_REGION \
-    AWS_DEFAULT_REGION AWS_CA_BUNDLE http_proxy https_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
-export HOME=$work AWS_EC2_METADATA_DISABLED=true TEST_SECRET=astrasecret
+clean_environment
 
 make_tls
 start_versitygw
@@ -27,24 +24,13 @@ start_versitygw sums
 sums=$vgw_url
 start_versitygw tls
 start_moto
-section() { # NAME ENDPOINT LINES
-    printf '[remote %s]\ntype = s3\nendpoint = %s\nregion = eu-west-1\n' "$1" "$2"
-    printf 'access_key_id = astra\nsecret_access_key_env = TEST_SECRET\nretry_delay = 10ms\n%s\n' "$3"
-}
 # versitygw is a directory: it has one class, and a key cannot be a file and a directory.
-section vgw "$plain" "class.WARM =
-class.COLD =
-class.ARCHIVE =" >"$work/vgw.conf"
-section vgw-tls "$vgw_url" "class.WARM =
-class.COLD =
-class.ARCHIVE =
-ca_file = $work/tls/ca.pem" >"$work/vgw-tls.conf"
-section vgw-sums "$sums" "class.WARM =
-class.COLD =
-class.ARCHIVE =
-checksum = crc64nvme" >"$work/vgw-sums.conf"
+one=("class.WARM =" "class.COLD =" "class.ARCHIVE =")
+s3_section vgw "$plain" "${one[@]}" >"$work/vgw.conf"
+s3_section vgw-tls "$vgw_url" "${one[@]}" "ca_file = $work/tls/ca.pem" >"$work/vgw-tls.conf"
+s3_section vgw-sums "$sums" "${one[@]}" "checksum = crc64nvme" >"$work/vgw-sums.conf"
 # moto states checksums that are wrong, and ignores conditions on the source of a copied part.
-section moto "$moto_url" "checksum = off" >"$work/moto.conf"
+s3_section moto "$moto_url" "checksum = off" >"$work/moto.conf"
 
 failed=0
 run() { # NAME SKIPPED-TESTS

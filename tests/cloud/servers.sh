@@ -2,10 +2,26 @@
 # Sourced by tests that talk to servers which we did not write. They are installed on first use under
 # $ASTRA_TEST_TOOLS (default: ~/.cache/astrafs-tests), listen on free ports of 127.0.0.1, keep their
 # data in $work and end with the test. Where one cannot be had the test is skipped (77), with why.
+vgw_access=astra vgw_secret=astrasecret
 tools=${ASTRA_TEST_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/astrafs-tests}
 servers=
 
 skip() { echo "skipped: $*"; exit 77; }
+
+clean_environment() { # nothing of the machine's credentials and proxies is used
+    unset AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_REGION \
+        AWS_DEFAULT_REGION AWS_CA_BUNDLE http_proxy https_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+    mkdir -p "$work/home"
+    export HOME=$work/home AWS_EC2_METADATA_DISABLED=true TEST_SECRET=$vgw_secret
+}
+
+s3_section() { # NAME URL LINE...: a section of the configuration
+    printf '[remote %s]\ntype = s3\nendpoint = %s\nregion = eu-west-1\n' "$1" "$2"
+    printf 'access_key_id = %s\nsecret_access_key_env = TEST_SECRET\n' "$vgw_access"
+    printf 'retry_delay = 10ms\n'
+    shift 2
+    printf '%s\n' "$@"
+}
 
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
@@ -71,7 +87,6 @@ python_tools() { # venv with what the tests ask and serve with
 
 # ---- versitygw: strict about signatures, checksums and conditions; no classes ----
 
-vgw_access=astra vgw_secret=astrasecret
 start_versitygw() { # [NAME; tls = with TLS] -> vgw_port, vgw_url
     command -v go >/dev/null || [ -x "$tools/bin/versitygw" ] || skip "versitygw needs go"
     install_once versitygw "$tools/bin/versitygw" env GOBIN="$tools/bin" \
@@ -85,10 +100,13 @@ start_versitygw() { # [NAME; tls = with TLS] -> vgw_port, vgw_url
     fi
     vgw_url=$scheme://127.0.0.1:$vgw_port
     mkdir -p "$work/$name.buckets"
-    start_server "$name" "curl -sk -o /dev/null $vgw_url/" -- \
-        "$tools/bin/versitygw" --access "$vgw_access" --secret "$vgw_secret" \
-        --region eu-west-1 --port "127.0.0.1:$vgw_port" --quiet --virtual-domain "s3.localhost:$vgw_port" \
-        "${flags[@]}" posix "$work/$name.buckets"
+    vgw_command=("$tools/bin/versitygw" --access "$vgw_access" --secret "$vgw_secret"
+        --region eu-west-1 --port "127.0.0.1:$vgw_port" --quiet
+        --virtual-domain "s3.localhost:$vgw_port" "${flags[@]}" posix "$work/$name.buckets")
+    start_versitygw_again
+}
+start_versitygw_again() { # the last one, after it was killed
+    start_server versitygw "curl -sk -o /dev/null $vgw_url/" -- "${vgw_command[@]}"
 }
 
 # ---- moto: classes, restores, life cycle, any key; takes whatever checksum it is told ----

@@ -2,6 +2,7 @@
 # Sourced by the cases: a private mount with its own state. At the end, also at Ctrl-C, nothing of it
 # is left: no mount, no process, no file. What a sanitizer says about the daemon, which has no
 # terminal, or about astra is a failure. Exit status 77 = skipped, with the reason.
+# ASTRA_CONF: a configuration with other clouds, whose buckets are directories in ASTRA_NATIVE.
 set -eu
 build=$(realpath "${ASTRA_BUILD:-build}")
 astrafs=$build/astrafs
@@ -13,6 +14,9 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/astra-mount.XXXXXX")
 mnt=$work/mnt state=$work/state data=$work/data
 mkdir "$mnt"
 opts=${ASTRA_OPTS:-upload_delay=100ms,drain_timeout=20s}
+# A letter in Latin 1: names are bytes, but for clouds whose keys must be UTF-8.
+odd_e='\351'
+[ -z "${ASTRA_CONF:-}" ] || odd_e='\303\251'
 pid=
 for san in ASAN LSAN UBSAN TSAN; do
     export "${san}_OPTIONS=$(printenv ${san}_OPTIONS || true):log_path=$work/san"
@@ -20,7 +24,7 @@ done
 export UBSAN_OPTIONS=$UBSAN_OPTIONS:print_stacktrace=1
 
 mount_it() { # [OPTIONS]
-    "$astrafs" -f -o "state=$state,data=$data,log_level=info,log_file=$work/log,$opts${1:+,$1}" \
+    "$astrafs" ${ASTRA_CONF:+-c "$ASTRA_CONF"} -f -o "state=$state,data=$data,log_level=info,log_file=$work/log,$opts${1:+,$1}" \
         "$mnt" 2>>"$work/err" &
     pid=$!
     for _ in $(seq 300); do
@@ -37,7 +41,7 @@ unmount_it() {
 }
 settle() { "$astra" --mount "$mnt" status --wait-clean >/dev/null; }
 native() { # CLOUD KEY -> path of the object's file
-    echo "$data/$1/astra-$1/$2"
+    echo "${ASTRA_NATIVE:-$data/$1}/astra-$1/$2"
 }
 ours() { # the processes that were started for $work
     pgrep -f -- "$work/" || true

@@ -12,7 +12,7 @@ plain=$work/plain
 mkdir -p "$plain/sub/deep" "$plain/empty"
 for i in $(seq 60); do head -c $((i * i * 37)) /dev/urandom >"$plain/sub/f$i"; done
 head -c 20000000 /dev/urandom >"$plain/sub/deep/big"
-printf 'x' >"$plain/sub/$(printf 'caf\351 %%41 \n')"
+printf 'x' >"$plain/sub/$(printf "caf$odd_e %%41 \n")"
 ln -s ../sub/f1 "$plain/empty/link"
 ln -s nowhere "$plain/dangling"
 chmod 4751 "$plain/sub/f2"
