@@ -26,13 +26,17 @@ json_t *journal_path(const char *p)
 
 errint_t journal_path_from(const json_t *j, char **ret)
 {
-	const char *hex = NULL;
+	const char *text = json_string_value(j), *hex = NULL;
 
-	if (j == NULL || json_is_string(j)) {
-		*ret = strdup(j == NULL ? "" : json_string_value(j));
+	*ret = NULL;
+	if (j == NULL || text != NULL) {
+		if (text != NULL && strlen(text) > META_PATH_MAX)
+			return -EBADMSG;
+		*ret = strdup(text != NULL ? text : "");
 		return *ret == NULL ? -ENOMEM : 0;
 	}
-	if (json_unpack((json_t *)j, "{s:s}", "hex", &hex) < 0 || strlen(hex) % 2 != 0)
+	if (json_unpack((json_t *)j, "{s:s}", "hex", &hex) < 0 || strlen(hex) % 2 != 0 ||
+		strlen(hex) / 2 > META_PATH_MAX)
 		return -EBADMSG;
 	size_t len = strlen(hex) / 2;
 	char *p = calloc(1, len + 1);
