@@ -244,7 +244,7 @@ unmount_it # does not wait for it
 [ $(($(date +%s) - start)) -lt 10 ]
 mount_conf
 a restore /aws/then 1d
-for _ in $(seq 100); do [ -e "$(native aws then)" ] && break; sleep 0.1; done
+for _ in $(seq 100); do [ -e "$(native aws "then")" ] && break; sleep 0.1; done
 [ ! -e "$(native aws now)" ]
 same "$(cat "$mnt/aws/then")" x
 unmount_it
