@@ -25,7 +25,8 @@
 #include "astra/base_count.h"
 #include "astra/base_log.h"
 
-#define GENERATION 1 /* inode numbers are never reused */
+#define GENERATION     1 /* inode numbers are never reused */
+#define MAX_BACKGROUND 16384
 
 struct fuse_call {
 	struct vfs_call call;
@@ -671,8 +672,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS |
 			   FUSE_CAP_READDIRPLUS | FUSE_CAP_ASYNC_DIO | FUSE_CAP_EXPORT_SUPPORT);
 	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA);
-	conn->max_background = 256;
-	conn->congestion_threshold = 192;
+	/* Of the whole mount: readers blocked by one cloud must not use it up. */
+	conn->max_background = MAX_BACKGROUND;
+	conn->congestion_threshold = MAX_BACKGROUND / 4 * 3;
 	conn->max_write = 1 << 20;
 	conn->time_gran = 1;
 	log_debug("fuse", "kernel speaks %u.%u, max_readahead %u, capabilities %#x of %#x",

@@ -10,7 +10,7 @@ bucket = astra-aws
 fault = set_meta:delay=600; *:delay=150
 T
 mount_slow() {
-    "$astrafs" -f -c "$work/conf" -o "state=$state,data=$data,upload_delay=0ms,metadata_ttl=50ms,log_level=info,log_file=$work/log" \
+    "$astrafs" -f -c "$work/conf" -o "state=$state,data=$data,$opts,upload_delay=0ms,metadata_ttl=50ms,log_level=info,log_file=$work/log" \
         "$mnt" 2>>"$work/err" &
     pid=$!
     for _ in $(seq 300); do mountpoint -q "$mnt" && return 0; sleep 0.05; done

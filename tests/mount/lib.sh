@@ -13,7 +13,7 @@ astra=$build/astra
 work=$(mktemp -d "${TMPDIR:-/tmp}/astra-mount.XXXXXX")
 mnt=$work/mnt state=$work/state data=$work/data
 mkdir "$mnt"
-opts=${ASTRA_OPTS:-upload_delay=100ms,drain_timeout=20s}
+opts=upload_delay=100ms,drain_timeout=20s${ASTRA_OPTS:+,$ASTRA_OPTS}
 # A letter in Latin 1: names are bytes, but for clouds whose keys must be UTF-8.
 odd_e='\351'
 [ -z "${ASTRA_CONF:-}" ] || odd_e='\303\251'
