@@ -118,3 +118,45 @@ start_moto() { # -> moto_port, moto_url
     start_server moto "curl -sf -o /dev/null $moto_url/moto-api/" -- \
         "$tools/venv/bin/moto_server" -H 127.0.0.1 -p "$moto_port"
 }
+
+# ---- Azurite: nearly all of Blob Storage, with signatures; rehydrates at once ----
+
+azurite_account=devstoreaccount1
+azurite_key='Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=='
+start_azurite() { # [tls] -> azurite_url
+    command -v npm >/dev/null || skip "Azurite needs node and npm"
+    install_once azurite "$tools/azurite/ok" sh -c "
+        mkdir -p '$tools/azurite' && cd '$tools/azurite' && npm init -y &&
+        npm install --no-audit --no-fund azurite@3.37.0 && touch ok"
+    local flags=() scheme=http port
+    port=$(free_port)
+    if [ "${1:-}" = tls ]; then
+        # Signed by itself: copying blocks it asks itself, and trusts no authority.
+        openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/azurite.key" \
+            -out "$work/azurite.pem" -days 2 -subj /CN=localhost \
+            -addext subjectAltName=DNS:localhost,IP:127.0.0.1 2>/dev/null
+        flags=(--cert "$work/azurite.pem" --key "$work/azurite.key")
+        scheme=https
+    fi
+    azurite_url=$scheme://127.0.0.1:$port/$azurite_account
+    start_server "azurite${1:-}" "curl -sk -o /dev/null $azurite_url" -- \
+        node "$tools/azurite/node_modules/azurite/dist/src/blob/main.js" --blobHost 127.0.0.1 \
+        --blobPort "$port" --inMemoryPersistence --disableTelemetry --skipApiVersionCheck --silent \
+        "${flags[@]}"
+}
+
+# ---- our own fake: rehydration, directories, tokens, faults ----
+
+start_fake_azure() { # NAME OPTIONS... -> fake_url (of the server; the account is /fake)
+    local name=$1
+    shift
+    start_server "$name" "[ -s $work/$name.port ]" -- \
+        python3 "$(dirname "${BASH_SOURCE[0]}")/../fake/azure.py" "$work/$name.port" "$@"
+    fake_url=http://127.0.0.1:$(cat "$work/$name.port")
+}
+
+azure_tools() { # venv with Microsoft's own client
+    install_once azure "$tools/azure/ok" sh -c "
+        python3 -m venv '$tools/azure' &&
+        '$tools/azure/bin/pip' install -q azure-storage-blob==12.31.1 && touch '$tools/azure/ok'"
+}
