@@ -19,6 +19,21 @@
 
 /* ---- head ---- */
 
+/* Digits up to the character end, which is passed; sscanf would take signs and blanks. */
+static bool number(const char **s, char end, uint64_t *ret)
+{
+	char *behind;
+
+	if (**s < '0' || **s > '9')
+		return false;
+	errno = 0;
+	*ret = strtoull(*s, &behind, 10);
+	if (errno || *behind != end)
+		return false;
+	*s = behind + (end != 0);
+	return true;
+}
+
 static void ask_for_sums(const struct s3 *d, struct net_fields *f)
 {
 	if (atomic_load(&d->sum) != S3_SUM_OFF)
@@ -51,7 +66,6 @@ errint_t s3_head_raw(struct s3 *d, const struct store_call *c, struct store_obj 
 	struct s3_req q = {
 		.what = "head", .method = "HEAD", .bucket = o.bucket, .key = o.key, .c = c};
 	const char *len;
-	char *end;
 	errint_t r;
 
 	s3_fields_cond(&q.fields, if_match, NULL);
@@ -62,8 +76,7 @@ errint_t s3_head_raw(struct s3 *d, const struct store_call *c, struct store_obj 
 		r = head_confirm(d, c, o, r, err);
 	if (!r) {
 		len = net_field_get(&a->fields, "content-length");
-		ret->size = len ? strtoull(len, &end, 10) : 0;
-		r = !len || *end ? -EBADMSG : s3_stat(d, a, ret);
+		r = !len || !number(&len, 0, &ret->size) ? -EBADMSG : s3_stat(d, a, ret);
 		if (r)
 			s3_bad(&q, err, "the answer lacks the size or the version");
 		else if (if_match && strcmp(if_match, ret->etag) != 0)
@@ -107,16 +120,11 @@ struct get {
 static bool content_range(
 	const char *v, uint64_t *ret_first, uint64_t *ret_last, uint64_t *ret_size)
 {
-	unsigned long long a, b, n;
-	int used = 0;
-
-	if (!v || sscanf(v, "bytes %llu-%llu/%llu%n", &a, &b, &n, &used) != 3 || v[used] ||
-		strpbrk(v, "+") || a > b || b >= n)
+	if (!v || strncmp(v, "bytes ", 6) != 0)
 		return false;
-	*ret_first = a;
-	*ret_last = b;
-	*ret_size = n;
-	return true;
+	v += 6;
+	return number(&v, '-', ret_first) && number(&v, '/', ret_last) && number(&v, 0, ret_size) &&
+	       *ret_first <= *ret_last && *ret_last < *ret_size;
 }
 
 static bool crc64_parse(const char *s, uint64_t *ret)
@@ -148,12 +156,8 @@ static errint_t get_accept(void *arg, const struct net_answer *a, struct err *er
 			return s3_bad(g->q, err, "the answer is another range than was asked for");
 		g->want = last - first + 1;
 		whole = g->want == size;
-	} else if (g->off || !len) {
+	} else if (g->off || !len || !number(&len, 0, &g->want) || g->want > g->len) {
 		return s3_bad(g->q, err, "the answer is the whole object, not the range");
-	} else {
-		g->want = strtoull(len, NULL, 10);
-		if (g->want > g->len)
-			return s3_bad(g->q, err, "the answer is longer than the range");
 	}
 	if (s3_etag(net_field_get(&a->fields, "etag"), etag))
 		return s3_bad(g->q, err, "the answer has no version");
@@ -191,14 +195,17 @@ static void get_filled(void *arg, size_t have)
 }
 
 /* 416: behind the end. That is no error, unless the end is elsewhere. */
-static errint_t behind_end(const struct s3_req *q, const struct net_answer *a, uint64_t off,
-	errint_t r, struct err *err)
+static errint_t behind_end(
+	const struct s3_req *q, const struct net_answer *a, uint64_t off, struct err *err)
 {
 	const char *v = net_field_get(&a->fields, "content-range");
-	unsigned long long size;
+	uint64_t size;
 
-	if (v && sscanf(v, "bytes */%llu", &size) == 1 && off < size)
-		return s3_bad(q, err, "the range is called out of bounds, and is not");
+	if (v && !strncmp(v, "bytes */", 8)) {
+		v += 8;
+		if (number(&v, 0, &size) && off < size)
+			return s3_bad(q, err, "the range is called out of bounds, and is not");
+	}
 	err_clear(err);
 	return 0;
 }
@@ -248,7 +255,7 @@ static errint_t s3_get(struct store *s, const struct store_call *c, struct store
 	if (!r)
 		*ret_len = a.got;
 	else if (a.status == 416)
-		r = behind_end(&q, &a, off, r, err);
+		r = behind_end(&q, &a, off, err);
 	net_answer_done(&a);
 	s3_req_done(&q);
 	return r;

@@ -42,6 +42,13 @@ static errint_t word(const struct section *s, const char *key, const char *const
 	return section_word(s, key, words, ret, err);
 }
 
+static bool ends_in(const char *s, const char *tail)
+{
+	size_t n = strlen(s), t = strlen(tail);
+
+	return n > t && !strcmp(s + n - t, tail);
+}
+
 static errint_t endpoint_read(const struct section *s, struct s3_conf *conf, struct err *err)
 {
 	const struct conf_item *it = section_item(s, "endpoint");
@@ -52,6 +59,10 @@ static errint_t endpoint_read(const struct section *s, struct s3_conf *conf, str
 		return 0;
 	if (net_url_parse(it->value, &conf->endpoint, &why))
 		return conf_err(it, err, "%s", why.msg);
+	/* Private and other endpoints of AWS, but no host of whoever has such a name inside. */
+	conf->aws =
+		conf->endpoint.tls && (ends_in(conf->endpoint.host, ".amazonaws.com") ||
+					      ends_in(conf->endpoint.host, ".amazonaws.com.cn"));
 	return 0;
 }
 

@@ -40,9 +40,9 @@ enum s3_cond { S3_COND_AUTO, S3_COND_YES, S3_COND_NO };
 
 struct s3_conf {
 	char name[64]; /* the remote's, for messages */
-	bool aws;      /* no endpoint of its own: AWS's, by region */
+	bool aws;      /* AWS itself, which is taken at its word */
 	bool dualstack;
-	struct net_url endpoint; /* unless aws */
+	struct net_url endpoint; /* host "" = AWS's, by region */
 	char region[64];
 	enum s3_style style;
 	enum s3_sum sum;

@@ -65,15 +65,20 @@ static void region_learn(struct s3 *d, const char *bucket, const char *region)
 	snprintf(d->shared.place[at].region, 64, "%s", region);
 }
 
+static bool tls_used(const struct s3 *d)
+{
+	return !d->conf.endpoint.host[0] || d->conf.endpoint.tls;
+}
+
 /* Whether the bucket can be a label of a host name that the certificate covers. */
 static bool host_style(const struct s3 *d, const char *bucket)
 {
 	size_t n = strlen(bucket);
-	bool tls = d->conf.aws || d->conf.endpoint.tls;
 
-	if (d->conf.style == S3_STYLE_PATH || (d->conf.style == S3_STYLE_AUTO && !d->conf.aws))
+	if (d->conf.style == S3_STYLE_PATH ||
+		(d->conf.style == S3_STYLE_AUTO && d->conf.endpoint.host[0]))
 		return false;
-	return n >= 3 && n <= 63 && (!tls || !strchr(bucket, '.')) &&
+	return n >= 3 && n <= 63 && (!tls_used(d) || !strchr(bucket, '.')) &&
 	       strspn(bucket, "abcdefghijklmnopqrstuvwxyz0123456789-.") == n;
 }
 
@@ -98,12 +103,11 @@ static void place_done(struct place *p)
 static errint_t place_make(struct s3 *d, const struct s3_req *q, struct place *p)
 {
 	bool in_host = q->bucket && host_style(d, q->bucket);
-	bool tls = d->conf.aws || d->conf.endpoint.tls;
 
 	region_of(d, q->bucket, p->region);
 	if (in_host)
 		(void)buf_addf(&p->host, "%s.", q->bucket);
-	if (d->conf.aws)
+	if (!d->conf.endpoint.host[0])
 		(void)buf_addf(&p->host, "s3.%s%s.amazonaws.com%s",
 			d->conf.dualstack ? "dualstack." : "", p->region,
 			!strncmp(p->region, "cn-", 3) ? ".cn" : "");
@@ -116,7 +120,7 @@ static errint_t place_make(struct s3 *d, const struct s3_req *q, struct place *p
 	}
 	if (q->key)
 		(void)net_url_add(&p->path, q->key, "/");
-	(void)buf_addf(&p->url, "%s://%s%s%s", tls ? "https" : "http", p->host.p, p->path.p,
+	(void)buf_addf(&p->url, "%s://%s%s%s", tls_used(d) ? "https" : "http", p->host.p, p->path.p,
 		q->nq ? "?" : "");
 	if (p->host.failed || p->path.failed)
 		return p->host.failed ? p->host.failed : p->path.failed;
@@ -131,7 +135,7 @@ static void payload_of(const struct s3 *d, const struct s3_req *q, char ret[65])
 
 	if (!q->body_len) {
 		memcpy(ret, EMPTY_SHA256, 65);
-	} else if (q->data && (d->conf.aws || d->conf.endpoint.tls)) {
+	} else if (q->data && tls_used(d)) {
 		memcpy(ret, SIGV4_UNSIGNED, sizeof(SIGV4_UNSIGNED));
 	} else {
 		sha256(q->body, q->body_len, hash);
