@@ -151,8 +151,10 @@ static void run_getattr(struct vfs_call *c)
 	struct meta_inode in;
 	errint_t r = row_get(c->own.v, c->own.ino, &in);
 
-	if (!r)
+	if (!r) {
+		dir_looked_up(c, in.parent); /* the kernel had the name, but not all of these */
 		r = attr_answer(c, &in);
+	}
 	call_done(c, r == -ENOENT ? -ESTALE : r);
 }
 

@@ -488,7 +488,7 @@ static void test_readdir_attributes(void **state)
 	struct fix *f = *state;
 	struct ask *a = ask_new();
 	char name[32];
-	uint64_t dir;
+	uint64_t dir, ino;
 
 	for (int i = 0; i < 1500; i++) {
 		(void)snprintf(name, sizeof(name), "d/f%d", i);
@@ -501,6 +501,10 @@ static void test_readdir_attributes(void **state)
 	assert_int_equal(CALL(a, vfs_lookup, dir, "f1499"), 0);
 	assert_int_equal(list_as(f, dir, 7), 1502);
 	assert_int_equal(list_as(f, dir, 8), 1100); /* somebody else */
+	assert_int_equal(lookup(f, dir, "f1499", &ino), 0);
+	a->c.pid = 8;
+	assert_int_equal(CALL(a, vfs_getattr, ino, NULL), 0);
+	assert_int_equal(list_as(f, dir, 8), 1502);
 	ask_free(a);
 }
 
