@@ -75,7 +75,7 @@ struct job_hooks { /* what jobs must know from, or tell, the vfs; called without
 	 * open_grace for it, during which the vfs may fetch the rest. As is_open for locks. */
 	bool (*in_use)(void *arg, uint32_t remote, const char *path, const char *etag);
 	/* ino has content to upload: asked again soon (after a conflict, a crash, a failure). */
-	void (*dirty_again)(void *arg, uint64_t ino);
+	void (*dirty_again)(void *arg, uint64_t ino, int64_t delay_ns);
 	/* An upload made ino clean in the index. The vfs forgets that it knows ino as dirty; then
 	 * the job asks stage_dirty() once more, and calls dirty_again if a write came meanwhile. So
 	 * a write must go: stage_write, then look whether ino is known as dirty, then answer. */

@@ -129,6 +129,8 @@ enum meta_inode_flags {
 	META_F_FOREIGN = 1 << 14,
 	/* forced_tier was set while content was dirty: the next upload goes by it */
 	META_F_TIER_HINT = 1 << 15,
+	/* with META_F_FAILED: somebody else keeps changing the object; nothing is uploaded */
+	META_F_CONFLICT = 1 << 16,
 };
 
 struct meta_loc {

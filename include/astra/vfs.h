@@ -193,6 +193,7 @@ const char *vfs_state_word(struct vfs *v, const struct meta_inode *in);
 
 struct vfs_stat {
 	uint64_t handles, dirty, parked;
+	uint64_t held; /* of dirty: not uploaded for now, because of a conflict */
 };
 void vfs_stat(struct vfs *v, struct vfs_stat *ret);
 

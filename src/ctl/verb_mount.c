@@ -128,14 +128,14 @@ static json_t *status_json(struct ctl_conn *c)
 
 	stage_stat(conf->stage, &ss);
 	return json_pack(
-		"{s:o, s:o, s:s, s:i, s:I, s:b, s:b, s:I, s:I, s:I, s:o*, s:o*, s:o, s:o*, "
+		"{s:o, s:o, s:s, s:i, s:I, s:b, s:b, s:I, s:I, s:I, s:I, s:o*, s:o*, s:o, s:o*, "
 		"s:o*, s:o*, s:o*}",
 		"mountpoint", json_text(conf->mountpoint), "state", json_text(conf->state),
 		"version", conf->version, "pid", (int)getpid(), "since",
 		(json_int_t)(c->ctl->since_ns / NS_PER_S), "ro", conf->ro, "clean", clean,
-		"handles", (json_int_t)cl.vs.handles, "dirty", (json_int_t)cl.vs.dirty, "parked",
-		(json_int_t)cl.vs.parked, "remotes", remotes_json(conf), "jobs",
-		item_jobs_stat(&cl.js), "stage",
+		"handles", (json_int_t)cl.vs.handles, "dirty", (json_int_t)cl.vs.dirty, "held",
+		(json_int_t)cl.vs.held, "parked", (json_int_t)cl.vs.parked, "remotes",
+		remotes_json(conf), "jobs", item_jobs_stat(&cl.js), "stage",
 		json_pack("{s:I, s:I, s:I, s:I}", "files", (json_int_t)ss.files, "clean_bytes",
 			(json_int_t)ss.clean_bytes, "dirty_bytes", (json_int_t)ss.dirty_bytes,
 			"quota_bytes", (json_int_t)ss.quota_bytes),
@@ -154,10 +154,11 @@ static errint_t wait_clean(struct ctl_conn *c, struct err *err)
 	errint_t r = 0;
 
 	while (!is_clean(&c->ctl->conf, &cl) && !r) {
-		if (!cl.vs.dirty && cl.js.stuck == cl.js.live)
+		if (cl.vs.dirty == cl.vs.held && cl.js.stuck == cl.js.live)
 			return err_set(err, -EBUSY, ERR_FINAL,
-				"%llu jobs wait for archived objects: see 'astra jobs'",
-				(unsigned long long)cl.js.stuck);
+				"%llu jobs wait for archived objects, %llu files because of a "
+				"conflict: see 'astra jobs' and 'astra ls -l'",
+				(unsigned long long)cl.js.stuck, (unsigned long long)cl.vs.held);
 		if (ctl_cancelled(c))
 			return err_set(err, -ECANCELED, ERR_CANCELLED, "the daemon is ending");
 		if (clock_mono_ns() >= pulse) {

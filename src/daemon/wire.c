@@ -433,9 +433,9 @@ static bool drained(
 	jobs_stat(w->jobs, js);
 	if (!vs->dirty && !js->live)
 		return true;
-	if (!vs->dirty && js->stuck == js->live)
+	if (vs->dirty == vs->held && js->stuck == js->live)
 		return true;
-	if (vs->dirty || js->waiting < js->live)
+	if (vs->dirty > vs->held || js->waiting < js->live)
 		return false;
 	ws.until_ns = clock_now_ns() + (until_mono_ns - clock_mono_ns());
 	job_each(w->jobs, look_at_job, &ws);

@@ -160,7 +160,7 @@ enum step copy_failed(struct job *job, errint_t r, const struct err *err)
 	enum step s = job_finish_alone(job, 0, NULL);
 
 	if (s == STEP_DONE && j->conf.hooks.dirty_again != NULL)
-		j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino);
+		j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino, 0);
 	return s;
 }
 

@@ -9,6 +9,7 @@
  *   exchange.c two objects change their keys
  *   rollback.c jobs that end without their deed
  *   copy.c     uploads that are copies inside a cloud
+ *   conflict.c uploads that meet somebody else's object
  *   move.c     one object to another place, verified  list.c     LIST pages into the index
  *   info.c     seeing and steering                    names.c    small helpers
  *   uploads.c  multipart uploads that nobody ended
@@ -133,6 +134,14 @@ struct stamp { /* a key whose truth changed; kept while an older LIST runs */
 	char name[];
 };
 
+#define JOB_QUARRELS	64
+#define JOB_QUARREL_MAX 3 /* conflict copies of a name within an hour */
+
+struct quarrel { /* conflicts of one name lately */
+	uint64_t hash;
+	int64_t at_ns[JOB_QUARREL_MAX]; /* monotonic, newest first; 0 = none */
+};
+
 struct jobs {
 	struct jobs_conf conf;
 	uint64_t nonce;		 /* of this run; part of every write mark */
@@ -162,6 +171,7 @@ struct jobs {
 		/* list */
 		struct listing *listings;
 		struct stamp *stamps;
+		struct quarrel quarrels[JOB_QUARRELS];
 		uint64_t seq, nlistings;
 	} g;
 	pthread_cond_t idle; /* with g.lock: steps == 0 */
@@ -306,6 +316,10 @@ void *move_buffer(struct job *job);
 
 /* the kinds */
 enum step upload_step(struct job *job);
+/* Something else than expected is at the key of an upload: theirs keeps the name. */
+enum step upload_conflict(struct job *job);
+/* It is still not the version etag ("" = nothing is expected there). */
+bool upload_conflict_lasts(struct job *job, const char *etag);
 enum step relocate_step(struct job *job);
 enum step remove_step(struct job *job);
 enum step transition_step(struct job *job);

@@ -2,15 +2,13 @@
 /*
  * Staged content -> object. The target key is fixed when the job is posted; what it may overwrite
  * is what the index knows there: the inode's own object, or its victim's. Anything else at the key
- * is somebody's: theirs keeps the name, ours becomes a conflict copy.
+ * is somebody's (conflict.c).
  */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "job_priv.h"
-
-#define CONFLICTS_PER_HOUR 3
 
 /* ETag that may be overwritten at job->dst, "" when the key must be free. */
 static void expect(struct job *job, struct meta_txn *t, const struct meta_inode *in, char *ret)
@@ -123,8 +121,8 @@ static bool became_clean(struct job *job, struct stage_file *f)
 
 static void row_clean(struct job *job, struct meta_txn *t, struct meta_inode *in)
 {
-	in->flags &=
-		~(uint32_t)(META_F_DIRTY | META_F_FAILED | META_F_ATTR_LOCAL | META_F_TIER_HINT);
+	in->flags &= ~(uint32_t)(META_F_DIRTY | META_F_FAILED | META_F_CONFLICT |
+				 META_F_ATTR_LOCAL | META_F_TIER_HINT);
 	in->last_error[0] = '\0';
 	if (in->kind == META_FILE)
 		in->size = job->own.size;
@@ -199,88 +197,9 @@ static enum step upload_settle(struct job *job)
 
 	if (s == STEP_DONE && (!clean || (f != NULL && stage_dirty(f))) &&
 		j->conf.hooks.dirty_again != NULL)
-		j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino);
+		j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino, 0);
 	stage_put(f);
 	return s;
-}
-
-/* name.conflict-HOST-TIME, cut so that it fits. */
-static void conflict_name(const struct jobs *j, const char *name, char ret[META_NAME_MAX + 1])
-{
-	char tail[128], when[32];
-	time_t now = (time_t)(clock_now_ns() / NS_PER_S);
-	struct tm tm;
-
-	(void)gmtime_r(&now, &tm);
-	(void)strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &tm);
-	(void)snprintf(tail, sizeof(tail), ".conflict-%s-%s", j->conf.host, when);
-	(void)snprintf(
-		ret, META_NAME_MAX + 1, "%.*s%s", (int)(META_NAME_MAX - strlen(tail)), name, tail);
-}
-
-/* Theirs keeps the name; ours gets another and is uploaded under it. */
-static enum step conflict(struct job *job)
-{
-	struct jobs *j = job->jobs;
-	struct meta_inode in, theirs = {.kind = META_FILE};
-	struct objref o;
-	struct store_call call;
-	struct store_stat st = {0};
-	struct err err = {0};
-	char name[META_NAME_MAX + 1], old[META_NAME_MAX + 1];
-
-	errint_t r = objref_make(j, job->dst_remote, job->dst, &o, &err);
-
-	call_init(&call, job);
-	if (r == 0)
-		r = store_head(o.st, &call, o.o, &st, &err);
-	if (r < 0) /* gone again: the next attempt finds the key free */
-		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
-	struct meta_txn *t = meta_begin(j->conf.meta);
-
-	r = meta_inode_get(t, job->ino, &in);
-	if (r < 0 || (in.flags & META_F_ORPHAN) != 0) {
-		meta_abort(t);
-		store_stat_done(&st);
-		return job_finish_alone(job, 0, NULL);
-	}
-	if (strstr(in.name, ".conflict-") != NULL || j->conf.conflict_overwrite) {
-		(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", st.etag);
-		meta_abort(t);
-		store_stat_done(&st);
-		return STEP_AGAIN; /* a conflict copy makes no further copy: it overwrites */
-	}
-	(void)snprintf(old, sizeof(old), "%s", in.name);
-	uint64_t parent = in.parent;
-
-	conflict_name(j, in.name, name);
-	in.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
-	in.loc = (struct meta_loc){0};
-	(void)meta_move(t, &in, parent, name);
-	theirs.ino = meta_ino_next(t);
-	theirs.mode = S_IFREG | (0666 & ~j->conf.umask);
-	theirs.uid = j->conf.uid;
-	theirs.gid = j->conf.gid;
-	theirs.flags = META_F_OBJECT | META_F_BASE | META_F_FOREIGN;
-	theirs.size = st.size;
-	theirs.atime_ns = theirs.mtime_ns = theirs.ctime_ns = theirs.btime_ns = st.mtime_ns;
-	job_loc_set(&theirs, j, job->dst_remote, job->dst, &st);
-	(void)meta_link(t, &theirs, parent, old);
-	store_stat_done(&st);
-	count_inc(job_conflicts);
-	job->own.result = -ESTALE;
-	(void)snprintf(job->own.why, sizeof(job->own.why),
-		"the object was changed by somebody else: theirs keeps the name, ours is now "
-		"'%.100s'",
-		name);
-	enum step s = job_finish(job, t);
-
-	if (s != STEP_DONE)
-		return s;
-	j->conf.hooks.entry_changed(j->conf.hooks.arg, parent, old);
-	j->conf.hooks.entry_changed(j->conf.hooks.arg, parent, name);
-	j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino);
-	return STEP_DONE;
 }
 
 static enum step failed(struct job *job, errint_t r, struct err *err)
@@ -290,7 +209,7 @@ static enum step failed(struct job *job, errint_t r, struct err *err)
 		return STEP_AGAIN;
 	}
 	if (err->kind == ERR_STALE && (r == -EEXIST || r == -ESTALE))
-		return conflict(job);
+		return upload_conflict(job);
 	enum step s = job_trouble(job, r, err);
 
 	if (s != STEP_DONE)
@@ -307,7 +226,7 @@ static enum step failed(struct job *job, errint_t r, struct err *err)
 	}
 	s = job_finish(job, t);
 	if (s == STEP_DONE && j->conf.hooks.dirty_again != NULL)
-		j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino);
+		j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino, 0);
 	return s;
 }
 

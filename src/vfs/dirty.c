@@ -45,6 +45,14 @@ static struct dirty *entry_locked(struct vfs *v, uint64_t ino, int64_t now, bool
 	return d;
 }
 
+static void hold_locked(struct vfs *v, struct dirty *d, bool held)
+{
+	lock_assert_held(&v->lock);
+	if (d->held != held)
+		v->s.nheld += held ? 1 : -1u;
+	d->held = held;
+}
+
 void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 {
 	int64_t now = clock_mono_ns(), delay = v->conf.upload_delay_ns;
@@ -67,6 +75,8 @@ void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 				(unsigned long long)ino);
 		return;
 	}
+	if (ev != DIRTY_FLUSH)
+		hold_locked(v, d, false);
 	switch (ev) {
 	case DIRTY_WRITE:
 		if (!is_new)
@@ -88,6 +98,18 @@ void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 	timer_locked(v, d->due_ns);
 }
 
+void dirty_defer(struct vfs *v, uint64_t ino, int64_t delay_ns)
+{
+	struct dirty *d;
+	LOCKED(&v->lock);
+
+	HASH_FIND(hh, v->s.dirty, &ino, sizeof(ino), d);
+	if (!d)
+		return;
+	d->due_ns = clock_mono_ns() + delay_ns;
+	hold_locked(v, d, true);
+}
+
 void dirty_forget(struct vfs *v, uint64_t ino)
 {
 	struct dirty *d;
@@ -95,6 +117,7 @@ void dirty_forget(struct vfs *v, uint64_t ino)
 
 	HASH_FIND(hh, v->s.dirty, &ino, sizeof(ino), d);
 	if (d) {
+		hold_locked(v, d, false);
 		HASH_DEL(v->s.dirty, d);
 		free(d);
 	}
@@ -170,6 +193,7 @@ static size_t take_due(struct vfs *v, uint64_t inos[DIRTY_BATCH], int64_t now, i
 	HASH_ITER (hh, v->s.dirty, d, more) {
 		if (d->due_ns <= now && n < DIRTY_BATCH) {
 			inos[n++] = d->ino;
+			hold_locked(v, d, false);
 			HASH_DEL(v->s.dirty, d);
 			free(d);
 		} else if (!*ret_next || d->due_ns < *ret_next) {

@@ -190,7 +190,7 @@ static bool hook_in_use(void *arg, uint32_t remote, const char *path, const char
 	return used;
 }
 
-static void hook_dirty_again(void *arg, uint64_t ino)
+static void hook_dirty_again(void *arg, uint64_t ino, int64_t delay_ns)
 {
 	struct vfs *v = arg;
 	struct meta_inode in;
@@ -203,9 +203,11 @@ static void hook_dirty_again(void *arg, uint64_t ino)
 		(void)meta_dirty_set(t, ino, true);
 		r = meta_commit(t);
 	}
-	if (!r)
+	if (!r) {
 		dirty_event(v, ino, DIRTY_AGAIN);
-	else if (r != -ENOENT)
+		if (delay_ns)
+			dirty_defer(v, ino, delay_ns);
+	} else if (r != -ENOENT)
 		log_error("vfs", "inode %llu cannot be marked for upload: %s",
 			(unsigned long long)ino, strerrordesc_np(-r));
 }
@@ -341,6 +343,7 @@ void vfs_stat(struct vfs *v, struct vfs_stat *ret)
 {
 	lock_take(&v->lock);
 	ret->dirty = HASH_COUNT(v->s.dirty) + v->s.posting;
+	ret->held = v->s.nheld;
 	ret->parked = v->s.nparked;
 	lock_drop(&v->lock);
 	lock_take(&v->open.lock);

@@ -115,6 +115,7 @@ struct dirty { /* one inode with content to upload */
 	UT_hash_handle hh;
 	uint64_t ino;
 	int64_t first_ns, flush_ns, due_ns; /* monotonic */
+	bool held;			    /* deferred, and nothing came since */
 };
 
 struct listing { /* a directory that is, or lately was, being listed; all under v->lock */
@@ -143,6 +144,7 @@ struct vfs {
 		unsigned nparked;
 		int64_t timer_ns; /* when deadline_task is armed for; 0 = not */
 		struct dirty *dirty;
+		unsigned nheld; /* of dirty */
 		int64_t dirty_timer_ns;
 		size_t posting; /* left the list, and their jobs are not there yet */
 		struct listing *listings;
@@ -253,7 +255,9 @@ enum dirty_event {
 	DIRTY_AGAIN,   /* a job says so */
 };
 void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev);
-void dirty_hurry(struct vfs *v); /* all is due: staging is full */
+void dirty_defer(
+	struct vfs *v, uint64_t ino, int64_t delay_ns); /* not before, but for new changes */
+void dirty_hurry(struct vfs *v);			/* all is due: staging is full */
 void dirty_forget(struct vfs *v, uint64_t ino);
 void dirty_run(struct pool_task *t);
 errint_t dirty_recover(struct vfs *v, struct err *err);

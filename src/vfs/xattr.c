@@ -219,6 +219,8 @@ const char *vfs_state_word(struct vfs *v, const struct meta_inode *in)
 	const char *word = NULL;
 	struct job_info i;
 
+	if (f & META_F_CONFLICT)
+		return "conflict";
 	if (f & META_F_FAILED)
 		return (f & META_F_DIRTY) ? "upload-failed" : "failed";
 	if (job_info_ino(v->jobs, in->ino, &i))
