@@ -291,27 +291,15 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
  * as if they were here still. *ret_more: there is something that was not taken yet. */
 static errint_t take_left(struct job *job, struct meta_txn *t, struct walk *w, bool *ret_more)
 {
-	struct jobs *j = job->jobs;
-	struct job *o = NULL;
 	struct meta_inode in;
 	char path[META_PATH_MAX + 1], to[META_PATH_MAX + 1];
 	uint64_t *inos = NULL;
 	size_t n = 0;
-	errint_t r = 0;
+	errint_t r = graph_later_inos(job->jobs, job, &inos, &n);
 
 	*ret_more = false;
-	{
-		LOCKED(&j->g.lock);
-		inos = calloc(2 * j->g.nlive + 1, sizeof(*inos));
-		if (inos == NULL)
-			return -ENOMEM;
-		TAILQ_FOREACH (o, &j->g.all, link) {
-			if (o->id > job->id)
-				inos[n++] = o->ino;
-			if (o->id > job->id && o->victim != 0)
-				inos[n++] = o->victim;
-		}
-	}
+	if (r < 0)
+		return r;
 	free(w->left);
 	w->left = inos;
 	w->nleft = w->left_at = 0;
@@ -545,13 +533,41 @@ static void restart(struct job *job)
 	job->own.phase = 0;
 }
 
+/* The prefix is the path's again, unless it was renamed since: then another move starts from here.
+ * That one may have a later one behind it which ends at this very name: the prefix stays until the
+ * last. */
+static void prefix_set(struct job *job, struct meta_txn *t)
+{
+	struct meta_inode in;
+	struct job *o = job;
+	uint32_t remote = 0;
+	char want[META_PATH_MAX + 1];
+
+	if (meta_inode_get(t, job->ino, &in) < 0 || (in.flags & META_F_PREFIX) == 0 ||
+		in.loc.remote != job->src_remote || strcmp(in.loc.path, job->src) != 0)
+		return;
+	{
+		LOCKED(&job->jobs->g.lock);
+		do
+			o = TAILQ_NEXT(o, move);
+		while (o != NULL && o->ino != job->ino);
+	}
+	if (o == NULL && meta_desired(t, job->ino, &remote, want) == 0 &&
+		remote == job->dst_remote && strcmp(want, job->dst) == 0) {
+		in.flags &= ~(uint32_t)META_F_PREFIX;
+		in.loc = (struct meta_loc){0};
+	} else {
+		in.loc.remote = job->dst_remote;
+		(void)snprintf(in.loc.path, sizeof(in.loc.path), "%s", job->dst);
+	}
+	(void)meta_inode_put(t, &in);
+}
+
 static enum step finish_dir(struct job *job, struct walk *w)
 {
 	struct jobs *j = job->jobs;
 	struct err err = {0};
 	struct meta_inode in;
-	uint32_t remote = 0;
-	char want[META_PATH_MAX + 1];
 
 	for (size_t i = w->ndirs; i-- > 0;) {
 		errint_t r = move_marker(job, w->dirs[i], &err);
@@ -578,18 +594,7 @@ static enum step finish_dir(struct job *job, struct walk *w)
 		(void)snprintf(in.loc.path, sizeof(in.loc.path), "%s", to);
 		(void)meta_inode_put(t, &in);
 	}
-	if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_PREFIX) != 0 &&
-		in.loc.remote == job->src_remote && strcmp(in.loc.path, job->src) == 0) {
-		if (meta_desired(t, job->ino, &remote, want) == 0 && remote == job->dst_remote &&
-			strcmp(want, job->dst) == 0) {
-			in.flags &= ~(uint32_t)META_F_PREFIX;
-			in.loc = (struct meta_loc){0};
-		} else { /* renamed again: another move starts from here */
-			in.loc.remote = job->dst_remote;
-			(void)snprintf(in.loc.path, sizeof(in.loc.path), "%s", job->dst);
-		}
-		(void)meta_inode_put(t, &in);
-	}
+	prefix_set(job, t);
 	if (w->skipped != 0) {
 		job->own.result = w->skip_r;
 		(void)snprintf(job->own.why, sizeof(job->own.why),

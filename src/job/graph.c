@@ -260,6 +260,24 @@ bool graph_alone(struct jobs *j, const struct job *job)
 	return job->g.ndependents == 0 && job->g.ndeps == 0;
 }
 
+errint_t graph_later_inos(struct jobs *j, const struct job *job, uint64_t **ret, size_t *ret_n)
+{
+	struct job *o = NULL;
+	LOCKED(&j->g.lock);
+
+	*ret_n = 0;
+	*ret = calloc(2 * j->g.nlive + 1, sizeof(**ret));
+	if (*ret == NULL)
+		return -ENOMEM;
+	TAILQ_FOREACH (o, &j->g.all, link) {
+		if (o->id > job->id)
+			(*ret)[(*ret_n)++] = o->ino;
+		if (o->id > job->id && o->victim != 0)
+			(*ret)[(*ret_n)++] = o->victim;
+	}
+	return 0;
+}
+
 bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const struct job *but)
 {
 	char name[KEY_NAME_MAX];

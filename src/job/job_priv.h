@@ -208,6 +208,8 @@ errint_t graph_insert(struct jobs *j, struct job *job);	 /* claims + dependencie
 void graph_remove(struct jobs *j, struct job *job);	 /* wakes dependents */
 bool graph_alone(struct jobs *j, const struct job *job); /* nobody waits for it */
 bool graph_key_free(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
+/* Inodes of the jobs behind job, some more than once; *ret is owned by the caller. Takes g.lock. */
+errint_t graph_later_inos(struct jobs *j, const struct job *job, uint64_t **ret, size_t *ret_n);
 bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
 /* By a job of another inode. */
 bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struct job *but);

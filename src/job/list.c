@@ -32,8 +32,81 @@ struct merge {
 	const struct store_page *page;
 	char **targets; /* owned array of owned: of the page's symbolic links, where they are needed
 			 */
+	struct left *left; /* owned */
 	struct meta_txn *t;
 };
+
+/* A directory move lists what it is to move (merge.but). What has another name since, by jobs that
+ * come behind it, lies there too, and is no news: the move takes it along. */
+struct left {
+	UT_hash_handle hh;
+	char name[]; /* REMOTE:PATH of an object, or of a directory with its '/' */
+};
+
+static errint_t left_add(struct merge *m, uint32_t remote, const char *path)
+{
+	char name[META_PATH_MAX + 32];
+	struct left *l = NULL;
+
+	(void)snprintf(name, sizeof(name), "%u:%s", remote, path);
+	HASH_FIND_STR(m->left, name, l);
+	if (l != NULL)
+		return 0;
+	l = calloc(1, sizeof(*l) + strlen(name) + 1);
+	if (l == NULL)
+		return -ENOMEM;
+	memcpy(l->name, name, strlen(name) + 1);
+	HASH_ADD_STR(m->left, name, l);
+	return 0;
+}
+
+static errint_t left_collect(struct merge *m)
+{
+	uint64_t *inos = NULL;
+	size_t n = 0;
+	uint32_t remote = 0;
+	char path[META_PATH_MAX + 1];
+	struct meta_inode in;
+	errint_t r = m->but != NULL ? graph_later_inos(m->j, m->but, &inos, &n) : 0;
+
+	if (n == 0) {
+		free(inos);
+		return r;
+	}
+	struct meta_txn *t = meta_begin_read(m->j->conf.meta);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (meta_inode_get(t, inos[i], &in) < 0)
+			continue;
+		if (in.kind != META_DIR && (in.flags & META_F_OBJECT) != 0)
+			r = left_add(m, in.loc.remote, in.loc.path);
+		else if (in.kind == META_DIR && meta_dir_prefix(t, in.ino, &remote, path) == 0)
+			r = left_add(m, remote, path);
+	}
+	meta_abort(t);
+	free(inos);
+	return r;
+}
+
+static void left_done(struct merge *m)
+{
+	struct left *l = NULL, *next = NULL;
+
+	HASH_ITER (hh, m->left, l, next) {
+		HASH_DEL(m->left, l);
+		free(l);
+	}
+}
+
+static bool left_has(struct merge *m, const char *path)
+{
+	char name[META_PATH_MAX + 32];
+	struct left *l = NULL;
+
+	(void)snprintf(name, sizeof(name), "%u:%s", m->remote, path);
+	HASH_FIND_STR(m->left, name, l);
+	return l != NULL;
+}
 
 void list_stamp_locked(struct jobs *j, uint32_t remote, const char *path)
 {
@@ -315,6 +388,8 @@ static errint_t merge_entry(struct merge *m, const struct store_entry *e)
 		return 0;
 	errint_t r = meta_lookup(m->t, m->dir, name, &ino);
 
+	if (r == -ENOENT && left_has(m, path))
+		return 0;
 	if (r == -ENOENT && e->is_prefix)
 		return new_dir(m, name);
 	if (r == -ENOENT)
@@ -716,8 +791,10 @@ errint_t list_now(struct jobs *j, uint64_t dir, const struct job *but, struct er
 	struct merge m = {.j = j, .but = but, .dir = dir};
 
 	m.seq = listing_begin(j); /* before its prefix is read: a move may end right after that */
-	errint_t r = list_dir(&m, err);
+	errint_t r = left_collect(&m);
 
+	r = r < 0 ? err_set(err, r, ERR_RETRY, "out of memory") : list_dir(&m, err);
+	left_done(&m);
 	listing_end(j);
 	return r;
 }

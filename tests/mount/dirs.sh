@@ -140,5 +140,18 @@ settled_same "./
 ./x/y/i 7
 ./z/
 ./z/f 4"
+# through a name and back to it, then away again: every move takes the marker along
+mkdir m
+settle
+mv m n
+mv n o
+mv o n
+settle
+[ -d "$data/aws/astra-aws/n" ]
+[ ! -e "$data/aws/astra-aws/m" ]
+[ ! -e "$data/aws/astra-aws/o" ]
+rmdir n
+settle
+[ ! -e "$data/aws/astra-aws/n" ]
 cd /
 unmount_it
