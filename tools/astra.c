@@ -43,9 +43,11 @@ const struct cmd app_cmds[] = {
 	{"engine", "run [--dry-run] [PATH]",
 		"judge every file and move what should move; --dry-run only prints",
 		"astra engine run --dry-run\nastra engine run /aws/project", cmd_engine},
-	{"jobs", "[list|watch|wait [ID...]|cancel ID...|retry ID...]",
+	{"jobs", "[list|watch|wait [ID...]|cancel ID...|cancel --held|retry ID...]",
 		"jobs with state, progress, speed and time left",
-		"astra jobs\nastra jobs watch\nastra jobs wait\nastra jobs cancel 17", cmd_jobs},
+		"astra jobs\nastra jobs watch\nastra jobs wait\nastra jobs cancel 17\n"
+		"astra jobs cancel --held",
+		cmd_jobs},
 	{"db", "check|dump|load|rebuild [--state DIR]",
 		"check the index; write or read it as text; make it anew from the clouds",
 		"astra db check\nastra db dump > index.jsonl\n"

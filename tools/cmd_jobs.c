@@ -99,6 +99,28 @@ static int watch(struct app *a)
 	return code;
 }
 
+/* Everything that the delete guard holds. */
+static int cancel_held(struct app *a, int argc, char **argv)
+{
+	cleanup_json json_t *data = NULL;
+	json_t *req;
+	int code = app_words(a, &argc, argv, 0, 0);
+
+	if (code == EXIT_DONE)
+		code = app_connect(a, NULL);
+	if (code != EXIT_DONE)
+		return code;
+	req = app_request("jobs-cancel");
+	(void)json_object_set_new(req, "held", json_true());
+	code = app_ask(a, req, NULL, &data);
+	if (code == EXIT_DONE && a->json)
+		app_print_json(data);
+	else if (code == EXIT_DONE)
+		(void)printf(
+			"%lld removals are taken back\n", (long long)app_int(data, "taken_back"));
+	return code;
+}
+
 static int with_ids(struct app *a, const char *verb, int argc, char **argv, bool needed)
 {
 	cleanup_json json_t *data = NULL;
@@ -138,6 +160,8 @@ int cmd_jobs(struct app *a, int argc, char **argv)
 
 	if (!strcmp(what, "wait"))
 		return with_ids(a, "jobs-wait", argc - 1, argv + 1, false);
+	if (!strcmp(what, "cancel") && app_flag(&argc, argv, "held"))
+		return cancel_held(a, argc - 1, argv + 1);
 	if (!strcmp(what, "cancel"))
 		return with_ids(a, "jobs-cancel", argc - 1, argv + 1, true);
 	if (!strcmp(what, "retry"))

@@ -56,11 +56,10 @@ static void print_status(struct app *a, const json_t *d)
 	(void)printf("State:      %s\n", app_str(d, "state"));
 	(void)printf("Remotes:\n");
 	print_remotes(json_object_get(d, "remotes"));
-	(void)printf(
-		"Jobs:       %lld under way (%lld waiting, %lld of these for archived objects), "
-		"%lld done, %lld failed\n",
+	(void)printf("Jobs:       %lld under way (%lld waiting, %lld of these parked), "
+		     "%lld done, %lld failed\n",
 		(long long)app_int(jobs, "live"), (long long)app_int(jobs, "waiting"),
-		(long long)app_int(jobs, "archived"), (long long)app_int(jobs, "done"),
+		(long long)app_int(jobs, "parked"), (long long)app_int(jobs, "done"),
 		(long long)app_int(jobs, "failed"));
 	(void)printf("Changed:    %lld files not yet posted; %s staged, %s cached, of %s\n",
 		(long long)app_int(d, "dirty"),

@@ -34,6 +34,7 @@ struct meta;
 struct stage;
 struct bufs;
 struct remote;
+struct store_budget;
 struct policy_rules;
 struct price_book;
 
@@ -48,6 +49,7 @@ struct ctl_conf {
 	struct bufs *bufs;
 	struct remote *remotes;
 	size_t nremotes;
+	struct store_budget *budget; /* NULL = none */
 	const struct policy_rules *rules;
 	const struct price_book *prices;
 	uint32_t uid; /* of files made here */

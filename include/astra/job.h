@@ -97,6 +97,8 @@ struct jobs_conf {
 	int64_t metadata_ttl_ns;
 	uint32_t uid, gid, umask; /* of objects that state none */
 	bool conflict_overwrite;  /* conflict=overwrite */
+	uint64_t delete_guard;	  /* removals a minute that are done at once; 0 = all */
+	int64_t undo_window_ns;	  /* how long the others are held */
 	bool ro;		  /* stale uploads stay as well */
 	char host[64];		  /* for conflict copies */
 	bool power_cut;		  /* the index was put back to its last sync point */
@@ -211,11 +213,14 @@ struct job_info {
 	int64_t next_ns;			  /* of a waiting one, wall clock; 0 */
 	char note[200];				  /* why it waits or failed */
 	bool by_engine;
+	bool held; /* a removal that the delete guard keeps back */
 };
 /* Live jobs in order, then the last (up to 256) ended ones, newest first. fn returns non-zero to
  * stop. */
 void job_each(struct jobs *j, int (*fn)(void *arg, const struct job_info *i), void *arg);
 bool job_info_get(struct jobs *j, uint64_t id, struct job_info *ret);
+/* It is a live removal that the delete guard holds. */
+bool job_info_held(struct jobs *j, uint64_t id);
 /* The newest live job of an inode. */
 bool job_info_ino(struct jobs *j, uint64_t ino, struct job_info *ret);
 /* -ENOENT; -EALREADY past its commit point. Rolls back. */

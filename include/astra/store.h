@@ -20,6 +20,7 @@
 
 #include "astra/base_conf.h"
 #include "astra/base_err.h"
+#include "astra/base_money.h"
 #include "astra/base_tier.h"
 
 #define STORE_KEY_MAX	 1024 /* bytes, without the NUL */
@@ -344,6 +345,27 @@ errint_t remote_obj(const struct remote *r, const char *path, char *out, struct 
 /* The fault layer found in a stack, for tests and `astra` debugging; see fault.c. Replaces its
  * rules; "" removes all. -ENOENT when the stack has none. */
 errint_t store_fault_set(struct store *s, const char *rules, struct err *err);
+
+/* A request budget over all remotes; 0 in a field = no such limit. */
+struct store_budget;
+struct store_budget_conf {
+	uint64_t per_minute, per_day;
+	money_t money_per_day;
+	/* It is used up, of the day or of the minute: once each. Must not block. May be NULL. */
+	void (*tell)(void *arg, bool day);
+	void *tell_arg;
+};
+struct store_budget_used {
+	uint64_t in_minute, in_day;
+	money_t money_today;
+};
+/* "600/min", "50000/day", "$2/day", joined by '+'. -EINVAL. */
+errint_t store_budget_parse(const char *s, struct store_budget_conf *ret);
+struct store_budget *store_budget_new(const struct store_budget_conf *conf);
+/* A stack's requests draw on b, which outlives it, at so much each. */
+void store_budget_join(struct store *s, struct store_budget *b, money_t read, money_t write);
+void store_budget_used(struct store_budget *b, struct store_budget_used *ret);
+void store_budget_destroy(struct store_budget *b); /* NULL is fine */
 
 /* Counters of the stats layer as "NAME VALUE" pairs through fn. */
 void store_stats_each(struct store *s,

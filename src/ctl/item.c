@@ -102,7 +102,7 @@ json_t *item_job(const struct job_info *i)
 	int64_t now = clock_now_ns();
 	json_t *o = json_pack(
 		"{s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:o, "
-		"s:o, s:b, s:I}",
+		"s:o, s:b, s:I, s:b}",
 		"id", (json_int_t)i->id, "kind", job_kind_name(i->kind), "state",
 		job_state_name(i->state), "source", json_text(i->src), "destination",
 		json_text(i->dst), "bytes", (json_int_t)i->bytes_total, "bytes_done",
@@ -111,7 +111,7 @@ json_t *item_job(const struct job_info *i)
 		(json_int_t)i->files_done, "attempts", (int)i->attempts, "created",
 		seconds(i->created_ns), "started", seconds(i->started_ns), "ended",
 		seconds(i->ended_ns), "next", seconds(i->next_ns), "note", json_text(i->note),
-		"by_engine", i->by_engine, "retries", (json_int_t)i->retries);
+		"by_engine", i->by_engine, "retries", (json_int_t)i->retries, "held", i->held);
 	int64_t end = i->ended_ns ? i->ended_ns : now;
 
 	if (!o)
@@ -135,7 +135,7 @@ json_t *item_jobs_stat(const struct jobs_stat *s)
 	int64_t now = clock_now_ns();
 
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "live", (json_int_t)s->live,
-		"active", (json_int_t)s->active, "waiting", (json_int_t)s->waiting, "archived",
+		"active", (json_int_t)s->active, "waiting", (json_int_t)s->waiting, "parked",
 		(json_int_t)s->stuck, "failed", (json_int_t)s->failed, "done", (json_int_t)s->done,
 		"oldest_age_s",
 		s->oldest_ns ? json_real((double)(now - s->oldest_ns) / 1e9) : json_null());

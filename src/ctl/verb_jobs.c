@@ -194,9 +194,67 @@ static errint_t for_each(struct ctl_conn *c, const json_t *req,
 	return r;
 }
 
+struct held {
+	uint64_t *id; /* owned */
+	size_t n, cap;
+	errint_t r;
+};
+
+static int on_held(void *arg, const struct job_info *i)
+{
+	struct held *h = arg;
+
+	if (i->ended_ns)
+		return 1;
+	if (!i->held)
+		return 0;
+	if (h->n == h->cap) {
+		size_t cap = h->cap ? h->cap * 2 : 64;
+		uint64_t *p = realloc(h->id, cap * sizeof(*p));
+
+		if (!p) {
+			h->r = -ENOMEM;
+			return 1;
+		}
+		h->id = p;
+		h->cap = cap;
+	}
+	h->id[h->n++] = i->id;
+	return 0;
+}
+
+/* All removals that the delete guard holds; one that is just going is let go. */
+static errint_t cancel_held(struct ctl_conn *c, json_t **ret_data, struct err *err)
+{
+	struct jobs *jobs = c->ctl->conf.jobs;
+	uint64_t done = 0, round;
+	errint_t r = 0;
+
+	do { /* a look sees so many at most */
+		struct held h = {0};
+
+		round = 0;
+		job_each(jobs, on_held, &h);
+		for (size_t i = 0; i < h.n; i++)
+			round += job_cancel(jobs, h.id[i]) == 0;
+		for (size_t i = 0; i < h.n; i++) {
+			while (job_info_held(jobs, h.id[i]) && !ctl_cancelled(c))
+				ctl_pause(POLL_MS);
+		}
+		r = h.r;
+		free(h.id);
+		done += round;
+	} while (!r && round && !ctl_cancelled(c));
+	if (r)
+		return err_set(err, r, ERR_RETRY, "no memory");
+	*ret_data = json_pack("{s:I}", "taken_back", (json_int_t)done);
+	return *ret_data ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+}
+
 errint_t verb_jobs_cancel(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
 {
-	(void)ret_data;
+	if (json_is_true(json_object_get(req, "held")))
+		return cancel_held(c, ret_data, err);
 	return for_each(c, req, job_cancel, "cancelled", err);
 }
 

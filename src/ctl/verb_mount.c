@@ -101,6 +101,17 @@ static json_t *index_json(struct meta *m)
 		"last_txn", (json_int_t)st.last_txn, "synced_txn", (json_int_t)st.synced_txn);
 }
 
+static json_t *budget_json(struct store_budget *b)
+{
+	struct store_budget_used used;
+
+	if (!b)
+		return NULL;
+	store_budget_used(b, &used);
+	return json_pack("{s:I, s:I, s:o}", "minute", (json_int_t)used.in_minute, "day",
+		(json_int_t)used.in_day, "money_today", item_money(used.money_today));
+}
+
 struct clean {
 	struct jobs_stat js;
 	struct vfs_stat vs;
@@ -129,7 +140,7 @@ static json_t *status_json(struct ctl_conn *c)
 	stage_stat(conf->stage, &ss);
 	return json_pack(
 		"{s:o, s:o, s:s, s:i, s:I, s:b, s:b, s:I, s:I, s:I, s:I, s:o*, s:o*, s:o, s:o*, "
-		"s:o*, s:o*, s:o*}",
+		"s:o*, s:o*, s:o*, s:o*}",
 		"mountpoint", json_text(conf->mountpoint), "state", json_text(conf->state),
 		"version", conf->version, "pid", (int)getpid(), "since",
 		(json_int_t)(c->ctl->since_ns / NS_PER_S), "ro", conf->ro, "clean", clean,
@@ -143,8 +154,8 @@ static json_t *status_json(struct ctl_conn *c)
 		json_pack("{s:I, s:I, s:I}", "count", (json_int_t)bufs_count(conf->bufs), "free",
 			(json_int_t)bufs_free(conf->bufs), "bytes",
 			(json_int_t)bufs_size(conf->bufs)),
-		"index", index_json(conf->meta), "engine", engine_json(conf->tier), "counters",
-		counters_json());
+		"budget", budget_json(conf->budget), "index", index_json(conf->meta), "engine",
+		engine_json(conf->tier), "counters", counters_json());
 }
 
 static errint_t wait_clean(struct ctl_conn *c, struct err *err)
@@ -156,7 +167,8 @@ static errint_t wait_clean(struct ctl_conn *c, struct err *err)
 	while (!is_clean(&c->ctl->conf, &cl) && !r) {
 		if (cl.vs.dirty == cl.vs.held && cl.js.stuck == cl.js.live)
 			return err_set(err, -EBUSY, ERR_FINAL,
-				"%llu jobs wait for archived objects, %llu files because of a "
+				"%llu jobs wait for archived objects or the delete guard, %llu "
+				"files because of a "
 				"conflict: see 'astra jobs' and 'astra ls -l'",
 				(unsigned long long)cl.js.stuck, (unsigned long long)cl.vs.held);
 		if (ctl_cancelled(c))

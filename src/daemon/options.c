@@ -192,6 +192,20 @@ static errint_t read_CONFLICT(const struct conf_item *it, void *to, struct err *
 	return 0;
 }
 
+static errint_t read_GUARD(const struct conf_item *it, void *to, struct err *err)
+{
+	return conf_u64(it, 1, 1000000000, to, err);
+}
+
+static errint_t read_BUDGET(const struct conf_item *it, void *to, struct err *err)
+{
+	if (store_budget_parse(it->value, to))
+		return conf_err(it, err,
+			"'%s' is no budget; allowed: N/min, N/day, $N/day, joined by '+'",
+			it->value);
+	return 0;
+}
+
 static errint_t read_LEVEL(const struct conf_item *it, void *to, struct err *err)
 {
 	const char *name = !strcmp(it->value, "warn") ? "warning" : it->value;
@@ -587,6 +601,7 @@ static errint_t defaults(struct options *o, struct err *err)
 	o->lock_wait_ns = 30 * NS_PER_S;
 	o->io_deadline_ns = 30 * NS_PER_S;
 	o->open_grace_ns = 60 * NS_PER_S;
+	o->undo_window_ns = 600 * NS_PER_S;
 	o->cache_size = UINT64_C(10) << 30;
 	o->memory_limit = UINT64_C(256) << 20;
 	o->workers = 16;

@@ -69,6 +69,12 @@ enum run_mode {
 	X(workers,	 WORKERS,    workers,	     "N",	"16", "transfer threads") \
 	X(conflict,	 CONFLICT,   conflict_overwrite, "keep|overwrite", "keep", \
 	  "when the object was changed by others meanwhile") \
+	X(delete_guard,	 GUARD,	     delete_guard,   "N",	"none", \
+	  "removals a minute that are done at once; more are held") \
+	X(undo_window,	 DURATION,   undo_window_ns, "DURATION", "10m", \
+	  "how long held removals can be taken back") \
+	X(request_budget, BUDGET,   budget,	     "N/min+N/day+$N/day", "none", \
+	  "requests to all clouds together; more have to wait") \
 	X(no_count,	 LIST,	     no_count,	     "NAME[:NAME...]", "updatedb, ...", \
 	  "programs whose opens are no accesses") \
 	X(no_recall,	 LIST,	     no_recall,	     "NAME[:NAME...]", "updatedb, ...", \
@@ -100,9 +106,10 @@ struct options {
 	enum vfs_recall recall;
 	int64_t recall_block_ns;
 	int64_t migrate_wait_ns, metadata_ttl_ns, upload_delay_ns, drain_ns, lock_wait_ns;
-	int64_t io_deadline_ns, open_grace_ns;
-	uint64_t cache_size, memory_limit, buffers, workers;
+	int64_t io_deadline_ns, open_grace_ns, undo_window_ns;
+	uint64_t cache_size, memory_limit, buffers, workers, delete_guard;
 	enum log_level log_level;
+	struct store_budget_conf budget;
 	unsigned debug_rooms; /* of log_rooms_parse */
 	/* NULL-terminated; array and strings owned */
 	const char **no_count, **no_recall, **no_list;

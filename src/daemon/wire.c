@@ -66,6 +66,7 @@ struct wire {
 	struct bufs *bufs;
 	struct remote *remotes;
 	size_t nremotes;
+	struct store_budget *budget; /* NULL = none */
 	struct meta *meta;
 	_Atomic(struct stage *) stage; /* the index's sync thread may ask before it is there */
 	struct vfs *vfs;
@@ -143,6 +144,32 @@ static errint_t transfer_up(struct wire *w, struct err *err)
 	w->pool = pool_new((unsigned)o->workers, "worker");
 	w->bufs = bufs_new((unsigned)count, BUF_BYTES);
 	return w->pool && w->bufs ? 0 : no_memory(err);
+}
+
+static void budget_told(void *arg, bool day)
+{
+	(void)arg;
+	log_warn("daemon", "the request budget of this %s is used up: requests wait for the next",
+		day ? "day" : "minute");
+}
+
+static errint_t budget_up(struct wire *w, struct err *err)
+{
+	struct store_budget_conf conf = w->o->budget;
+
+	if (!conf.per_minute && !conf.per_day && !conf.money_per_day)
+		return 0;
+	conf.tell = budget_told;
+	w->budget = store_budget_new(&conf);
+	if (!w->budget)
+		return no_memory(err);
+	for (size_t i = 0; i < w->nremotes; i++) {
+		const struct price_provider *p = price_find(w->book, w->remotes[i].provider);
+
+		store_budget_join(w->remotes[i].st, w->budget, p ? p->tiers[TIER_HOT].read : 0,
+			p ? p->tiers[TIER_HOT].write : 0);
+	}
+	return 0;
 }
 
 static errint_t before_sync(void *arg)
@@ -267,6 +294,8 @@ static errint_t vfs_up(struct wire *w, struct err *err)
 		.gid = o->gid,
 		.umask = o->umask,
 		.conflict_overwrite = o->conflict_overwrite,
+		.delete_guard = o->delete_guard,
+		.undo_window_ns = o->undo_window_ns,
 		.power_cut = w->power_cut,
 		.ro = o->ro,
 	};
@@ -326,6 +355,7 @@ static errint_t ctl_up(struct wire *w, struct err *err)
 		.bufs = w->bufs,
 		.remotes = w->remotes,
 		.nremotes = w->nremotes,
+		.budget = w->budget,
 		.rules = w->rules,
 		.prices = w->book,
 		.uid = w->o->uid,
@@ -363,6 +393,8 @@ static errint_t rooms_up(struct wire *w, const struct wire_conf *conf, struct er
 		r = transfer_up(w, err);
 	if (!r)
 		r = remotes_build(w->o->conf, w->data_dir, &w->remotes, &w->nremotes, err);
+	if (!r)
+		r = budget_up(w, err);
 	if (!r)
 		r = index_up(w, err);
 	if (!r)
@@ -533,6 +565,7 @@ void wire_down(struct wire *w)
 	fuse_front_destroy(w->front);
 	stage_close(w->stage);
 	remotes_destroy(w->remotes, w->nremotes);
+	store_budget_destroy(w->budget);
 	bufs_destroy(w->bufs);
 	free(w->rules);
 	free(w->book);

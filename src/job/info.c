@@ -158,6 +158,9 @@ void info_of_locked(struct jobs *j, struct job *job, struct job_info *i)
 	i->next_ns = job->g.sleeping ? job->g.next_ns : 0;
 	(void)snprintf(i->note, sizeof(i->note), "%s", job->g.note != NULL ? job->g.note : "");
 	i->by_engine = job->by_engine;
+	i->held = job->held && job->g.state != JOB_CLEANING;
+	if (job->kind == JOB_REMOVE)
+		i->dst[0] = '\0';
 }
 
 void job_each(struct jobs *j, int (*fn)(void *arg, const struct job_info *i), void *arg)
@@ -204,6 +207,15 @@ bool job_info_get(struct jobs *j, uint64_t id, struct job_info *ret)
 	return false;
 }
 
+bool job_info_held(struct jobs *j, uint64_t id)
+{
+	struct job *job = NULL;
+
+	LOCKED(&j->g.lock);
+	HASH_FIND(hh, j->g.by_id, &id, sizeof(id), job);
+	return job != NULL && job->held && job->g.state != JOB_CLEANING;
+}
+
 bool job_info_ino(struct jobs *j, uint64_t ino, struct job_info *ret)
 {
 	LOCKED(&j->g.lock);
@@ -224,8 +236,10 @@ static errint_t poke(struct jobs *j, uint64_t id, bool cancel)
 		lock_drop(&j->g.lock);
 		return -ENOENT;
 	}
-	if (cancel && (job->g.state == JOB_CLEANING || job->firm || job->kind == JOB_REMOVE ||
-			      job->kind == JOB_UNMARK || job->kind == JOB_UPLOAD)) {
+	if (cancel &&
+		(job->g.state == JOB_CLEANING || job->firm ||
+			(job->kind == JOB_REMOVE && (!job->held || job->g.ndependents != 0)) ||
+			job->kind == JOB_UNMARK || job->kind == JOB_UPLOAD)) {
 		lock_drop(&j->g.lock);
 		return -EALREADY;
 	}

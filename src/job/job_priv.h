@@ -69,6 +69,7 @@ struct job {
 	char *src, *dst; /* owned; "" when none */
 	enum tier tier;
 	unsigned days, attempts;
+	bool held; /* a removal, by the delete guard */
 	bool by_engine;
 	bool firm; /* never given up: it would leave objects at keys that no listing shows */
 	int64_t created_ns;
@@ -172,6 +173,11 @@ struct jobs {
 		struct listing *listings;
 		struct stamp *stamps;
 		struct quarrel quarrels[JOB_QUARRELS];
+		struct { /* removals of the last minute */
+			int64_t since_ns;
+			uint64_t n;
+			bool tripped; /* the minute before had too many */
+		} guard;
 		uint64_t seq, nlistings;
 	} g;
 	pthread_cond_t idle; /* with g.lock: steps == 0 */
@@ -324,6 +330,7 @@ enum step upload_conflict(struct job *job);
 bool upload_conflict_lasts(struct job *job, const char *etag);
 enum step relocate_step(struct job *job);
 enum step remove_step(struct job *job);
+bool guard_holds(struct jobs *j); /* a removal that is being posted: is it to be held? */
 enum step transition_step(struct job *job);
 enum step restore_step(struct job *job);
 enum step mark_step(struct job *job);
@@ -340,6 +347,10 @@ errint_t dirmove_sources_load(struct job *job, const json_t *j);
 void job_expect_etag(struct job *job, struct meta_txn *t, const struct meta_inode *in, char *ret);
 errint_t job_attempt(struct job *job);
 void job_victim_gone(struct job *job, struct meta_txn *t);
+/* The parent directory of /REMOTE/PATH in the index, made where it is missing, and the last name.
+ */
+errint_t job_parent_of(struct jobs *j, struct meta_txn *t, uint32_t remote, const char *path,
+	uint64_t *ret, char name[META_NAME_MAX + 1]);
 /* path NULL: it stays. */
 void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const char *path,
 	const struct store_stat *st);

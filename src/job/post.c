@@ -451,6 +451,7 @@ errint_t job_removed(struct jobs *j, struct meta_txn *t, struct meta_inode *in)
 		((in->flags & META_F_OBJECT) != 0 &&
 			job_set_dst(job, in->loc.remote, in->loc.path) < 0))
 		return no_memory(t, job);
+	job->held = guard_holds(j);
 	return job_post(j, t, job, NULL);
 }
 

@@ -81,36 +81,6 @@ errint_t job_remove_object(
 	return r;
 }
 
-enum step remove_step(struct job *job)
-{
-	struct jobs *j = job->jobs;
-	struct meta_inode in;
-	struct err err = {0};
-	struct meta_txn *t = meta_begin_read(j->conf.meta);
-	errint_t r = meta_inode_get(t, job->ino, &in);
-
-	meta_abort(t);
-	if (r < 0 || (in.flags & META_F_OBJECT) == 0)
-		return job_finish_alone(job, 0, NULL);
-	if (!job_barrier_ok(job, job->g.post_txn))
-		return STEP_BARRIER;
-	if (job_in_use(job, in.loc.remote, in.loc.path, in.loc.etag))
-		return STEP_LATER;
-	job_state_set(job, JOB_CLEANING);
-	r = job_remove_object(job, in.loc.remote, in.loc.path, in.loc.etag, &err);
-	if (r < 0) {
-		enum step s = job_follow(job, r, &err);
-
-		return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
-	}
-	t = meta_begin(j->conf.meta);
-	if (meta_inode_get(t, job->ino, &in) == 0) {
-		in.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
-		(void)meta_inode_put(t, &in);
-	}
-	return job_finish(job, t);
-}
-
 /* For good: it is taken back; one that was taken back already has no other place to go. */
 static enum step relocate_final(struct job *job, errint_t r, const char *why)
 {
@@ -318,7 +288,7 @@ enum step relocate_step(struct job *job)
 			LOCKED(&j->g.lock);
 			struct job *last = graph_last_of(j, job->ino);
 
-			removed = last != NULL && last->kind == JOB_REMOVE;
+			removed = last != NULL && last->kind == JOB_REMOVE && !last->held;
 		}
 		if (removed)
 			return job_gone(job, &in);

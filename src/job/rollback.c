@@ -18,7 +18,7 @@
 #include "job_priv.h"
 
 /* The parent directory of /REMOTE/PATH in the index, made where it is missing. */
-static errint_t parent_of(struct jobs *j, struct meta_txn *t, uint32_t remote, const char *path,
+errint_t job_parent_of(struct jobs *j, struct meta_txn *t, uint32_t remote, const char *path,
 	uint64_t *ret, char name[META_NAME_MAX + 1])
 {
 	const struct remote *r = remote_of(j, remote);
@@ -170,7 +170,7 @@ enum step job_gone(struct job *job, const struct meta_inode *in)
 		LOCKED(&j->g.lock);
 		struct job *last = graph_last_of(j, job->ino);
 
-		removed = last != NULL && last->kind == JOB_REMOVE;
+		removed = last != NULL && last->kind == JOB_REMOVE && !last->held;
 	}
 	/* An orphan's upload leaves its old key all the same: jobs behind count on it. */
 	bool elsewhere = in->loc.remote != job->dst_remote || strcmp(in->loc.path, job->dst) != 0;
@@ -241,7 +241,7 @@ errint_t job_name_back(struct job *job, struct meta_txn *t, struct meta_inode *i
 	struct jobs *j = job->jobs;
 	char base[META_NAME_MAX + 1], old[META_NAME_MAX + 1];
 	uint64_t dir = 0, other = 0, was = in->parent;
-	errint_t r = parent_of(j, t, in->loc.remote, in->loc.path, &dir, base);
+	errint_t r = job_parent_of(j, t, in->loc.remote, in->loc.path, &dir, base);
 
 	ret_path[0] = '\0';
 	if (r < 0)
@@ -345,7 +345,7 @@ static void victim_back(struct job *job, struct meta_txn *t)
 	char name[META_NAME_MAX + 1];
 
 	if (meta_inode_get(t, job->victim, &v) < 0 ||
-		parent_of(j, t, v.loc.remote, v.loc.path, &dir, name) < 0 ||
+		job_parent_of(j, t, v.loc.remote, v.loc.path, &dir, name) < 0 ||
 		meta_lookup(t, dir, name, &other) == 0)
 		return;
 	v.flags &= ~(uint32_t)META_F_ORPHAN;

@@ -234,6 +234,7 @@ static void keep_ended_locked(struct jobs *j, struct job *job)
 			: job->own.result == -ECANCELED ? JOB_CANCELLED
 							: JOB_FAILED;
 	e->info.ended_ns = clock_now_ns();
+	e->info.held = false;
 	if (job->own.result == 0)
 		e->info.bytes_done = MAX_OF(e->info.bytes_done, e->info.bytes_total);
 	(void)snprintf(e->info.note, sizeof(e->info.note), "%s", job->own.why);

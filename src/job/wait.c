@@ -22,6 +22,8 @@ static bool has_ino(const struct job *job, uint64_t ino)
 
 static bool concerns(const struct job *job, uint64_t ino, const struct scope *s)
 {
+	if (job->held && job->g.state != JOB_CLEANING)
+		return false; /* the delete guard's: as good as done */
 	if (s->all || has_ino(job, ino))
 		return true;
 	const struct {

@@ -125,6 +125,11 @@ struct store_retry_conf {
 	unsigned retries; /* repeats of one call; 0 = none */
 	int64_t delay_ns; /* first back-off */
 };
+/* budget.c: takes one request, or waits; -EDQUOT with ERR_CANCELLED when that would take too long.
+ */
+errint_t budget_spend(
+	struct store_budget *b, const struct store_call *c, money_t cost, struct err *err);
+
 struct store_limit_conf {
 	unsigned max_requests;	      /* at a time; 0 = any */
 	uint64_t requests_per_second; /* 0 = any */

@@ -26,6 +26,8 @@ struct limit {
 	pthread_cond_t cond;
 	unsigned running;
 	int64_t request_due_ns, bytes_due_ns; /* mono */
+	struct store_budget *budget;	      /* NULL = none; set before use, as the prices */
+	money_t read_cost, write_cost;
 };
 
 /* When a call may start; takes its share. -1: not before the deadline, or not at once. */
@@ -91,11 +93,24 @@ static void place_give(struct limit *t)
 	(void)pthread_cond_signal(&t->cond);
 }
 
-static errint_t enter(struct limit *t, const struct store_call *c, uint64_t bytes, struct err *err)
+/* Listings are priced as writes are. */
+static errint_t spend(
+	struct limit *t, const struct store_call *c, enum store_op op, struct err *err)
+{
+	if (!t->budget)
+		return 0;
+	return budget_spend(t->budget, c,
+		store_op_reads(op) && op != OP_list ? t->read_cost : t->write_cost, err);
+}
+
+static errint_t enter(struct limit *t, const struct store_call *c, enum store_op op, uint64_t bytes,
+	struct err *err)
 {
 	int64_t at;
 	errint_t r = call_check(c, err);
 
+	if (!r)
+		r = spend(t, c, op, err);
 	if (r)
 		return r;
 	at = share_take(t, c, bytes);
@@ -118,7 +133,7 @@ static errint_t not_sent(errint_t r, struct err *err)
 		struct store *s, const struct store_call *c, UNP params, struct err *err)          \
 	{                                                                                          \
 		struct limit *t = (struct limit *)s;                                               \
-		errint_t r = enter(t, c, want, err);                                               \
+		errint_t r = enter(t, c, OP_##opn, want, err);                                     \
                                                                                                    \
 		if (r)                                                                             \
 			return not_sent(r, err);                                                   \
@@ -160,4 +175,15 @@ struct store *store_limit_new(struct store *inner, const struct store_limit_conf
 	lock_init(&t->lock, RANK_STORE, "limit");
 	cond_init(&t->cond);
 	return &t->store;
+}
+
+void store_budget_join(struct store *s, struct store_budget *b, money_t read, money_t write)
+{
+	struct limit *t = (struct limit *)store_layer_find(s, &limit_ops);
+
+	if (!t)
+		return;
+	t->budget = b;
+	t->read_cost = read;
+	t->write_cost = write;
 }

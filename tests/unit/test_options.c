@@ -185,6 +185,10 @@ static void test_errors(void **state)
 	check_error(NULL, "recall=block", "allowed: error, request, block:DURATION");
 	check_error(NULL, "umask=8", "not octal");
 	check_error(NULL, "cache_size=much", "not a size");
+	check_error(NULL, "delete_guard=0", "allowed: 1 to");
+	check_error(NULL, "request_budget=5", "no budget; allowed: N/min, N/day, $N/day");
+	check_error(NULL, "request_budget=0/min", "no budget");
+	check_error(NULL, "request_budget=$2/min", "no budget");
 	check_error(NULL, "cache_size=4K", "allowed: 1M or more");
 	check_error(NULL, "uid=nobody-of-this-name", "no user of this name, nor a whole number");
 	check_error(NULL, "gid=nobody-of-this-name", "no group of this name, nor a whole number");
