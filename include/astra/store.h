@@ -40,7 +40,7 @@
 
 /* Conditions and limits of one call; zero-initialised = none. */
 struct store_call {
-	int64_t deadline_mono_ns;   /* 0 = the layer's default (30 s) */
+	int64_t deadline_mono_ns;   /* 0 = 30 s, and a second for each 64 KiB to be moved */
 	const atomic_bool *cancel;  /* polled; may be NULL */
 	_Atomic uint64_t *progress; /* get: bytes valid at the buffer's start so far; may be NULL */
 	bool once; /* not repeated, and never waits its turn: the caller has another way */

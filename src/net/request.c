@@ -47,14 +47,6 @@ struct transfer {
 	char error[CURL_ERROR_SIZE];
 };
 
-void net_answer_done(struct net_answer *a)
-{
-	net_fields_done(&a->fields);
-	if (a->body.p)
-		explicit_bzero(a->body.p, a->body.len);
-	buf_done(&a->body);
-}
-
 /* ---- the answer ---- */
 
 static errint_t fail(struct transfer *t, errint_t r, enum err_kind kind, const char *what)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Header fields, URLs and dates of HTTP. Pure. */
+/* Header fields, URLs and dates of HTTP: data, and nothing that sends it. Pure. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -77,6 +77,14 @@ void net_fields_done(struct net_fields *f)
 	}
 	free(f->v);
 	*f = (struct net_fields){0};
+}
+
+void net_answer_done(struct net_answer *a)
+{
+	net_fields_done(&a->fields);
+	if (a->body.p)
+		explicit_bzero(a->body.p, a->body.len);
+	buf_done(&a->body);
 }
 
 /* ---- encoding ---- */

@@ -335,7 +335,10 @@ errint_t aws_cred_get(
 	struct aws_cred *c, int64_t deadline_mono_ns, struct aws_key *ret, struct err *err)
 {
 	int64_t until = deadline_mono_ns ? deadline_mono_ns : clock_mono_ns() + LOOKUP_NS;
+	struct err own;
 	errint_t r = 0;
+
+	err = err ? err : &own;
 
 	LOCKED(&c->lock);
 	while (!valid_locked(c, REFRESH_NS)) {

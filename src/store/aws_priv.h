@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Where AWS credentials come from, inside aws_cred.c. Each source fills a key or says why not. */
+/* Where AWS credentials come from, inside aws_cred.c. Each source fills a key or says why not, in
+ * err, which is never NULL here. */
 #ifndef STORE_AWS_PRIV_H
 #define STORE_AWS_PRIV_H
 

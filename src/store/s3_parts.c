@@ -504,10 +504,11 @@ static errint_t uploads_page(
 	v->more = xml_child_true(x->root, "IsTruncated") && v->n < UPLOADS_MAX;
 	if (!v->more)
 		return 0;
-	if (s3_listed(xml_child_text(x->root, "NextKeyMarker"), encoded, &key) ||
+	if (s3_listed(xml_child_text(x->root, "NextKeyMarker"), encoded, &key) || !key.len ||
+		(same_text(xml_child_text(x->root, "NextUploadIdMarker"), v->id) &&
+			!strcmp(key.p, v->key)) ||
 		!copy_text(v->key, sizeof(v->key), key.p) ||
-		!copy_text(v->id, sizeof(v->id), xml_child_text(x->root, "NextUploadIdMarker")) ||
-		!v->key[0])
+		!copy_text(v->id, sizeof(v->id), xml_child_text(x->root, "NextUploadIdMarker")))
 		return s3_bad(q, err, "the answer does not say where it goes on");
 	return 0;
 }

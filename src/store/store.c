@@ -17,6 +17,9 @@
 
 #define CALL_DEFAULT_NS	     (30 * NS_PER_S)
 #define CALL_DEFAULT_LONG_NS (600 * NS_PER_S) /* copy, finish: grow with the object */
+#define CALL_SLOWEST	     (64u << 10)      /* bytes a second that are still no failure */
+/* Of calls that move bytes: a line that many share is slow; one that is dead stalls sooner. */
+#define CALL_DATA_NS(len) (CALL_DEFAULT_NS + (int64_t)((len) / CALL_SLOWEST) * NS_PER_S)
 
 /* A new operation changes the size of the table: look at every layer and driver, at STORE_OPS and
  * at the entries below, then change this number. */
@@ -186,7 +189,7 @@ errint_t store_head(struct store *s, const struct store_call *c, struct store_ob
 errint_t store_get(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, uint64_t off, void *p, size_t len, size_t *ret_len, struct err *err)
 {
-	ENTER(CALL_DEFAULT_NS);
+	ENTER(CALL_DATA_NS(len));
 	assert(ret_len && (p || !len));
 	*ret_len = 0;
 	if (c->progress)
@@ -208,7 +211,7 @@ errint_t store_get(struct store *s, const struct store_call *c, struct store_obj
 errint_t store_put(struct store *s, const struct store_call *c, struct store_obj o, const void *p,
 	size_t len, const struct store_put *opt, struct store_stat *ret, struct err *err)
 {
-	ENTER(CALL_DEFAULT_NS);
+	ENTER(CALL_DATA_NS(len));
 	assert(p || !len);
 	assert(!opt || !opt->if_none_match || !strcmp(opt->if_none_match, STORE_IF_ABSENT));
 	ENTER_STAT;
@@ -317,7 +320,7 @@ errint_t store_part_put(struct store *s, const struct store_call *c, struct stor
 	const char *id, unsigned number, const void *p, size_t len, uint32_t crc32c,
 	struct store_part *ret, struct err *err)
 {
-	ENTER(CALL_DEFAULT_NS);
+	ENTER(CALL_DATA_NS(len));
 	assert(ret && (p || !len));
 	*ret = (struct store_part){0};
 	CHECK(NEEDS(part_put));

@@ -23,6 +23,7 @@ struct step {
 
 static struct script {
 	struct web web;
+	pthread_mutex_t lock; /* all below; held while a request is answered */
 	const struct step *steps;
 	unsigned n;
 	atomic_uint at;
@@ -30,9 +31,9 @@ static struct script {
 	struct {
 		char head[16384], body[16384];
 	} seen[SCRIPT_MAX];
-} script;
+} script = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static bool script_serve(struct web *w, struct web_request *q)
+static bool script_answer(struct web_request *q)
 {
 	unsigned at = atomic_fetch_add(&script.at, 1);
 	const struct step *s = at < script.n ? &script.steps[at] : NULL;
@@ -62,20 +63,34 @@ static bool script_serve(struct web *w, struct web_request *q)
 		s->body ? strlen(s->body) : 0);
 }
 
+static bool script_serve(struct web *w, struct web_request *q)
+{
+	bool r;
+
+	pthread_mutex_lock(&script.lock);
+	r = script_answer(q);
+	pthread_mutex_unlock(&script.lock);
+	return r;
+}
+
 static void script_set(const struct step *steps, unsigned n)
 {
+	pthread_mutex_lock(&script.lock);
 	script.steps = steps;
 	script.n = n;
 	script.fault[0] = 0;
 	atomic_store(&script.at, 0);
+	pthread_mutex_unlock(&script.lock);
 }
 #define SCRIPT(...)                                                                                \
 	static const struct step steps_[] = {__VA_ARGS__};                                         \
 	script_set(steps_, sizeof(steps_) / sizeof(steps_[0]))
 
-/* All steps were taken, and no other request came. */
+/* All steps were taken, and no other request came; what the steps are made of is free again. */
 static void script_done(void)
 {
+	pthread_mutex_lock(&script.lock);
+	pthread_mutex_unlock(&script.lock);
 	if (script.fault[0])
 		fail_msg("%s", script.fault);
 	assert_int_equal(atomic_load(&script.at), script.n);

@@ -319,6 +319,7 @@ static void whole_objects_are_checked(void **state)
 		r = store_get(s, &call, key, NULL, 0, b, 20, &n, &err);
 		if (r != (good[i] ? 0 : -EBADMSG))
 			fail_msg("checksum %u: %d %s", i, r, err_text(&err, r));
+		script_done();
 		/* and nobody was shown anything that does not hold */
 		assert_int_equal(atomic_load(&progress), good[i] ? 5 : 0);
 		assert_string_equal(script_field(0, "x-amz-checksum-mode"), "ENABLED");
@@ -626,6 +627,7 @@ static void archives_tell_their_state(void **state)
 		snprintf(lines, sizeof(lines), HEAD_OK "%s", t[i].lines);
 		script_set(step, 1);
 		assert_int_equal(store_head(s, NULL, key, &st, &err), 0);
+		script_done();
 		if (st.archived != t[i].archived || st.restoring != t[i].restoring ||
 			(st.restored_until_ns != 0) != t[i].until)
 			fail_msg("state %u: %d %d", i, st.archived, st.restoring);
