@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Public suites on the mount, from package registries: pjdfstest and fsx by cargo, fio from the
 # distribution. What cannot be had is named; skipped when nothing could be had.
-# Programs are kept in $ASTRA_TOOLS (default: the build directory).
+# Programs are kept in $ASTRA_TOOLS (default: build-suites beside the build directory).
 . "$(dirname "$0")/lib.sh"
-tools=${ASTRA_TOOLS:-$build/suites}
+tools=${ASTRA_TOOLS:-$build/../build-suites}
 mkdir -p "$tools"
 missing= ran=0
 have() { # NAME VERSION: $tools/bin/NAME, built when need be
@@ -24,6 +24,7 @@ refused='^(link|mkfifo|mknod)::|::(fifo|socket|block|char) |::enametoolong_path 
 # These make hard links of a regular file.
 refused="$refused|^(unlink::(unchanged_ctime_failed|update_ctime_success)|rename::(preserve_metadata|to_multiply_linked))::regular "
 if have pjdfstest 0.2.2; then
+    mkdir -m 777 "$work/second" # of another file system
     cat >"$work/pjd.toml" <<EOF
 [features]
 posix_fallocate = {}
@@ -36,7 +37,7 @@ allow_remount = false
 [dummy_auth]
 entries = [["nobody", "nogroup"], ["daemon", "daemon"]]
 EOF
-    (cd "$dir" && timeout 300 "$tools/bin/pjdfstest" -c "$work/pjd.toml" -p "$dir") \
+    (cd "$dir" && timeout 300 "$tools/bin/pjdfstest" -c "$work/pjd.toml" -p "$dir" -s "$work/second") \
         >"$work/pjd" 2>&1 || true
     grep '^Summary:' "$work/pjd" || { cat "$work/pjd"; exit 1; }
     if grep -E '^[a-z_0-9]+::.* FAILED$' "$work/pjd" | tr -s ' ' | grep -Ev "$refused"; then
