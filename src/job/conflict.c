@@ -141,6 +141,25 @@ bool upload_conflict_lasts(struct job *job, const char *etag)
 	return lasts;
 }
 
+/* Somebody removed what was to be overwritten: the key is free, and the next attempt says so. Bytes
+ * of it that nobody else has are lost, which that attempt finds out. */
+static enum step removed_outside(struct job *job)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_OBJECT) != 0 &&
+		in.loc.remote == job->dst_remote && strcmp(in.loc.path, job->dst) == 0) {
+		in.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+		(void)meta_inode_put(t, &in);
+	}
+	job_victim_gone(job, t);
+	job->own.dst_etag[0] = '\0';
+	errint_t r = meta_commit(t);
+
+	return job_trouble(job, r < 0 ? r : -EAGAIN, &(struct err){.kind = ERR_RETRY});
+}
+
 enum step upload_conflict(struct job *job)
 {
 	struct jobs *j = job->jobs;
@@ -152,7 +171,9 @@ enum step upload_conflict(struct job *job)
 	enum step s;
 	errint_t r = look(job, &st, &err);
 
-	if (r < 0) /* gone again: the next attempt finds the key free */
+	if (r < 0 && err.kind == ERR_NOT_FOUND)
+		return removed_outside(job);
+	if (r < 0)
 		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
 	struct meta_txn *t = meta_begin(j->conf.meta);
 

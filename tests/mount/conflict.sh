@@ -78,3 +78,14 @@ sync "$mnt/aws/o"
 same "$(tail -n 1 "$(native aws o)")" ours
 same "$(copies o)" 0
 unmount_it
+
+# ---- somebody removes what has changes here: ours comes back, whole
+mount_it metadata_ttl=1h
+echo one >"$mnt/aws/gone"
+sync "$mnt/aws/gone"
+rm "$(native aws gone)"
+echo two >>"$mnt/aws/gone"
+sync "$mnt/aws/gone"
+same "$(tr '\n' ' ' <"$(native aws gone)")" "one two "
+same "$(copies gone)" 0
+unmount_it
