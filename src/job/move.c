@@ -169,6 +169,17 @@ static bool part_clean(struct parts *x, uint64_t off, uint64_t len)
 	return !stage_next_dirty(x->staged, off, &d, &dl) || d >= off + len;
 }
 
+/* The parts went: another's write of the key took them along, or they were left for too long. Sent
+ * again from the start. */
+static errint_t parts_gone(errint_t r, struct err *err)
+{
+	if (r < 0 && err->kind == ERR_NOT_FOUND) {
+		err->kind = ERR_RETRY;
+		return err_wrap(err, -EAGAIN, "the parts sent so far are gone");
+	}
+	return r;
+}
+
 static errint_t one_part(struct parts *x, const char *id, uint64_t off, size_t len, struct err *err)
 {
 	struct store_part *p = &x->parts[x->nparts];
@@ -188,7 +199,9 @@ static errint_t one_part(struct parts *x, const char *id, uint64_t off, size_t l
 		uint32_t crc = crc32c(0, x->buf, len);
 
 		x->crc = crc32c_combine(x->crc, crc, len);
-		r = store_part_put(x->dst.st, &x->call, x->dst.o, id, n, x->buf, len, crc, p, err);
+		r = parts_gone(store_part_put(x->dst.st, &x->call, x->dst.o, id, n, x->buf, len,
+				       crc, p, err),
+			err);
 	}
 	if (r < 0)
 		return r;
@@ -250,8 +263,9 @@ static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *er
 		r = source_check(x, err);
 	if (r == 0) {
 		job_state_set(x->job, JOB_COMMITTING);
-		r = store_parts_finish(
-			x->dst.st, &x->call, x->dst.o, id, x->parts, x->nparts, &x->put, ret, err);
+		r = parts_gone(store_parts_finish(x->dst.st, &x->call, x->dst.o, id, x->parts,
+				       x->nparts, &x->put, ret, err),
+			err);
 	}
 	/* When the answer to finish was lost the upload may be gone: then this is not found. */
 	if (r < 0 && id[0] != '\0' && err->kind != ERR_UNKNOWN) {
