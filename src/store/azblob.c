@@ -16,8 +16,6 @@
 #include "azblob_priv.h"
 #include "driver.h"
 
-#define EXPECT_FROM (1u << 20) /* bodies of this size and more wait for "100 Continue" */
-
 static void azblob_caps(struct store *s, struct store_caps *ret)
 {
 	*ret = (struct store_caps){
@@ -170,7 +168,6 @@ static errint_t put_send(struct azblob *d, const struct store_call *c, const str
 	sum_add(d, &r.f, x->p, x->len);
 	r.q.body = x->p;
 	r.q.body_len = x->len;
-	r.q.expect = x->len >= EXPECT_FROM;
 	e = azblob_send(d, c, &r, &a, err);
 	e = e ? e
 	      : azblob_stat_written(

@@ -24,7 +24,6 @@
 #include "azblob_priv.h"
 #include "xml.h"
 
-#define EXPECT_FROM	(1u << 20)
 #define COPY_STALL_NS	(300 * NS_PER_S) /* the service copies and says nothing meanwhile */
 #define BLOCKS_READ_MAX 100000		 /* uncommitted ones of all writers */
 
@@ -215,7 +214,6 @@ errint_t azblob_block_put(struct azblob *d, const struct store_call *c, struct s
 	}
 	r.q.body = p;
 	r.q.body_len = len;
-	r.q.expect = len >= EXPECT_FROM;
 	e = azblob_send(d, c, &r, &a, err);
 	net_answer_done(&a);
 	azblob_req_done(&r);
