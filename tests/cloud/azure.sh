@@ -16,10 +16,7 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
-# Nothing of the machine's credentials and proxies is used.
-for v in $(compgen -e | grep -E '^(AZURE_|IDENTITY_)|_[pP][rR][oO][xX][yY]$' || true); do
-    unset "$v"
-done
+clean_environment
 
 failed=0
 run() { # NAME SKIPPED-TESTS; the section's keys on standard input

@@ -12,6 +12,8 @@ clean_environment() { # nothing of the machine's credentials and proxies is used
     unset AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_REGION \
         AWS_DEFAULT_REGION AWS_CA_BUNDLE http_proxy https_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
     export TSAN_OPTIONS="${TSAN_OPTIONS:-}:suppressions=$(dirname "${BASH_SOURCE[0]}")/tsan.supp"
+    local v
+    for v in $(compgen -e | grep -E '^(AZURE|IDENTITY)_' || true); do unset "$v"; done
     mkdir -p "$work/home"
     export HOME=$work/home AWS_EC2_METADATA_DISABLED=true TEST_SECRET=$vgw_secret
 }

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """A small Blob Storage in memory, for what the emulator gets wrong or cannot be made to do.
 
-    azure.py PORT-FILE [--hns] [--rehydrate SECONDS]
+    azure.py PORT-FILE [--hns] [--rehydrate SECONDS] [--mirror DIR]
 
-Listens on a free port of 127.0.0.1, which it writes to PORT-FILE. The account is "fake". Signatures
+Listens on a free port of 127.0.0.1, which it writes to PORT-FILE. The account is "fake". What it
+holds is shown as files of the directory given with --mirror, for tests that look there. Signatures
 are not checked (the emulator does that); tokens are, as it gives them out itself:
 
     /oauth/TENANT/oauth2/v2.0/token, /metadata/identity/oauth2/token, /msi    tokens
@@ -40,6 +41,7 @@ from xml.sax.saxutils import escape
 ACCOUNT = "fake"
 HNS = "--hns" in sys.argv
 REHYDRATE = float(sys.argv[sys.argv.index("--rehydrate") + 1]) if "--rehydrate" in sys.argv else 1.0
+MIRROR = sys.argv[sys.argv.index("--mirror") + 1] if "--mirror" in sys.argv else None
 KEPT = ("content-type", "content-encoding", "content-language", "content-disposition",
         "cache-control", "content-md5")
 
@@ -86,6 +88,25 @@ class Blob:
 class Refused(Exception):
     def __init__(self, status, code, text="It was refused.\nMore."):
         self.status, self.code, self.text = status, code, text
+
+
+def mirror(container, key, blob):
+    """The blob as a file, or no file; a marker is a directory."""
+    if MIRROR is None:
+        return
+    path = os.path.join(MIRROR, container, key)
+    try:
+        if blob is None and not key.endswith("/"):
+            os.unlink(path)
+        if blob is None:
+            os.removedirs(os.path.dirname(path))
+        else:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if not key.endswith("/"):
+                with open(path, "wb") as f:
+                    f.write(blob.data)
+    except OSError:
+        pass  # a file and a directory of one name, or not empty
 
 
 def token_new():
@@ -322,6 +343,7 @@ class Handler(BaseHTTPRequestHandler):
                     raise Refused(409, "PathConflict")
         self.blobs[self.key] = blob
         waiting.pop((self.container, self.key), None)
+        mirror(self.container, self.key, blob)
         return 201, self.stamp(blob), b""
 
     @staticmethod
@@ -432,6 +454,7 @@ class Handler(BaseHTTPRequestHandler):
         if b.directory and any(k.startswith(self.key + "/") for k in self.blobs):
             raise Refused(409, "DirectoryIsNotEmpty")
         del self.blobs[self.key]
+        mirror(self.container, self.key, None)
         return 202, {}, b""
 
     def get(self):
