@@ -16,10 +16,10 @@
 #define LINE_BYTES_MAX 1800
 #define REMOVED	       "(removed)"
 
-/* Parts of names; whatever has one is not shown. */
+/* Parts of names; whatever has one is not shown. Google's upload_id is all one needs to write. */
 static const char *const secret_words[] = {"auth", "token", "secret", "signature", "credential",
 	"cookie", "password", "customer-key", "encryption-key", "sig", "assertion", "accesskey",
-	"apikey", "api-key"};
+	"apikey", "api-key", "upload_id"};
 
 static bool name_secret(const char *name, size_t len)
 {

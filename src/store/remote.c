@@ -29,7 +29,7 @@
 static const struct remote_type type_local, type_mem;
 
 static const struct remote_type *const types[] = {
-	&type_local, &type_mem, &remote_type_s3, &remote_type_azure};
+	&type_local, &type_mem, &remote_type_s3, &remote_type_gcs, &remote_type_azure};
 
 /* Of every type. */
 static const char *const common_keys[] = {"type", "provider", "bucket", "prefix", "region",

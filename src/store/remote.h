@@ -36,6 +36,6 @@ struct remote_type {
 };
 
 /* The types of other files. */
-extern const struct remote_type remote_type_s3, remote_type_azure;
+extern const struct remote_type remote_type_s3, remote_type_gcs, remote_type_azure;
 
 #endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * [remote NAME] type=gcs: its section read and checked, the driver made of it. Keys:
+ *
+ *	endpoint=             default https://storage.googleapis.com, or STORAGE_EMULATOR_HOST
+ *	credentials=          auto (default), machine (the metadata server's), none
+ *	credentials_file=     else GOOGLE_APPLICATION_CREDENTIALS, gcloud's, the machine's
+ *	project=              of buckets that are listed and made; else GOOGLE_CLOUD_PROJECT, or the
+ *	                      one that the credentials name
+ *	billing_project=      pays, where the bucket says "requester pays"
+ *	kms_key=              projects/P/locations/L/keyRings/R/cryptoKeys/K: of what is written
+ *	customer_key_file=    base64 of 32 bytes: of all that is written and read
+ *	ca_file=  proxy=      of the connections
+ *
+ * region= is the location of buckets that are made.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "astra/base_cleanup.h"
+#include "astra/base_hash.h"
+#include "gcs_priv.h"
+#include "remote.h"
+
+#define ENDPOINT "https://storage.googleapis.com"
+#define SCOPE	 "https://www.googleapis.com/auth/devstorage.full_control"
+
+enum credentials { CRED_AUTO, CRED_MACHINE, CRED_NONE };
+
+struct plan {
+	struct gcs_conf gcs;
+	struct gcs_cred_conf cred;
+	struct net_conf net;
+	unsigned credentials;
+	char endpoint[700];
+};
+
+static bool to_this_machine(const struct net_url *u)
+{
+	return !strcmp(u->host, "localhost") || !strncmp(u->host, "127.", 4) ||
+	       !strcmp(u->host, "::1");
+}
+
+/* The address as it goes before every path. An emulator's may lack its scheme. */
+static errint_t endpoint_read(const struct section *s, struct plan *p, struct err *err)
+{
+	const struct conf_item *it = section_item(s, "endpoint");
+	const char *env = getenv("STORAGE_EMULATOR_HOST"), *url = it ? it->value : ENDPOINT;
+	bool emulator = !it && env && *env;
+	struct err why = {0};
+	struct net_url u;
+	errint_t e;
+	int n;
+
+	if (emulator)
+		url = env;
+	n = snprintf(p->endpoint, sizeof(p->endpoint), "%s%s",
+		emulator && !strstr(url, "://") ? "http://" : "", url);
+	e = n < 0 || (size_t)n >= sizeof(p->endpoint)
+		    ? err_set(&why, -EINVAL, ERR_FINAL, "too long")
+		    : net_url_parse(p->endpoint, &u, &why);
+	if (e)
+		return it ? conf_err(it, err, "%s", why.msg)
+			  : err_set(err, e, ERR_FINAL, "STORAGE_EMULATOR_HOST: %s", why.msg);
+	while (p->endpoint[strlen(p->endpoint) - 1] == '/')
+		p->endpoint[strlen(p->endpoint) - 1] = 0;
+	p->gcs.endpoint = p->endpoint;
+	/* As Google's own clients: an emulator is given no credentials that nobody named. */
+	if (emulator && p->credentials == CRED_AUTO && !section_item(s, "credentials_file"))
+		p->credentials = CRED_NONE;
+	if (u.tls || to_this_machine(&u) || p->credentials == CRED_NONE)
+		return 0;
+	return conf_err(it ? it : section_any(s), err,
+		"credentials do not go over plain http to '%s': use https, or credentials=none",
+		u.host);
+}
+
+static errint_t customer_key_read(const struct section *s, struct plan *p, struct err *err)
+{
+	const struct conf_item *it = section_item(s, "customer_key_file");
+	char text[128] = "";
+	size_t n = 0;
+	FILE *f;
+
+	if (!it)
+		return 0;
+	if (p->gcs.kms_key)
+		return conf_err(it, err, "either kms_key or customer_key_file");
+	f = fopen(it->value, "re");
+	if (!f)
+		return conf_err(it, err, "cannot read '%s': %s", it->value, strerror(errno));
+	setvbuf(f, NULL, _IONBF, 0); /* no copy of the key in a buffer */
+	if (!fgets(text, sizeof(text), f))
+		text[0] = 0;
+	(void)fclose(f);
+	text[strcspn(text, "\r\n")] = 0;
+	p->gcs.has_customer_key = !base64_decode(text, p->gcs.customer_key, 32, &n) && n == 32;
+	explicit_bzero(text, sizeof(text));
+	if (p->gcs.has_customer_key)
+		return 0;
+	return conf_err(it, err, "'%s' does not hold the base64 of 32 bytes", it->value);
+}
+
+static errint_t plan_read(
+	const struct section *s, const struct remote *r, struct plan *p, struct err *err)
+{
+	static const char *const words[] = {"auto", "machine", "none", NULL};
+	const struct conf_item *file = section_item(s, "credentials_file");
+	const char *env = getenv("GOOGLE_CLOUD_PROJECT");
+	errint_t e = section_word(s, "credentials", words, &p->credentials, err);
+
+	e = e ? e : endpoint_read(s, p, err);
+	if (e)
+		return e;
+	if (file && p->credentials != CRED_AUTO)
+		return conf_err(file, err, "only with credentials=auto");
+	for (unsigned i = 0; i < TIER_N; i++)
+		if (r->classes[i].offline)
+			return conf_err(section_any(s), err,
+				"class '%s' cannot be offline: all of Google's can be read at once",
+				r->classes[i].name);
+	p->cred = (struct gcs_cred_conf){.file = file ? file->value : NULL,
+		.metadata_only = p->credentials == CRED_MACHINE,
+		.scope = SCOPE};
+	p->gcs.project = section_value(s, "project");
+	if (!p->gcs.project && env && *env)
+		p->gcs.project = env;
+	p->gcs.user_project = section_value(s, "billing_project");
+	p->gcs.kms_key = section_value(s, "kms_key");
+	p->gcs.location = section_item(s, "region") ? r->region : NULL;
+	p->gcs.bucket = r->bucket;
+	memcpy(p->gcs.classes, r->classes, sizeof(p->gcs.classes));
+	p->net.ca_file = section_value(s, "ca_file");
+	p->net.proxy = section_value(s, "proxy");
+	return customer_key_read(s, p, err);
+}
+
+static errint_t gcs_make(const struct section *s, struct remote *r, const char *data_dir,
+	struct store **ret, struct err *err)
+{
+	struct plan p = {0};
+	struct gcs_cred *cred = NULL;
+	struct net *net = NULL;
+	errint_t e = plan_read(s, r, &p, err);
+
+	if (!e && ret) {
+		net = net_new(&p.net, err);
+		e = net ? 0 : -EINVAL;
+		if (!e && p.credentials != CRED_NONE) {
+			cred = gcs_cred_new(&p.cred, net);
+			e = cred ? 0 : gcs_no_memory(err);
+			if (e)
+				net_destroy(net);
+		}
+		e = e ? e : store_gcs_new(&p.gcs, net, cred, ret, err);
+	}
+	explicit_bzero(&p, sizeof(p));
+	return e;
+}
+
+static bool in_environment(void)
+{
+	const char *const names[] = {"GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+		if (getenv(names[i]) && *getenv(names[i]))
+			return true;
+	return false;
+}
+
+const struct remote_type remote_type_gcs = {
+	.name = "gcs",
+	.keys = (const char *const[]){"endpoint", "credentials", "credentials_file", "project",
+		"billing_project", "kms_key", "customer_key_file", "ca_file", "proxy", NULL},
+	.provider = "gcp",
+	.real = true,
+	.in_environment = in_environment,
+	.make = gcs_make,
+};

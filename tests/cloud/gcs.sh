@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# The conformance body over Google Cloud Storage's API.
+#	gcs.sh CONFORMANCE-PROGRAM stub|fake-gcs-server
+# stub: plain; with faults above it; over TLS with credentials whose tokens last a second.
+set -eu
+program=$(realpath "$1")
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/astra-gcs.XXXXXX")
+# shellcheck source=tests/cloud/servers.sh
+. "$here/servers.sh"
+# shellcheck source=tests/cloud/gcs_servers.sh
+. "$here/gcs_servers.sh"
+finish() {
+    local status=$?
+    stop_servers
+    rm -rf "$work"
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+unset GOOGLE_APPLICATION_CREDENTIALS GOOGLE_CLOUD_PROJECT STORAGE_EMULATOR_HOST CLOUDSDK_CONFIG \
+    http_proxy https_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+export HOME=$work
+
+section() { # NAME ENDPOINT LINES
+    printf '[remote %s]\ntype = gcs\nendpoint = %s\nretry_delay = 1ms\n%s\n' "$1" "$2" "$3"
+}
+run() { # [SKIPPED-TESTS]
+    "$program" -c "$work/conf" ${1:+-s "$1"} || exit 1
+}
+
+case $2 in
+stub)
+    command -v python3 >/dev/null || skip "no python3"
+    command -v openssl >/dev/null || skip "no openssl"
+    make_tls
+    start_gcs_stub plain http
+    section gcs "$gcs_url" "credentials = none" >"$work/conf"
+    section gcs-stack "$gcs_url" "credentials = none
+retries = 20
+fault = *:every=7:error=EIO;*:every=11:delay=1;put,list:every=5:throttle=1;get:every=6:cut;get,part_put,head:every=9:lost" \
+        >>"$work/conf"
+    mkdir "$work/auth"
+    start_gcs_stub tls https --tls "$work/tls/cert.pem" "$work/tls/key.pem" \
+        --auth "$work/auth" --token-seconds 1
+    # the files of credentials name the server's address: it is asked for tokens over TLS, too
+    section gcs-tls "$gcs_url" "ca_file = $work/tls/ca.pem
+credentials_file = $work/auth/service.json" >>"$work/conf"
+    run
+    ;;
+fake-gcs-server)
+    start_fake_gcs_server
+    # It has one class, does not keep life cycle rules, answers 412 where a bucket is not empty,
+    # cannot take metadata away, and looks at conditions of uploads only.
+    section fake-gcs-server "$gcs_url" "credentials = none
+class.WARM =
+class.COLD =
+class.ARCHIVE =" >"$work/conf"
+    run test_conditions,test_copy,test_set_meta,test_buckets,test_lifecycle
+    ;;
+*)
+    echo "which server?"
+    exit 2
+    ;;
+esac
