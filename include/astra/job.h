@@ -43,14 +43,15 @@ enum job_kind {
 	JOB_KIND_N
 };
 
+/* What holds in each, and what each event does to it, is in docs/SEMANTICS.md. */
 enum job_state {
-	JOB_QUEUED,	/* journaled; waits for claims, delay or a slot */
-	JOB_RUNNING,	/* bytes move; nothing visible at the destination */
-	JOB_VERIFYING,	/* destination compared with what was sent */
-	JOB_COMMITTING, /* the destination has it; the index is told */
-	JOB_CLEANING,	/* the index points to the destination; the source is removed */
-	JOB_WAITING,	/* back-off, barrier, restore under way, object in use */
-	JOB_ROLLING_BACK,
+	JOB_QUEUED,	  /* journaled; waits for claims, delay or a slot */
+	JOB_RUNNING,	  /* bytes move; nothing visible at the destination */
+	JOB_COMMITTING,	  /* the request that makes it visible is under way */
+	JOB_VERIFYING,	  /* visible; compared with what was sent, then the index is told */
+	JOB_CLEANING,	  /* the index points to the destination, durably; the source is removed */
+	JOB_WAITING,	  /* for show: back-off, barrier, restore under way, object in use */
+	JOB_ROLLING_BACK, /* the name returns to where the object is */
 	JOB_DONE,
 	JOB_FAILED,    /* given up and rolled back; kept in memory for `jobs list` */
 	JOB_CANCELLED, /* as FAILED, because somebody said so */

@@ -32,9 +32,29 @@ static enum step (*const step_fns[JOB_KIND_N])(struct job *job) = {
 	[JOB_EXCHANGE] = exchange_step,
 };
 
+/* What may follow a state; docs/SEMANTICS.md has the whole matrix. Past its commit point a job does
+ * not go back. Directory moves and exchanges copy and remove several objects in turn. */
+#define TO(s) (1u << JOB_##s)
+static const unsigned may_follow[JOB_STATE_N] = {
+	[JOB_QUEUED] = TO(RUNNING) | TO(COMMITTING) | TO(CLEANING) | TO(ROLLING_BACK),
+	[JOB_RUNNING] = TO(RUNNING) | TO(COMMITTING) | TO(ROLLING_BACK),
+	[JOB_COMMITTING] = TO(RUNNING) | TO(COMMITTING) | TO(VERIFYING) | TO(ROLLING_BACK),
+	[JOB_VERIFYING] =
+		TO(RUNNING) | TO(COMMITTING) | TO(VERIFYING) | TO(CLEANING) | TO(ROLLING_BACK),
+	[JOB_CLEANING] = TO(CLEANING),
+	[JOB_ROLLING_BACK] = TO(ROLLING_BACK) | TO(RUNNING) | TO(COMMITTING) | TO(CLEANING),
+};
+
 void job_state_set(struct job *job, enum job_state s)
 {
+	bool several = job->kind == JOB_DIRMOVE || job->kind == JOB_EXCHANGE;
 	LOCKED(&job->jobs->g.lock);
+
+	/* The test runs look for this line. */
+	if (!several && (may_follow[job->g.state] & 1u << s) == 0)
+		log_error("job", "%s %llu: from %s to %s is not in the matrix",
+			job_kind_name(job->kind), (unsigned long long)job->id,
+			job_state_name(job->g.state), job_state_name(s));
 	job->g.state = s;
 }
 

@@ -59,6 +59,7 @@ stop_ours() {
 }
 finish() {
     status=$?
+    if grep -s "is not in the matrix" "$work/log"; then status=1; fi
     trap - EXIT
     cd /
     [ -z "$(jobs -p)" ] || [ "$status" = 0 ] || kill $(jobs -p) 2>/dev/null || true
