@@ -4,6 +4,7 @@
  * bottleneck. Prints "NANOSECONDS COUNT BYTES" of the loop alone; any failure ends it.
  *
  *	ops create DIR N SIZE     N new files f0... of SIZE bytes: open, write, close
+ *	ops create-sync ...       the same with fsync before close
  *	ops stat DIR N            lstat of each name
  *	ops list DIR              readdir, names only           ops list-l DIR   and lstat of each
  *	ops read DIR N            open, read to the end, close
@@ -99,7 +100,7 @@ static void close_ok(int fd, const char *name)
 
 /* ---- many small files ---- */
 
-enum what { CREATE, STAT, READ, WRITE, DELETE };
+enum what { CREATE, STAT, READ, WRITE, DELETE, CREATE_SYNC };
 
 static uint64_t one_file(enum what what, int dir, uint64_t i, size_t size)
 {
@@ -123,9 +124,11 @@ static uint64_t one_file(enum what what, int dir, uint64_t i, size_t size)
 		bytes = read_all(fd, name);
 		break;
 	default:
-		fd = open_ok(dir, name, what == CREATE ? O_WRONLY | O_CREAT | O_EXCL : O_WRONLY);
+		fd = open_ok(dir, name, what == WRITE ? O_WRONLY : O_WRONLY | O_CREAT | O_EXCL);
 		memcpy(block, &i, sizeof(i));
 		write_all(fd, size, name);
+		if (what == CREATE_SYNC && fsync(fd))
+			err(1, "fsync %s", name);
 	}
 	close_ok(fd, name);
 	return bytes;
@@ -251,7 +254,7 @@ int main(int argc, char **argv)
 		int args;
 	} verbs[] = {{"create", 3}, {"stat", 2}, {"read", 2}, {"write", 3}, {"delete", 2},
 		{"list", 1}, {"list-l", 1}, {"seq-write", 2}, {"seq-read", 2}, {"rename", 2},
-		{"fill", 3}, {"forget", 1}};
+		{"fill", 3}, {"forget", 1}, {"create-sync", 3}};
 	const enum what whats[] = {CREATE, STAT, READ, WRITE, DELETE};
 	uint64_t t, count = 1, bytes = 0, a, b;
 	size_t v;
@@ -283,8 +286,11 @@ int main(int argc, char **argv)
 	} else if (v == 10) {
 		fill(argv[2], a, b);
 		count = a * b;
-	} else {
+	} else if (v == 11) {
 		forget(argv[2]);
+	} else {
+		files(CREATE_SYNC, argv[2], a, b, &bytes);
+		count = a;
 	}
 	t = now_ns() - t;
 	printf("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", t, count, bytes);
