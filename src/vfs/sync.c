@@ -4,6 +4,9 @@
  *
  *	staging durable, row told, uploads posted --> jobs waited for --> index durable --> answer
  *
+ * An upload starts only after a sync point that covers its record, and that makes staging durable
+ * too: where one is waited for, staging is not synced here first.
+ *
  * durability=local leaves out the jobs (c->own.what != 0). No deadline: how long an upload takes
  * is the cloud's affair; a signal ends the wait, and the jobs go on.
  */
@@ -27,6 +30,7 @@ static errint_t sync_file(struct vfs_call *c, const struct meta_inode *in)
 	struct vfs *v = c->own.v;
 	struct vfs_node *n = c->own.node;
 	struct meta_txn *t;
+	bool upload = !c->own.what && !(in->flags & META_F_ORPHAN) && (in->flags & META_F_DIRTY);
 	struct err err = {0};
 	errint_t r = 0;
 
@@ -35,7 +39,7 @@ static errint_t sync_file(struct vfs_call *c, const struct meta_inode *in)
 	if (r)
 		return r;
 	if (n && node_sf(n) && stage_dirty(node_sf(n))) {
-		r = stage_sync(node_sf(n), &err);
+		r = upload ? 0 : stage_sync(node_sf(n), &err);
 		if (r) {
 			log_error("vfs", "'%s': staging cannot be made durable: %s", in->name,
 				err_text(&err, r));
@@ -43,7 +47,7 @@ static errint_t sync_file(struct vfs_call *c, const struct meta_inode *in)
 		}
 		r = node_flush(v, n);
 	}
-	if (r || c->own.what || (in->flags & META_F_ORPHAN) || !(in->flags & META_F_DIRTY))
+	if (r || !upload)
 		return r;
 	t = meta_begin(v->conf.meta);
 	r = job_upload(v->jobs, t, in->ino, true);
