@@ -53,6 +53,8 @@ void stage_put(struct stage_file *f); /* NULL is fine */
 void stage_drop(struct stage *s, uint64_t ino);
 /* True when staging of ino exists, without opening it. */
 bool stage_has(struct stage *s, uint64_t ino);
+/* True when it has bytes or changes; else reading the object is as good. */
+bool stage_holds(struct stage *s, uint64_t ino);
 
 /* Binds the file to a base object: when etag or size differ from what it holds, its clean grains
  * are dropped (dirty ones stay). base NULL or "" = no base: nothing outside dirty grains is known,

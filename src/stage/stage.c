@@ -342,6 +342,20 @@ bool stage_has(struct stage *s, uint64_t ino)
 	return entry_find(s, ino) != NULL;
 }
 
+bool stage_holds(struct stage *s, uint64_t ino)
+{
+	struct entry *e;
+	LOCKED(&s->shared.lock);
+
+	e = entry_find(s, ino);
+	if (!e || e->busy)
+		return e != NULL;
+	if (!e->f)
+		return e->dirty || e->present;
+	LOCKED(&e->f->rw.lock);
+	return e->f->map->h.dirty || e->f->present;
+}
+
 void stage_stat(struct stage *s, struct stage_stat *ret)
 {
 	uint64_t used = atomic_load(&s->used), dirty = atomic_load(&s->dirty);

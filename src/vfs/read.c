@@ -504,7 +504,7 @@ static bool read_near(struct vfs_call *c, struct vfs_node *n)
 	const struct remote *remote;
 	struct meta_inode in;
 
-	if (node_sf(n) || stage_has(v->conf.stage, n->ino))
+	if (stage_holds(v->conf.stage, n->ino))
 		return false;
 	for (unsigned i = 0; i < 2; i++) { /* moved meanwhile: the index knows where to */
 		struct err err = {0};

@@ -679,14 +679,20 @@ static void test_adopt(void **state)
 	assert_int_equal(stage_adopt(f, seq, "e", 100 * K), -EAGAIN);
 	expect(f, 0, "new", 3);
 	assert_int_equal(stage_reset(f), 0);
+	assert_true(stage_holds(s, 2)); /* that it is empty */
 	assert_int_equal(stage_adopt(f, stage_seq(f), "e", 100 * K), 0);
 	assert_false(stage_dirty(f));
+	assert_true(stage_has(s, 2) && !stage_holds(s, 2));
 	assert_int_equal(stage_size(f), 100 * K);
 	expect_miss(f, 0, 100 * K, 0, 100 * K);
 	stage_put(f);
+	assert_false(stage_holds(s, 2));
 	f = get(s, 2);
 	expect_miss(f, 0, 100 * K, 0, 100 * K);
+	assert_int_equal(stage_fill(f, "e", 0, mixed_base, 4096), 0);
+	assert_true(stage_holds(s, 2));
 	stage_put(f);
+	assert_true(stage_holds(s, 2));
 	stage_close(s);
 }
 
