@@ -310,6 +310,8 @@ static CURLcode set_common(CURL *c, struct net *n, const struct net_req *q)
 	const struct net_conf *conf = net_conf_of(n);
 	CURLcode r = CURLE_OK;
 
+	/* Refused while a buffer is left from a request that found no connection: no harm. */
+	(void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, CURL_BUFFER);
 	SET(SHARE, net_share_of(n));
 	SET(NOSIGNAL, 1L);
 	SET(QUICK_EXIT, 1L); /* a name server that hangs is not waited for */
@@ -321,7 +323,6 @@ static CURLcode set_common(CURL *c, struct net *n, const struct net_req *q)
 	SET(TCP_KEEPALIVE, 1L);
 	SET(SSLVERSION, CURL_SSLVERSION_TLSv1_2);
 	SET(EXPECT_100_TIMEOUT_MS, EXPECT_MS);
-	SET(BUFFERSIZE, CURL_BUFFER);
 	SET(UPLOAD_BUFFERSIZE, CURL_BUFFER);
 	SET(SUPPRESS_CONNECT_HEADERS, 1L);
 	if (conf->ca_file)

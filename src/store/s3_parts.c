@@ -217,37 +217,62 @@ errint_t s3_part_copy(struct store *s, const struct store_call *c, struct store_
 struct parts {
 	struct store_part *v; /* owned */
 	size_t n;
+	int64_t last_ns; /* when the last one came */
 	char marker[24];
 	bool more;
 };
 
-static errint_t parts_page(
-	struct s3 *d, const struct s3_req *q, const struct xml *x, struct parts *v, struct err *err)
+static struct store_part *part_add(struct parts *v)
 {
-	const struct _xmlNode *e;
-	const char *next = xml_child_text(x->root, "NextPartNumberMarker");
+	if (v->n % 256 == 0) {
+		struct store_part *p = reallocarray(v->v, v->n + 256, sizeof(*p));
 
-	for (e = xml_child(x->root, "Part"); e; e = xml_next(e, "Part")) {
-		struct store_part *p;
-		uint64_t number;
-
-		if (v->n % 256 == 0) {
-			p = reallocarray(v->v, v->n + 256, sizeof(*p));
-			if (!p)
-				return err_set(err, -ENOMEM, ERR_RETRY, "%s: no memory", q->what);
-			v->v = p;
-		}
-		p = &v->v[v->n];
-		*p = (struct store_part){0};
-		if (xml_child_u64(e, "PartNumber", &number) || number < 1 ||
-			number > STORE_PARTS_MAX || (v->n && number <= v->v[v->n - 1].number) ||
-			xml_child_u64(e, "Size", &p->size) ||
-			s3_etag(xml_child_text(e, "ETag"), p->etag))
-			return s3_bad(q, err, "a part in the answer makes no sense");
-		p->number = (unsigned)number;
-		p->has_crc32c = s3_crc32c_parse(xml_child_text(e, "ChecksumCRC32C"), &p->crc32c);
-		v->n++;
+		if (!p)
+			return NULL;
+		v->v = p;
 	}
+	return &v->v[v->n++];
+}
+
+/* False when it makes no sense. Some servers also list what a later part of the number replaced. */
+static bool part_read(const struct _xmlNode *e, struct parts *v, bool *no_memory)
+{
+	struct store_part *last = v->n ? &v->v[v->n - 1] : NULL, *to, p = {0};
+	int64_t came_ns = s3_time(xml_child_text(e, "LastModified"));
+	uint64_t number;
+
+	if (xml_child_u64(e, "PartNumber", &number) || number < 1 || number > STORE_PARTS_MAX ||
+		(last && number < last->number) || xml_child_u64(e, "Size", &p.size) ||
+		s3_etag(xml_child_text(e, "ETag"), p.etag))
+		return false;
+	p.number = (unsigned)number;
+	p.has_crc32c = s3_crc32c_parse(xml_child_text(e, "ChecksumCRC32C"), &p.crc32c);
+	if (last && number == last->number) {
+		if (came_ns < v->last_ns)
+			return true;
+		to = last;
+	} else {
+		to = part_add(v);
+	}
+	*no_memory = !to;
+	if (!to)
+		return false;
+	*to = p;
+	v->last_ns = came_ns;
+	return true;
+}
+
+static errint_t parts_page(
+	const struct s3_req *q, const struct xml *x, struct parts *v, struct err *err)
+{
+	const char *next = xml_child_text(x->root, "NextPartNumberMarker");
+	bool no_memory = false;
+
+	for (const struct _xmlNode *e = xml_child(x->root, "Part"); e; e = xml_next(e, "Part"))
+		if (!part_read(e, v, &no_memory))
+			return no_memory
+				       ? err_set(err, -ENOMEM, ERR_RETRY, "%s: no memory", q->what)
+				       : s3_bad(q, err, "a part in the answer makes no sense");
 	v->more = xml_child_true(x->root, "IsTruncated");
 	if (!v->more)
 		return 0;
@@ -284,7 +309,7 @@ errint_t s3_parts_list(struct store *s, const struct store_call *c, struct store
 		r = r ? r : s3_xml(d, &q, &a, NULL, &x, err);
 		if (!r && !same_text(xml_child_text(x.root, "UploadId"), id))
 			r = s3_bad(&q, err, "the answer is about another upload");
-		r = r ? r : parts_page(d, &q, &x, &v, err);
+		r = r ? r : parts_page(&q, &x, &v, err);
 		net_answer_done(&a);
 		s3_req_done(&q);
 	} while (!r && v.more);

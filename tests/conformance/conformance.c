@@ -984,8 +984,8 @@ static void test_parts_more(void **state)
 	assert_true(pending[0].started_ns > 0);
 	free(pending);
 	assert_int_equal(store_parts_abort(w->st, NULL, obj(w, "k"), other, &err), 0);
-	assert_int_equal(store_parts_abort(w->st, NULL, obj(w, "k"), other, &err), -ENOENT);
-	assert_int_equal(err.kind, ERR_NOT_FOUND);
+	r = store_parts_abort(w->st, NULL, obj(w, "k"), other, &err); /* some say: done */
+	assert_true((r == -ENOENT && err.kind == ERR_NOT_FOUND) || (!r && w->rm->real));
 	assert_int_equal(store_part_put(w->st, NULL, obj(w, "k"), other, 1, "x", 1,
 				 crc32c(0, "x", 1), &bad, &err),
 		-ENOENT);
@@ -1076,6 +1076,7 @@ static void test_buckets(void **state)
 	char **names;
 	struct store_stat st;
 	char b[1];
+	errint_t r;
 	struct err err;
 	size_t n;
 
@@ -1095,7 +1096,8 @@ static void test_buckets(void **state)
 	assert_int_equal(
 		store_remove(w->st, NULL, (struct store_obj){"conf-new", "d/k"}, NULL, &err), 0);
 	assert_int_equal(store_bucket_remove(w->st, NULL, "conf-new", &err), 0);
-	assert_int_equal(store_bucket_remove(w->st, NULL, "conf-new", &err), -ENOENT);
+	r = store_bucket_remove(w->st, NULL, "conf-new", &err); /* some say: done */
+	assert_true(r == -ENOENT || (!r && w->rm->real));
 	assert_int_equal(store_put(w->st, NULL, (struct store_obj){"conf-new", "k"}, "x", 1, NULL,
 				 NULL, &err),
 		-ENOENT);

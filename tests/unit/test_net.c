@@ -384,9 +384,11 @@ static void nobody_listens(void **state)
 	assert_int_equal(err.kind, ERR_RETRY);
 	net_answer_done(&a);
 	q.url = "http://no-such-host.invalid/x";
-	assert_int_equal(net_perform(net, &q, &a, &err), -EHOSTUNREACH);
-	assert_int_equal(err.kind, ERR_RETRY);
-	net_answer_done(&a);
+	for (unsigned i = 0; i < 3; i++) { /* the same each time */
+		assert_int_equal(net_perform(net, &q, &a, &err), -EHOSTUNREACH);
+		assert_int_equal(err.kind, ERR_RETRY);
+		net_answer_done(&a);
+	}
 	q.url = "file:///etc/passwd";
 	assert_int_equal(net_perform(net, &q, &a, &err), -EINVAL);
 	assert_int_equal(err.kind, ERR_FINAL);
