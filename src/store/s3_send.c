@@ -299,6 +299,10 @@ errint_t s3_send(struct s3 *d, struct s3_req *q, struct net_answer *a, struct er
 {
 	unsigned tried = 0;
 
+	*a = (struct net_answer){0};
+	if (q->key && !xml_utf8(q->key))
+		return err_set(err, -EILSEQ, ERR_FINAL, "%s: a key on S3 must be UTF-8", q->what);
+
 	for (;;) {
 		struct place p = {.host = BUF_INIT(1024),
 			.path = BUF_INIT(URL_MAX),

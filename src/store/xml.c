@@ -143,13 +143,22 @@ bool xml_child_true(const struct _xmlNode *node, const char *name)
 
 /* ---- writing ---- */
 
-bool xml_holds(const char *text)
+bool xml_utf8(const char *text)
 {
 	if (!xmlCheckUTF8((const unsigned char *)text))
 		return false;
 	for (const unsigned char *s = (const unsigned char *)text; *s; s++)
-		if ((*s < 0x20 && *s != '\t' && *s != '\n' && *s != '\r') ||
-			(*s == 0xed && s[1] >= 0xa0)) /* halves of UTF-16 */
+		if (*s == 0xed && s[1] >= 0xa0) /* halves of UTF-16 */
+			return false;
+	return true;
+}
+
+bool xml_holds(const char *text)
+{
+	if (!xml_utf8(text))
+		return false;
+	for (const unsigned char *s = (const unsigned char *)text; *s; s++)
+		if (*s < 0x20 && *s != '\t' && *s != '\n' && *s != '\r')
 			return false;
 	/* U+FFFE and U+FFFF */
 	return !strstr(text, "\xef\xbf\xbe") && !strstr(text, "\xef\xbf\xbf");

@@ -41,6 +41,7 @@ bool xml_child_true(const struct _xmlNode *node, const char *name); /* "true" */
 /* Appends <name>text</name>, or only the escaped text where name is NULL. -EILSEQ, sticky in the
  * buffer's failed, for what XML cannot hold: control characters, bytes that are not UTF-8. */
 errint_t xml_add(struct buf *b, const char *name, const char *text);
+bool xml_utf8(const char *text); /* well formed UTF-8 */
 /* Whether XML can hold it. */
 bool xml_holds(const char *text);
 

@@ -38,14 +38,17 @@ s3_section moto "$moto_url" "checksum = off" >"$work/moto.conf"
 s3_section weed "$weed_url" "offline =" >"$work/weed.conf"
 
 failed=0
-run() { # NAME SKIPPED-TESTS
+run() { # NAME SKIPPED-TESTS [OPTION...]
     echo "== $1"
-    "$program" -c "$work/$1.conf" ${2:+-s "$2"} || failed=1
+    local name=$1 skipped=$2
+    shift 2
+    "$program" -c "$work/$name.conf" ${skipped:+-s "$skipped"} "$@" || failed=1
 }
 directory=test_odd_keys,test_list_model,test_churn
 run vgw $directory
 run vgw-tls $directory
 run vgw-sums $directory
 run weed $directory,test_remove_many,test_parts
-run moto test_odd_keys,test_parts_more,test_part_copy
+run moto test_parts_more,test_part_copy -b "
+"
 [ "$failed" = 0 ]
