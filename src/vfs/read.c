@@ -216,6 +216,11 @@ static bool in_flight_locked(struct vfs_node *n, uint64_t off, uint64_t *ret_end
 	return false;
 }
 
+static uint64_t round_to(uint64_t x, uint64_t unit, bool up)
+{
+	return (up ? x + unit - 1 : x) / unit * unit;
+}
+
 /* The first fetch that begins in (off, end) limits a new one. */
 static uint64_t limit_locked(struct vfs_node *n, uint64_t off, uint64_t end)
 {
@@ -260,6 +265,9 @@ static bool fetch_want_locked(
 		uint64_t last = MIN_OF(a + len, end);
 
 		if (in_flight_locked(n, a, &off)) {
+			/* A fetch of a shorter version may end within a grain: what is missing is
+			 * told by grains, and would be this one again. */
+			off = round_to(off, STAGE_GRAIN, true);
 			any = true;
 			continue;
 		}
@@ -275,11 +283,6 @@ static bool fetch_want_locked(
 }
 
 /* ---- waiting for bytes ---- */
-
-static uint64_t round_to(uint64_t x, uint64_t unit, bool up)
-{
-	return (up ? x + unit - 1 : x) / unit * unit;
-}
 
 static void want(
 	struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t len, uint64_t ahead, bool *ret_ok)

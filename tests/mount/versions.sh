@@ -8,7 +8,7 @@ type = local
 provider = aws
 bucket = astra-aws
 retry_delay = 5ms
-fault = set_meta:every=2:delay=300:lost; set_tier:every=2:delay=300:lost
+fault = set_meta:every=2:delay=300:lost; set_tier:every=2:delay=300:lost; get:key=slow:delay=2000
 T
 "$astrafs" -f -c "$work/conf" -o "state=$state,data=$data,$opts,cache_size=1M,log_level=info,log_file=$work/log" \
     "$mnt" 2>>"$work/err" &
@@ -49,5 +49,18 @@ for i in 1 2 3 4; do
     [ ! -e "$(native aws f$i)" ]
     same "$(getfattr --only-values -n user.astra.state g$i)" settled
 done
+# a longer version comes while the shorter one is being fetched
+head -c 17857 /dev/zero | tr '\0' a >"$work/short"
+head -c 21185 /dev/zero | tr '\0' b >"$work/long"
+cp "$work/short" "$(native aws slow)"
+setfattr -n user.astra.refresh -v 1 .
+(cat slow >/dev/null 2>&1 || true) &
+reader=$!
+sleep 0.5
+cp "$work/long" "$work/new"
+mv "$work/new" "$(native aws slow)"
+setfattr -n user.astra.refresh -v 1 .
+same "$(timeout 20 cat slow | sha256sum)" "$(sha256sum <"$work/long")"
+wait $reader
 cd /
 unmount_it
