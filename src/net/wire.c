@@ -19,7 +19,7 @@
 /* Parts of names; whatever has one is not shown. Google's upload_id is all one needs to write. */
 static const char *const secret_words[] = {"auth", "token", "secret", "signature", "credential",
 	"cookie", "password", "customer-key", "encryption-key", "sig", "assertion", "accesskey",
-	"apikey", "api-key", "upload_id"};
+	"apikey", "api-key", "identity-header", "upload_id"};
 
 static bool name_secret(const char *name, size_t len)
 {

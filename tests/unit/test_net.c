@@ -678,6 +678,7 @@ static void secrets_stay_out_of_the_log(void **state)
 	wire_field(&b, "x-ms-copy-source", "https://h/c?sv=1&sig=secret");
 	wire_field(&b, "x-amz-server-side-encryption-customer-key", "secret");
 	wire_field(&b, "X-aws-ec2-metadata-token", "secret");
+	wire_field(&b, "X-IDENTITY-HEADER", "secret");
 	wire_field(&b, "Location", "https://h/upload/b/o?uploadType=r&upload_id=secret");
 	wire_field(&b, "ETag", "\"e\"");
 	assert_null(strstr(b.p, "secret"));
