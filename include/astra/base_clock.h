@@ -12,6 +12,9 @@
 int64_t clock_now_ns(void);  /* wall clock, ns since 1970 */
 int64_t clock_mono_ns(void); /* monotonic: durations and deadlines only */
 
+/* Of seconds since 1970, ns; what lies beyond the range becomes its nearest end. */
+int64_t clock_ns_of(int64_t s);
+
 /* Tests: adds delta to every later clock_now_ns(); the monotonic clock stays true. */
 void clock_skew_add(int64_t delta_ns);
 

@@ -30,6 +30,13 @@ int64_t clock_mono_ns(void)
 	return read_clock(CLOCK_MONOTONIC);
 }
 
+int64_t clock_ns_of(int64_t s)
+{
+	const int64_t most = INT64_MAX / NS_PER_S - 1; /* with room for a fraction */
+
+	return (s > most ? most : s < -most ? -most : s) * NS_PER_S;
+}
+
 void clock_skew_add(int64_t delta_ns)
 {
 	atomic_fetch_add_explicit(&skew_ns, delta_ns, memory_order_relaxed);

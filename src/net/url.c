@@ -231,7 +231,7 @@ errint_t net_date_parse(const char *s, int64_t *ret_ns)
 
 	if (t == -1)
 		return -EINVAL;
-	*ret_ns = (int64_t)t * NS_PER_S;
+	*ret_ns = clock_ns_of(t);
 	return 0;
 }
 

@@ -51,7 +51,7 @@ static errint_t time_parse(const char *s, int64_t *ret_ns)
 		off = (*end == '+' ? 1 : -1) * (h * 3600 + m * 60);
 	else if (strcmp(end, "Z") != 0 && strcmp(end, "UTC") != 0)
 		return -EINVAL;
-	*ret_ns = ((int64_t)timegm(&tm) - off) * NS_PER_S;
+	*ret_ns = clock_ns_of(timegm(&tm) - off);
 	return 0;
 }
 

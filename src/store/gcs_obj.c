@@ -48,7 +48,7 @@ bool gcs_json_time(const json_t *j, const char *name, int64_t *ret_ns)
 		for (at++; *at >= '0' && *at <= '9'; at++)
 			if (scale > 1)
 				ns += (*at - '0') * (scale /= 10);
-	ns += (int64_t)timegm(&tm) * NS_PER_S;
+	ns += clock_ns_of(timegm(&tm));
 	if (sscanf(at, "%c%2d:%2d", &sign, &hours, &minutes) == 3 && (sign == '+' || sign == '-'))
 		ns -= (sign == '+' ? 1 : -1) * (hours * 60 + minutes) * 60 * NS_PER_S;
 	*ret_ns = ns;

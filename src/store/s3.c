@@ -274,6 +274,7 @@ static errint_t put_stat(const struct s3 *d, const struct s3_req *q, const struc
 	if (r)
 		return r == -ENOMEM ? err_set(err, r, ERR_UNKNOWN, "%s: no memory", q->what)
 				    : s3_bad(q, err, "the answer has no version");
+	store_stat_done(ret); /* metadata in the answer to a PUT means nothing */
 	ret->size = len;
 	s3_stat_class(d, ret, match ? opt->class_name : s3_class_default(d), NULL, NULL);
 	if (ret->has_crc32c && ret->crc32c != crc)

@@ -120,6 +120,7 @@ static errint_t tags_keep(struct copy *x, struct net_fields *f, struct err *err)
 
 static errint_t result_stat(struct copy *x, struct store_stat *ret, struct err *err)
 {
+	store_stat_done(ret); /* metadata in the answer to a copy means nothing */
 	ret->size = x->from.size;
 	s3_stat_class(x->d, ret, x->class_name, NULL, NULL);
 	if (x->opt->replace_meta) {

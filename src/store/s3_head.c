@@ -464,5 +464,5 @@ int64_t s3_time(const char *s)
 	if (*end == '.')
 		for (end++; isdigit((unsigned char)*end); end++, digit /= 10)
 			ns += (*end - '0') * digit;
-	return (int64_t)timegm(&tm) * NS_PER_S + ns;
+	return clock_ns_of(timegm(&tm)) + ns;
 }

@@ -14,6 +14,14 @@
 #include "astra/base_count.h"
 #include "astra/base_err.h"
 
+static void seconds_beyond_the_range_are_its_end(void **state)
+{
+	assert_int_equal(clock_ns_of(-7), -7 * NS_PER_S);
+	assert_true(clock_ns_of(INT64_MAX) > INT64_C(250) * 365 * 86400 * NS_PER_S);
+	assert_true(clock_ns_of(INT64_MAX) < INT64_MAX - NS_PER_S);
+	assert_int_equal(clock_ns_of(INT64_MIN), -clock_ns_of(INT64_MAX));
+}
+
 static void err_says_what_and_where(void **state)
 {
 	struct err e = {.http_status = 404, .retry_after_ms = 3, .code = "x"};
@@ -145,6 +153,7 @@ static void counters_count(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(seconds_beyond_the_range_are_its_end),
 		cmocka_unit_test(err_says_what_and_where),
 		cmocka_unit_test(err_may_be_null),
 		cmocka_unit_test(err_marks_what_it_cuts),

@@ -331,7 +331,9 @@ static void whole_objects_are_checked(void **state)
 
 static void a_put_says_it_all(void **state)
 {
-	SCRIPT({"PUT /bucket/a%20b/%C3%A4%2B", 200, ETAG "x-amz-checksum-crc32c: mnG7TA==\r\n"});
+	SCRIPT({"PUT /bucket/a%20b/%C3%A4%2B", 200,
+		ETAG
+		"x-amz-checksum-crc32c: mnG7TA==\r\nx-amz-meta-mode: 7\r\nx-amz-meta-b: 1\r\n"});
 	struct s3_conf c = plain_conf();
 	struct store_meta meta[] = {{"mode", "0644"}, {"name", "\xc3\xa4  b"}, {"empty", ""}};
 	struct store_put opt = {
