@@ -216,8 +216,9 @@ errint_t local_fsync_dir(const struct local *l, const char *dir, struct err *err
 	if (!l->sync)
 		return 0;
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT)
-		return 0; /* removed meanwhile, by one who syncs what is above it */
+	/* Removed meanwhile, by one who syncs what is above it; an object may have its name now. */
+	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return 0;
 	if (fd < 0 || fsync(fd))
 		return local_fail(-errno, "cannot sync", dir, err);
 	return 0;

@@ -1206,6 +1206,21 @@ static void *counter(void *arg)
 	return NULL;
 }
 
+/* All of them before one fails the test: its end takes the world away from the others. */
+static void join_all(const pthread_t *t, size_t n)
+{
+	const char *wrong = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		void *r;
+
+		pthread_join(t[i], &r);
+		wrong = r ? r : wrong;
+	}
+	if (wrong)
+		fail_msg("%s", wrong);
+}
+
 static void test_threads(void **state)
 {
 	struct world *w = *state;
@@ -1214,13 +1229,7 @@ static void test_threads(void **state)
 	put_text(w, "a/n", "0");
 	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, counter, w), 0);
-	for (unsigned i = 0; i < 4; i++) {
-		void *r;
-
-		pthread_join(t[i], &r);
-		if (r)
-			fail_msg("%s", (char *)r);
-	}
+	join_all(t, ARRAY_SIZE(t));
 	check_text(w, "a/n", "100");
 }
 
@@ -1256,13 +1265,7 @@ static void test_churn(void **state)
 
 	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, churn, w), 0);
-	for (unsigned i = 0; i < 4; i++) {
-		void *r;
-
-		pthread_join(t[i], &r);
-		if (r)
-			fail_msg("%s", (char *)r);
-	}
+	join_all(t, ARRAY_SIZE(t));
 	for (unsigned i = 0; i < 6; i++) {
 		static const char *const keys[] = {"t", "t/", "t/a", "t/a/b", "t/a/", "t/a/b/c"};
 
