@@ -73,8 +73,8 @@ void store_stat_done(struct store_stat *st); /* frees meta; safe on a zeroed or 
 /* Value of a metadata key or NULL. */
 const char *store_stat_meta(const struct store_stat *st, const char *key);
 
-struct store_meta { /* metadata to write; borrowed */
-	const char *key, *value;
+struct store_meta {		 /* metadata to write; borrowed */
+	const char *key, *value; /* store_set_meta: value NULL = the key goes */
 };
 
 #define STORE_IF_ABSENT "*" /* as if_none_match: the key must not exist */
@@ -280,6 +280,9 @@ errint_t store_parts_abort(struct store *s, const struct store_call *c, struct s
 	const char *id, struct err *err);
 errint_t store_parts_pending(struct store *s, const struct store_call *c, const char *bucket,
 	struct store_upload **ret, size_t *ret_n, struct err *err);
+/* Changes the pairs that are named. Others stay, with everything else that the object has: pairs
+ * that this seam cannot say, content type, tags, class. -E2BIG/ERR_FINAL when all of it together
+ * is too much, and nothing is changed. */
 errint_t store_set_meta(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, const struct store_meta *meta, unsigned nmeta, struct store_stat *ret,
 	struct err *err);

@@ -10,11 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "astra/base_cleanup.h"
 #include "astra/base_hash.h"
 #include "azblob_priv.h"
 #include "driver.h"
+#include "layer.h"
+
+#define META_RACES 4 /* changes of metadata by somebody else in between */
 
 static void azblob_caps(struct store *s, struct store_caps *ret)
 {
@@ -336,36 +340,110 @@ static errint_t azblob_restore(struct store *s, const struct store_call *c, stru
 
 /* ---- metadata ---- */
 
+/* What the blob has and the change does not name, as it came; then what the change says. */
+static errint_t meta_fields(const struct net_fields *had, const struct store_meta *meta,
+	unsigned nmeta, struct net_fields *to, struct err *err)
+{
+	struct store_meta keep[STORE_META_MAX];
+	size_t skip = strlen("x-ms-meta-"), bytes = 0;
+	char key[STORE_KEY_MAX + 1];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < had->n; i++) {
+		const struct net_field *v = &had->v[i];
+
+		if (strncasecmp(v->name, "x-ms-meta-", skip) != 0 ||
+			(azblob_meta_key(v->name + skip, key) &&
+				driver_meta_find(meta, nmeta, key)))
+			continue;
+		(void)net_field_add(to, v->name, v->value);
+		bytes += strlen(v->name + skip) + strlen(v->value);
+	}
+	for (unsigned i = 0; i < nmeta; i++)
+		if (meta[i].value)
+			keep[n++] = meta[i];
+	azblob_meta_add(to, keep, n);
+	if (to->failed)
+		return err_set(err, to->failed, ERR_RETRY, "no memory");
+	for (unsigned i = 0; i < n; i++)
+		bytes += strlen(keep[i].key) + strlen(keep[i].value);
+	return bytes > AZ_META_ALL ? err_set(err, -E2BIG, ERR_FINAL,
+					     "more metadata than the %d bytes that a blob can have",
+					     AZ_META_ALL)
+				   : 0;
+}
+
+/* What is known of the blob after the change: what was known, with what was sent. */
+static errint_t meta_stat(const struct net_answer *a, const struct net_fields *sent,
+	struct store_stat *st, struct store_obj o, struct err *err)
+{
+	const char *date = net_field_get(&a->fields, "last-modified");
+	size_t skip = strlen("x-ms-meta-");
+
+	if (azblob_etag(net_field_get(&a->fields, "etag"), st->etag))
+		return err_set(err, -EBADMSG, ERR_UNKNOWN, "%s/%s: the answer has no usable ETag",
+			o.bucket, o.key);
+	if (date)
+		(void)net_date_parse(date, &st->mtime_ns);
+	store_stat_done(st); /* its metadata alone */
+	for (unsigned i = 0; i < sent->n; i++)
+		if (!strncasecmp(sent->v[i].name, "x-ms-meta-", skip) &&
+			strcasecmp(sent->v[i].name + skip, "hdi_isfolder") != 0 &&
+			!azblob_meta_take(st, sent->v[i].name + skip, sent->v[i].value))
+			return err_set(err, -ENOMEM, ERR_UNKNOWN, "no memory");
+	return 0;
+}
+
+/* Set Blob Metadata replaces all of it: so what is there comes first, of one version. */
+static errint_t set_meta_once(struct azblob *d, const struct store_call *c, struct store_obj o,
+	const char *if_match, const struct store_meta *meta, unsigned nmeta, struct store_stat *ret,
+	struct err *err)
+{
+	char name[STORE_KEY_MAX + 1];
+	struct net_fields had = {0};
+	struct store_obj as = o;
+	struct azblob_req r;
+	struct net_answer a = {0};
+	bool dir;
+	errint_t e = azblob_head_if(d, c, o, if_match, ret, &had, err);
+
+	if (e)
+		return e;
+	e = azblob_marker(d, c, &as, name, &dir, err);
+	azblob_req_init(d, &r, "set metadata", "PUT", as);
+	(void)net_url_param(&r.url, "comp", "metadata");
+	azblob_if(&r.f, ret->etag, NULL);
+	e = e ? e : meta_fields(&had, meta, nmeta, &r.f, err);
+	if (!e) {
+		e = azblob_send(d, c, &r, &a, err);
+		e = e ? e : meta_stat(&a, &r.f, ret, o, err);
+		net_answer_done(&a);
+	}
+	azblob_req_done(&r);
+	net_fields_done(&had);
+	if (e)
+		store_stat_done(ret);
+	return e;
+}
+
 static errint_t azblob_set_meta(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, const struct store_meta *meta, unsigned nmeta, struct store_stat *ret,
 	struct err *err)
 {
 	struct azblob *d = (struct azblob *)s;
-	char name[STORE_KEY_MAX + 1], etag[STORE_ETAG_MAX];
-	struct store_obj as = o;
-	struct azblob_req r;
-	struct net_answer a;
-	bool dir;
 	errint_t e = azblob_obj_check(o, err);
 
 	e = e ? e : driver_meta_check(meta, nmeta, AZ_META_MAX, err);
-	e = e ? e : azblob_marker(d, c, &as, name, &dir, err);
-	if (e)
-		return e;
-	azblob_req_init(d, &r, "set metadata", "PUT", as);
-	(void)net_url_param(&r.url, "comp", "metadata");
-	azblob_if(&r.f, if_match, NULL);
-	if (dir)
-		(void)net_field_add(&r.f, "x-ms-meta-hdi_isfolder", "true");
-	azblob_meta_add(&r.f, meta, nmeta);
-	e = azblob_send(d, c, &r, &a, err);
-	if (!e && azblob_etag(net_field_get(&a.fields, "etag"), etag))
-		e = err_set(err, -EBADMSG, ERR_UNKNOWN, "%s/%s: the answer has no usable ETag",
-			o.bucket, o.key);
-	net_answer_done(&a);
-	azblob_req_done(&r);
-	/* The rest of what the caller gets, of this version and no later one. */
-	return e ? e : azblob_head_if(d, c, o, etag, ret, NULL, err);
+	for (unsigned i = 0; !e; i++) {
+		e = set_meta_once(d, c, o, if_match, meta, nmeta, ret, err);
+		/* Somebody was quicker: where no version in particular is meant it is tried again.
+		 */
+		if (!e || if_match || err->kind != ERR_STALE || i == META_RACES)
+			return e;
+		*ret = (struct store_stat){0};
+		e = call_check(c, err);
+	}
+	return e;
 }
 
 /* ---- the store ---- */

@@ -19,6 +19,7 @@
 #define AZ_BLOCKS_MAX 50000
 #define AZ_BLOCK_ID   64   /* bytes of an id, before base64 */
 #define AZ_META_MAX   4096 /* bytes of metadata: 8 KiB there, some of it escaped */
+#define AZ_META_ALL   8192
 #define AZ_URL_MAX    (16u << 10)
 #define AZ_LIST_MAX   (32u << 20) /* bytes of an answer's XML */
 #define AZ_ARCHIVE    "Archive"	  /* the class that is offline */

@@ -134,13 +134,44 @@ errint_t driver_meta_check(
 			strspn(k, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(k))
 			return err_set(err, -EINVAL, ERR_FINAL,
 				"metadata key '%.40s' is not made of a-z, 0-9 and '-'", k);
-		bytes += strlen(k) + strlen(m[i].value) + 2;
+		if (m[i].value)
+			bytes += strlen(k) + strlen(m[i].value) + 2;
 	}
 	if (bytes > bytes_max)
 		return err_set(err, -E2BIG, ERR_FINAL,
 			"%zu bytes of metadata are more than the %zu that an object can have",
 			bytes, bytes_max);
 	return 0;
+}
+
+const struct store_meta *driver_meta_find(const struct store_meta *m, unsigned n, const char *key)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (!strcmp(m[i].key, key))
+			return &m[i];
+	return NULL;
+}
+
+errint_t driver_meta_merge(const struct store_meta *had, unsigned nhad, const struct store_meta *m,
+	unsigned n, size_t bytes_max, struct store_meta ret[STORE_META_MAX], unsigned *ret_n,
+	struct err *err)
+{
+	unsigned k = 0, from[2] = {nhad, n};
+
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (unsigned i = 0; i < from[pass]; i++) {
+			const struct store_meta *x = pass ? &m[i] : &had[i];
+
+			if (!x->value || (!pass && driver_meta_find(m, n, x->key)))
+				continue;
+			if (k == STORE_META_MAX)
+				return err_set(err, -E2BIG, ERR_FINAL,
+					"an object cannot have more than %d metadata pairs",
+					STORE_META_MAX);
+			ret[k++] = *x;
+		}
+	*ret_n = k;
+	return driver_meta_check(ret, k, bytes_max, err);
 }
 
 bool driver_stat_meta(struct store_stat *st, const char *key, const char *value)

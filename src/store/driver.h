@@ -37,6 +37,12 @@ errint_t driver_cond(const char *etag, const char *if_match, const char *if_none
 /* -E2BIG, ERR_FINAL for metadata that is too large, -EINVAL for keys that are not lower case. */
 errint_t driver_meta_check(
 	const struct store_meta *m, unsigned n, size_t bytes_max, struct err *err);
+/* What set_meta makes of `had`: into ret, borrowed from both. -E2BIG, ERR_FINAL. */
+errint_t driver_meta_merge(const struct store_meta *had, unsigned nhad, const struct store_meta *m,
+	unsigned n, size_t bytes_max, struct store_meta ret[STORE_META_MAX], unsigned *ret_n,
+	struct err *err);
+/* The one of m with this key, or NULL. */
+const struct store_meta *driver_meta_find(const struct store_meta *m, unsigned n, const char *key);
 /* Appends a pair of copies to st; false without memory. */
 bool driver_stat_meta(struct store_stat *st, const char *key, const char *value);
 

@@ -348,34 +348,49 @@ static errint_t gcs_remove_many(struct store *s, const struct store_call *c, con
 
 /* ---- metadata, restoring ---- */
 
-/* What makes the metadata of an object (j, st) that of m: values, and null for what goes. Only what
- * the seam can say goes: more may be there, and stays. */
-static errint_t meta_patch(const json_t *j, const struct store_stat *st, const struct store_meta *m,
-	unsigned n, json_t **ret, struct err *err)
+/* Bytes of all metadata of j once patch was applied. */
+static size_t patched_bytes(json_t *j, json_t *patch)
 {
-	errint_t e = gcs_resource(NULL, NULL, m, n, ret, err);
+	json_t *had = json_object_get(j, "metadata"), *v;
+	size_t n = 0;
 	const char *key;
-	json_t *to, *v;
 
-	if (!e && !json_object_get(*ret, "metadata") &&
-		json_object_set_new(*ret, "metadata", json_object()))
-		e = gcs_no_memory(err);
+	json_object_foreach (had, key, v) {
+		if (!json_object_get(patch, key))
+			n += strlen(key) + json_string_length(v);
+	}
+	json_object_foreach (patch, key, v) {
+		if (json_is_string(v))
+			n += strlen(key) + json_string_length(v);
+	}
+	return n;
+}
+
+/* The change of the object j that m says: values, and null for what goes. A key of theirs that is
+ * one of m in other letters goes too. */
+static errint_t meta_patch(
+	json_t *j, const struct store_meta *m, unsigned n, json_t **ret, struct err *err)
+{
+	cleanup_json json_t *to = json_object();
+	errint_t e = to ? 0 : gcs_no_memory(err);
+	const char *key;
+	json_t *v;
+
+	json_object_foreach (json_object_get(j, "metadata"), key, v) {
+		for (unsigned i = 0; !e && i < n; i++)
+			if (!strcasecmp(key, m[i].key) && json_object_set_new(to, key, json_null()))
+				e = gcs_no_memory(err);
+	}
+	for (unsigned i = 0; !e && i < n; i++)
+		if (m[i].value)
+			e = gcs_meta_json(&m[i], 1, to, err);
+	if (!e && patched_bytes(j, to) > GCS_META_ALL)
+		e = err_set(err, -E2BIG, ERR_FINAL,
+			"more metadata than the %d bytes that an object can have", GCS_META_ALL);
 	if (e)
 		return e;
-	to = json_object_get(*ret, "metadata");
-	json_object_foreach (json_object_get(j, "metadata"), key, v) {
-		cleanup_free char *name = strdup(key);
-
-		for (char *s = name; s && *s; s++)
-			*s = *s >= 'A' && *s <= 'Z' ? (char)(*s | 0x20) : *s;
-		if (!name)
-			return gcs_no_memory(err);
-		if (!store_stat_meta(st, name) || json_object_get(to, key))
-			continue;
-		if (json_object_set_new(to, key, json_null()))
-			return gcs_no_memory(err);
-	}
-	return 0;
+	*ret = json_pack("{s:O}", "metadata", to);
+	return *ret ? 0 : gcs_no_memory(err);
 }
 
 static errint_t patch_send(struct gcs *g, const struct store_call *c, struct store_obj o,
@@ -410,7 +425,7 @@ static errint_t patch_once(struct gcs *g, const struct store_call *c, struct sto
 		e = err_set(err, -EBADMSG, ERR_RETRY, "set_meta of %s/%s: no whole resource",
 			o.bucket, o.key);
 	e = e ? e : driver_cond(st.etag, if_match, NULL, o, err);
-	e = e ? e : meta_patch(j, &st, meta, nmeta, &patch, err);
+	e = e ? e : meta_patch(j, meta, nmeta, &patch, err);
 	if (!e)
 		e = patch_send(g, c, o, st.etag,
 			json_string_value(json_object_get(j, "metageneration")), patch, ret, err);

@@ -139,7 +139,7 @@ bool gcs_stat_read(const json_t *j, struct store_stat *ret)
 	return false;
 }
 
-static errint_t meta_json(const struct store_meta *m, unsigned n, json_t *j, struct err *err)
+errint_t gcs_meta_json(const struct store_meta *m, unsigned n, json_t *j, struct err *err)
 {
 	for (unsigned i = 0; i < n; i++) {
 		json_t *v = json_string(m[i].value); /* NULL for what is not UTF-8 */
@@ -157,7 +157,7 @@ errint_t gcs_resource(const char *key, const char *class_name, const struct stor
 	unsigned n, json_t **ret, struct err *err)
 {
 	cleanup_json json_t *meta = json_object();
-	errint_t r = meta ? meta_json(m, n, meta, err) : gcs_no_memory(err);
+	errint_t r = meta ? gcs_meta_json(m, n, meta, err) : gcs_no_memory(err);
 
 	if (r)
 		return r;

@@ -29,7 +29,8 @@
 #define GCS_UPLOADS_KNOWN 64
 #define GCS_UPLOAD_ID	  32   /* hex digits: 16 of chance, 16 of the key */
 #define GCS_META_MAX	  6500 /* Google takes 8192, with those of ours for an upload in parts */
-#define GCS_COMPOSE_MAX	  32   /* sources of one compose */
+#define GCS_META_ALL	  8192
+#define GCS_COMPOSE_MAX	  32	     /* sources of one compose */
 #define GCS_ONLINE	  "STANDARD" /* the class of what is there for a moment */
 
 /* Where one request may take its time before the first byte of an answer. */
@@ -133,6 +134,8 @@ bool gcs_crc_parse(const char *text, uint32_t *ret);
 void gcs_crc_format(uint32_t crc, char ret[9]);
 /* False when the resource is not whole (it has no size or generation), or without memory. */
 bool gcs_stat_read(const json_t *j, struct store_stat *ret);
+/* Puts the pairs into j. -EILSEQ, ERR_FINAL for what is not UTF-8. */
+errint_t gcs_meta_json(const struct store_meta *m, unsigned n, json_t *j, struct err *err);
 /* A resource with name, class and metadata, those that are not NULL; decref it. -EILSEQ, ERR_FINAL
  * for metadata that is not UTF-8. */
 errint_t gcs_resource(const char *key, const char *class_name, const struct store_meta *m,

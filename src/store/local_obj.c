@@ -311,9 +311,12 @@ static errint_t change_apply(const struct local *l, struct store_obj o, const st
 	*ret_changed = true;
 	lrec_cold(l, rec, &st);
 	if (ch->set_meta) {
-		rec->nmeta = ch->nmeta;
-		for (unsigned i = 0; i < ch->nmeta; i++)
-			rec->meta[i] = ch->meta[i];
+		struct store_meta all[STORE_META_MAX];
+
+		r = driver_meta_merge(rec->meta, rec->nmeta, ch->meta, ch->nmeta,
+			DRIVER_META_BYTES_MAX, all, &rec->nmeta, err);
+		if (!r)
+			memcpy(rec->meta, all, rec->nmeta * sizeof(all[0]));
 	} else if (ch->days) {
 		r = driver_restore(l->classes, &st, ch->days, &rec->cold, o, err);
 	} else if (!strcmp(rec->class_name, ch->class_name)) {

@@ -567,6 +567,22 @@ static errint_t mem_restore(struct store *s, const struct store_call *c, struct 
 	return driver_restore(m->classes, &st, days, &obj->cold, o, err);
 }
 
+static errint_t meta_merged(const struct mem_obj *obj, const struct store_meta *meta,
+	unsigned nmeta, struct store_stat *ret, struct err *err)
+{
+	struct store_meta had[STORE_META_MAX], all[STORE_META_MAX];
+	unsigned n = 0;
+	errint_t r;
+
+	for (unsigned i = 0; i < obj->st.nmeta; i++)
+		had[i] = (struct store_meta){obj->st.meta[i].key, obj->st.meta[i].value};
+	r = driver_meta_merge(had, obj->st.nmeta, meta, nmeta, DRIVER_META_BYTES_MAX, all, &n, err);
+	for (unsigned i = 0; !r && i < n; i++)
+		if (!driver_stat_meta(ret, all[i].key, all[i].value))
+			r = err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	return r;
+}
+
 static errint_t mem_set_meta(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, const struct store_meta *meta, unsigned nmeta, struct store_stat *ret,
 	struct err *err)
@@ -577,13 +593,11 @@ static errint_t mem_set_meta(struct store *s, const struct store_call *c, struct
 	struct mem_obj *obj;
 	errint_t r = driver_meta_check(meta, nmeta, DRIVER_META_BYTES_MAX, err);
 
-	for (unsigned i = 0; !r && i < nmeta; i++)
-		if (!driver_stat_meta(&fresh, meta[i].key, meta[i].value))
-			r = err_set(err, -ENOMEM, ERR_RETRY, "no memory");
 	if (!r) {
 		LOCKED(&m->lock);
 		r = mem_obj_get(m, o, &b, &obj, err);
 		r = r ? r : driver_cond(obj->st.etag, if_match, NULL, o, err);
+		r = r ? r : meta_merged(obj, meta, nmeta, &fresh, err);
 		if (!r) {
 			store_stat_done(&obj->st);
 			memcpy(obj->st.meta, fresh.meta, sizeof(fresh.meta));

@@ -11,6 +11,7 @@
  * A copy keeps what it is not told to change: metadata, content fields, tags, class. REPLACE must
  * restate all of that, so the source is asked (HEAD) first.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,8 @@ struct copy {
 	const struct store_call *c;
 	struct store_obj src, dst;
 	const struct store_copy *opt;
+	const struct store_meta *set; /* with the metadata kept: what changes of it */
+	unsigned nset;
 	struct net_answer head; /* of the source */
 	struct store_stat from;
 	const char *class_name;
@@ -45,9 +48,48 @@ static bool conditional(const struct copy *x)
 
 /* ---- what is kept ---- */
 
+/* The copy has another value for this key, or none. */
+static bool replaced(const struct copy *x, const char *key)
+{
+	char name[256];
+
+	if (x->opt->write_mark && !strcasecmp(key, STORE_META_WRITE))
+		return true;
+	(void)snprintf(name, sizeof(name), "%s", key);
+	for (char *s = name; *s; s++)
+		*s = (char)tolower((unsigned char)*s);
+	return driver_meta_find(x->set, x->nset, name);
+}
+
+/* The pairs that change, and with those that stay no more than there can be. */
+static errint_t fields_set(struct copy *x, size_t bytes, struct err *err)
+{
+	for (unsigned i = 0; i < x->nset; i++) {
+		const struct store_meta *m = &x->set[i];
+		cleanup_free char *value = NULL;
+		char name[256];
+
+		if (!m->value)
+			continue;
+		if (!s3_meta_encode(m->value, &value))
+			return err_set(err, -ENOMEM, ERR_RETRY, "metadata: no memory");
+		(void)snprintf(name, sizeof(name), S3_META "%s", m->key);
+		(void)net_field_add(&x->fields, name, value);
+		bytes += strlen(m->key) + strlen(value);
+	}
+	return x->nset && bytes > S3_META_MAX
+		       ? err_set(err, -E2BIG, ERR_FINAL,
+				 "more metadata than the %d bytes that an object can have",
+				 S3_META_MAX)
+		       : 0;
+}
+
 /* Metadata as it came, so that more than we can hold, and odd values, are kept as well. */
 static errint_t fields_keep(struct copy *x, struct err *err)
 {
+	size_t bytes = 0;
+	errint_t r;
+
 	const struct net_fields *h = &x->head.fields;
 	struct net_fields *f = &x->fields;
 
@@ -61,13 +103,16 @@ static errint_t fields_keep(struct copy *x, struct err *err)
 		const char *name = h->v[i].name;
 
 		if (strncasecmp(name, S3_META, strlen(S3_META)) != 0 ||
-			(x->opt->write_mark &&
-				!strcasecmp(name + strlen(S3_META), STORE_META_WRITE)))
+			replaced(x, name + strlen(S3_META)))
 			continue;
 		(void)net_field_add(f, name, h->v[i].value);
+		bytes += strlen(name + strlen(S3_META)) + strlen(h->v[i].value);
 	}
 	if (x->opt->write_mark)
 		(void)net_field_add(f, S3_META STORE_META_WRITE, x->opt->write_mark);
+	r = fields_set(x, bytes, err);
+	if (r)
+		return r;
 	return f->failed ? err_set(err, f->failed, ERR_RETRY, "copy: no memory") : 0;
 }
 
@@ -130,11 +175,14 @@ static errint_t result_stat(struct copy *x, struct store_stat *ret, struct err *
 	for (unsigned i = 0; i < x->from.nmeta && !x->opt->replace_meta; i++) {
 		const struct store_pair *m = &x->from.meta[i];
 
-		if (x->opt->write_mark && !strcmp(m->key, STORE_META_WRITE))
+		if (replaced(x, m->key))
 			continue;
 		if (!driver_stat_meta(ret, m->key, m->value))
 			return err_set(err, -ENOMEM, ERR_UNKNOWN, "copy: no memory");
 	}
+	for (unsigned i = 0; i < x->nset && ret->nmeta < STORE_META_MAX; i++)
+		if (x->set[i].value && !driver_stat_meta(ret, x->set[i].key, x->set[i].value))
+			return err_set(err, -ENOMEM, ERR_UNKNOWN, "copy: no memory");
 	if (x->opt->write_mark && ret->nmeta < STORE_META_MAX &&
 		!driver_stat_meta(ret, STORE_META_WRITE, x->opt->write_mark))
 		return err_set(err, -ENOMEM, ERR_UNKNOWN, "copy: no memory");
@@ -333,9 +381,10 @@ errint_t s3_copy(struct store *s, const struct store_call *c, struct store_obj s
 
 /* Onto itself, against the version that is there. */
 static errint_t change(struct s3 *d, const struct store_call *c, struct store_obj o,
-	const char *if_match, struct store_copy *opt, struct store_stat *ret, struct err *err)
+	const char *if_match, struct store_copy *opt, const struct store_meta *set, unsigned nset,
+	struct store_stat *ret, struct err *err)
 {
-	struct copy x = {.d = d, .c = c, .src = o, .dst = o, .opt = opt};
+	struct copy x = {.d = d, .c = c, .src = o, .dst = o, .opt = opt, .set = set, .nset = nset};
 	char etag[STORE_ETAG_MAX];
 	struct net_answer a = {0};
 	errint_t r = s3_head_raw(d, c, o, if_match, &a, ret, err);
@@ -344,7 +393,7 @@ static errint_t change(struct s3 *d, const struct store_call *c, struct store_ob
 	if (r)
 		return s3_cond_error(if_match, NULL, r, err);
 	/* So also after a first try whose answer was lost. */
-	if (!opt->replace_meta && !strcmp(ret->class_name, opt->class_name))
+	if (opt->class_name && !strcmp(ret->class_name, opt->class_name))
 		return 0;
 	memcpy(etag, ret->etag, sizeof(etag));
 	store_stat_done(ret);
@@ -363,14 +412,15 @@ errint_t s3_set_tier(struct store *s, const struct store_call *c, struct store_o
 	struct store_copy opt = {.class_name = class_name};
 	errint_t r = s3_class_check(d, class_name, err);
 
-	return r ? r : change(d, c, o, if_match, &opt, ret, err);
+	return r ? r : change(d, c, o, if_match, &opt, NULL, 0, ret, err);
 }
 
 errint_t s3_set_meta(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, const struct store_meta *meta, unsigned nmeta, struct store_stat *ret,
 	struct err *err)
 {
-	struct store_copy opt = {.replace_meta = true, .meta = meta, .nmeta = nmeta};
+	struct store_copy opt = {0};
+	errint_t r = driver_meta_check(meta, nmeta, S3_META_MAX, err);
 
-	return change((struct s3 *)s, c, o, if_match, &opt, ret, err);
+	return r ? r : change((struct s3 *)s, c, o, if_match, &opt, meta, nmeta, ret, err);
 }

@@ -831,24 +831,50 @@ static void test_classes(void **state)
 static void test_set_meta(void **state)
 {
 	struct world *w = *state;
-	struct store_meta meta[] = {{"mode", "0600"}, {"uid", "1"}};
-	struct store_put opt = {.meta = meta, .nmeta = 2};
-	struct store_stat st;
+	struct store_meta meta[] = {{"mode", "0600"}, {"uid", "1"}, {"their-key", "a \xc3\xa4"}};
+	struct store_meta change[] = {{"mode", NULL}, {"uid", "22"}, {"gid", "3"}, {"no", NULL}};
+	struct store_put opt = {.meta = meta, .nmeta = 3};
+	char big[8193];
+	struct store_stat st, st2;
 	struct err err;
 
 	assert_int_equal(store_put(w->st, NULL, obj(w, "k"), "x", 1, &opt, NULL, &err), 0);
 	if (store_set_meta(w->st, NULL, obj(w, "k"), NULL, meta, 2, NULL, &err) == -EOPNOTSUPP)
 		skip();
 	assert_int_equal(
-		store_set_meta(w->st, NULL, obj(w, "k"), "bad", meta, 1, NULL, &err), -ESTALE);
-	assert_int_equal(store_set_meta(w->st, NULL, obj(w, "k"), NULL, meta + 1, 1, &st, &err), 0);
-	assert_int_equal(st.nmeta, 1);
+		store_set_meta(w->st, NULL, obj(w, "k"), "bad", change, 1, NULL, &err), -ESTALE);
+	/* what is named changes or goes, the rest stays */
+	assert_int_equal(store_head(w->st, NULL, obj(w, "k"), &st, &err), 0);
+	assert_int_equal(
+		store_set_meta(w->st, NULL, obj(w, "k"), st.etag, change, 4, &st2, &err), 0);
 	store_stat_done(&st);
 	assert_int_equal(store_head(w->st, NULL, obj(w, "k"), &st, &err), 0);
-	assert_null(store_stat_meta(&st, "mode"));
-	assert_string_equal(store_stat_meta(&st, "uid"), "1");
-	store_stat_done(&st);
+	assert_string_equal(st.etag, st2.etag);
+	assert_int_equal(st.size, st2.size);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct store_stat *s = i ? &st2 : &st;
+
+		assert_int_equal(s->nmeta, 3);
+		assert_null(store_stat_meta(s, "mode"));
+		assert_string_equal(store_stat_meta(s, "uid"), "22");
+		assert_string_equal(store_stat_meta(s, "gid"), "3");
+		assert_string_equal(store_stat_meta(s, "their-key"), "a \xc3\xa4");
+	}
+	store_stat_done(&st2);
 	check_text(w, "k", "x");
+	/* too much in all: nothing is changed */
+	memset(big, 'b', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	change[1].value = big;
+	change[2].value = NULL;
+	assert_int_equal(
+		store_set_meta(w->st, NULL, obj(w, "k"), NULL, change, 3, NULL, &err), -E2BIG);
+	assert_int_equal(err.kind, ERR_FINAL);
+	assert_int_equal(store_head(w->st, NULL, obj(w, "k"), &st2, &err), 0);
+	assert_string_equal(st.etag, st2.etag);
+	assert_string_equal(store_stat_meta(&st2, "gid"), "3");
+	store_stat_done(&st);
+	store_stat_done(&st2);
 }
 
 /* ---- parts ---- */
