@@ -174,6 +174,7 @@ struct job_waiter {
 	uint64_t until;				      /* job ids up to this one */
 	uint64_t id;				      /* of job_wait_id */
 	unsigned left;				      /* jobs that have not ended */
+	bool tree;				      /* also for what lies below ino */
 	errint_t result;
 	bool armed;
 };

@@ -10,6 +10,11 @@
  *
  * A crash repeats from phase 0. A file that cannot be moved for good gets its old name back; the
  * others go on.
+ *
+ * Archived files are left for the end. When nobody has a claim on one of them, or on its old or new
+ * key, each gets a move of its own that waits for its restore, and this one ends: else all that is
+ * made in the directory would wait as well. When somebody has, who counts on what this move does,
+ * it stays, and tries them (as phase 1) from time to time.
  */
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +24,7 @@
 #define BATCH	  64
 #define DIRS_MAX  1000000
 #define SLICE_MAX 512
+#define ALONE_MAX 4096 /* archived files that get moves of their own */
 
 struct source { /* one object to be removed after the sync point */
 	uint32_t remote;
@@ -36,6 +42,8 @@ struct walk {
 	size_t nsrc, removed;
 	uint64_t *left; /* owned; inodes of jobs behind this one */
 	size_t nleft, left_at;
+	uint64_t *archived; /* owned; inodes of files that wait for a restore */
+	size_t narchived, caparchived;
 	size_t skipped; /* files that stay behind for good */
 	bool cancelled;
 	uint64_t stay; /* one whose object has to leave its key all the same: goes to stay_path */
@@ -54,6 +62,7 @@ void dirmove_free(void *p)
 		free(w->src[i].path);
 	free(w->dirs);
 	free(w->left);
+	free(w->archived);
 	free(w);
 }
 
@@ -99,21 +108,24 @@ errint_t dirmove_sources_load(struct job *job, const json_t *j)
 	return 0;
 }
 
+static errint_t add_ino(uint64_t **p, size_t *n, size_t *cap, uint64_t ino)
+{
+	if (*n == *cap) {
+		size_t more = *cap != 0 ? 2 * *cap : 64;
+		uint64_t *q = realloc(*p, more * sizeof(*q));
+
+		if (q == NULL)
+			return -ENOMEM;
+		*p = q;
+		*cap = more;
+	}
+	(*p)[(*n)++] = ino;
+	return 0;
+}
+
 static errint_t add_dir(struct walk *w, uint64_t ino)
 {
-	if (w->ndirs == DIRS_MAX)
-		return -E2BIG;
-	if (w->ndirs == w->capdirs) {
-		size_t cap = w->capdirs != 0 ? 2 * w->capdirs : 64;
-		uint64_t *p = realloc(w->dirs, cap * sizeof(*p));
-
-		if (p == NULL)
-			return -ENOMEM;
-		w->dirs = p;
-		w->capdirs = cap;
-	}
-	w->dirs[w->ndirs++] = ino;
-	return 0;
+	return w->ndirs == DIRS_MAX ? -E2BIG : add_ino(&w->dirs, &w->ndirs, &w->capdirs, ino);
 }
 
 static int take_dir(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
@@ -187,12 +199,12 @@ static enum step list_one(struct job *job, struct walk *w)
 	return STEP_AGAIN;
 }
 
-static errint_t point(struct job *job, const struct meta_inode *was, uint32_t remote,
-	const char *path, const struct store_stat *st, struct walk *w)
+/* The index says in t that the object of was is not needed any more: it goes after the sync point.
+ */
+static errint_t source_goes(
+	struct job *job, struct meta_txn *t, const struct meta_inode *was, struct walk *w)
 {
-	struct meta_inode in;
 	struct source *s = &w->src[w->nsrc];
-	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 
 	s->remote = was->loc.remote;
 	s->path = strdup(was->loc.path);
@@ -202,11 +214,6 @@ static errint_t point(struct job *job, const struct meta_inode *was, uint32_t re
 		return -ENOMEM;
 	}
 	w->nsrc++;
-	if (meta_inode_get(t, was->ino, &in) == 0) {
-		job_loc_set(&in, job->jobs, remote, path, st);
-		(void)meta_inode_put(t, &in);
-		stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
-	}
 	(void)journal_put(t, job); /* with what is still to be removed */
 	job->own.barrier_txn = meta_txn_id(t);
 	errint_t r = meta_commit(t);
@@ -217,6 +224,20 @@ static errint_t point(struct job *job, const struct meta_inode *was, uint32_t re
 		w->nsrc--;
 	}
 	return r;
+}
+
+static errint_t point(struct job *job, const struct meta_inode *was, uint32_t remote,
+	const char *path, const struct store_stat *st, struct walk *w)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	if (meta_inode_get(t, was->ino, &in) == 0) {
+		job_loc_set(&in, job->jobs, remote, path, st);
+		(void)meta_inode_put(t, &in);
+		stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
+	}
+	return source_goes(job, t, was, w);
 }
 
 /* An object of our own at the destination, from an attempt before a crash or one whose answer was
@@ -263,6 +284,8 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
 		return 0;
 	if (job_in_use(job, in.loc.remote, in.loc.path, in.loc.etag))
 		return -EINPROGRESS;
+	if (job_still_archived(job, &in))
+		return err_set(err, -EIO, ERR_ARCHIVED, "'%s' is archived", in.name);
 	struct move_spec spec = {.src_remote = in.loc.remote,
 		.src = in.loc.path,
 		.src_etag = in.loc.etag,
@@ -397,11 +420,111 @@ static enum step move_beside(struct job *job, struct walk *w)
 	if (r == 0)
 		r = point(job, &in, in.loc.remote, w->stay_path, &st, w);
 	store_stat_done(&st);
+	if (r < 0 && err.kind == ERR_ARCHIVED)
+		return job_await_restore(job, "it leaves its key when it is restored");
 	if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
 		return STEP_LATER;
 	w->stay = 0;
 	return STEP_DONE;
 }
+
+/* ---- archived files ---- */
+
+static bool is_removed_later(struct job *job, uint64_t ino)
+{
+	struct jobs *j = job->jobs;
+	LOCKED(&j->g.lock);
+	struct job *last = graph_last_of(j, ino);
+
+	return last != NULL && last->kind == JOB_REMOVE && !last->held;
+}
+
+/* It cannot be read now. One that was unlinked need not follow: it is removed where it is. */
+static errint_t set_aside(struct job *job, struct walk *w, uint64_t ino)
+{
+	struct meta_inode in;
+
+	if (!is_removed_later(job, ino))
+		return add_ino(&w->archived, &w->narchived, &w->caparchived, ino);
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+	errint_t r = meta_inode_get(t, ino, &in);
+
+	if (r < 0 || (in.flags & META_F_ORPHAN) == 0 || (in.flags & META_F_OBJECT) == 0) {
+		meta_abort(t);
+		return r < 0 ? 0 : -EAGAIN;
+	}
+	in.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+	(void)meta_inode_put(t, &in);
+	return source_goes(job, t, &in, w);
+}
+
+/* Each archived file can have a move of its own, which is as good as this one: nobody counts on
+ * what this one does with it. */
+static bool can_go_alone(struct job *job, struct meta_txn *t, const struct walk *w)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode in;
+	char to[META_PATH_MAX + 1];
+
+	if (job->firm || w->narchived > ALONE_MAX)
+		return false;
+	for (size_t i = 0; i < w->narchived; i++) {
+		if (meta_inode_get(t, w->archived[i], &in) < 0 ||
+			target_of(job, in.loc.remote, in.loc.path, to) < 0)
+			continue;
+		LOCKED(&j->g.lock);
+		if ((in.flags & META_F_ORPHAN) != 0 ||
+			!graph_untouched(j, in.ino, in.loc.remote, in.loc.path, job) ||
+			!graph_untouched(j, in.ino, job->dst_remote, to, job))
+			return false;
+	}
+	return true;
+}
+
+/* w->archived become the ids of these moves. */
+static void go_alone(struct job *job, struct meta_txn *t, struct walk *w)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode in;
+	char to[META_PATH_MAX + 1];
+
+	for (size_t i = 0; i < w->narchived; i++) {
+		uint64_t ino = w->archived[i];
+
+		w->archived[i] = 0;
+		if (meta_inode_get(t, ino, &in) < 0 || (in.flags & META_F_OBJECT) == 0 ||
+			target_of(job, in.loc.remote, in.loc.path, to) < 0)
+			continue;
+		struct job *move = job_alloc(j, JOB_RELOCATE, ino);
+
+		if (move == NULL || job_set_src(move, in.loc.remote, in.loc.path) < 0 ||
+			job_set_dst(move, job->dst_remote, to) < 0) {
+			job_free(move);
+			meta_txn_fail(t, -ENOMEM);
+			return;
+		}
+		(void)job_post(j, t, move, &w->archived[i]);
+	}
+}
+
+/* They are tried again, as what left the directory is. */
+static enum step try_later(struct job *job, struct walk *w)
+{
+	char what[80];
+
+	(void)snprintf(what, sizeof(what), "%zu files follow when they are restored", w->narchived);
+	free(w->left);
+	w->left = w->archived;
+	w->nleft = w->narchived;
+	w->left_at = 0;
+	w->archived = NULL;
+	w->narchived = w->caparchived = 0;
+	job->own.phase = 1;
+	job_state_set(job, JOB_RUNNING); /* it can be cancelled */
+	return atomic_load(&job->cancel) ? STEP_AGAIN : job_await_restore(job, what);
+}
+
+/* ---- the walk ---- */
 
 /* w->files[w->at]: follows, or stays behind. */
 static enum step next_file(struct job *job, struct walk *w)
@@ -417,6 +540,10 @@ static enum step next_file(struct job *job, struct walk *w)
 
 	if (r == -EINPROGRESS)
 		return STEP_LATER;
+	if (r < 0 && err.kind == ERR_ARCHIVED && !atomic_load(&job->cancel)) {
+		err_clear(&err);
+		r = set_aside(job, w, ino);
+	}
 	enum step s =
 		r == 0 || (r == -EEXIST && !job->firm) ? STEP_DONE : job_trouble(job, r, &err);
 
@@ -563,29 +690,13 @@ static void prefix_set(struct job *job, struct meta_txn *t)
 	(void)meta_inode_put(t, &in);
 }
 
-static enum step finish_dir(struct job *job, struct walk *w)
+/* Pinned prefixes below move along. */
+static void prefixes_set(struct job *job, struct meta_txn *t, const struct walk *w)
 {
-	struct jobs *j = job->jobs;
-	struct err err = {0};
 	struct meta_inode in;
+	char to[META_PATH_MAX + 1];
 
-	for (size_t i = w->ndirs; i-- > 0;) {
-		errint_t r = move_marker(job, w->dirs[i], &err);
-
-		if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
-			return STEP_LATER;
-	}
-	struct meta_txn *t = meta_begin(j->conf.meta);
-	bool more = false;
-
-	if (w->skipped == 0 && (take_left(job, t, w, &more) < 0 || more)) {
-		meta_abort(t); /* somebody left meanwhile: once more round, it is quick */
-		restart(job);
-		return STEP_AGAIN;
-	}
-	for (size_t i = 0; i < w->ndirs; i++) { /* pinned prefixes below move along */
-		char to[META_PATH_MAX + 1];
-
+	for (size_t i = 0; i < w->ndirs; i++) {
 		if (w->dirs[i] == job->ino || meta_inode_get(t, w->dirs[i], &in) < 0 ||
 			(in.flags & META_F_PREFIX) == 0 || !concerned(job, &in) ||
 			target_of(job, in.loc.remote, in.loc.path, to) < 0)
@@ -595,12 +706,50 @@ static enum step finish_dir(struct job *job, struct walk *w)
 		(void)meta_inode_put(t, &in);
 	}
 	prefix_set(job, t);
+}
+
+static enum step finish_dir(struct job *job, struct walk *w)
+{
+	struct jobs *j = job->jobs;
+	struct err err = {0};
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	bool alone = !atomic_load(&job->cancel) && can_go_alone(job, t, w);
+
+	meta_abort(t);
+	if (w->narchived != 0 && !alone)
+		return try_later(job, w);
+	for (size_t i = w->ndirs; i-- > 0;) {
+		errint_t r = move_marker(job, w->dirs[i], &err);
+
+		if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
+			return STEP_LATER;
+	}
+	bool more = false;
+
+	t = meta_begin(j->conf.meta);
+	if (w->narchived != 0 && !can_go_alone(job, t, w)) {
+		meta_abort(t);
+		return try_later(job, w);
+	}
+	if (w->skipped == 0 && (take_left(job, t, w, &more) < 0 || more)) {
+		meta_abort(t); /* somebody left meanwhile: once more round, it is quick */
+		restart(job);
+		return STEP_AGAIN;
+	}
+	prefixes_set(job, t, w);
+	go_alone(job, t, w);
 	if (w->skipped != 0) {
 		job->own.result = w->skip_r;
 		(void)snprintf(job->own.why, sizeof(job->own.why),
 			"%zu files stay at the source: %.140s", w->skipped, w->skip_why);
 	}
-	return job_finish(job, t);
+	enum step s = job_finish(job, t);
+
+	for (size_t i = 0; s == STEP_DONE && i < w->narchived; i++)
+		wait_hand_on(job, w->archived[i]);
+	if (s != STEP_DONE && w->narchived != 0)
+		restart(job); /* their inodes are not known any more */
+	return s;
 }
 
 enum step dirmove_step(struct job *job)

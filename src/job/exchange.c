@@ -79,13 +79,8 @@ static enum step carry_failed(struct job *job, errint_t r, struct err *err)
 {
 	if (job->own.phase == PHASE_BACK)
 		return persist(job, r, err);
-	if (err->kind == ERR_ARCHIVED && job->src_remote == job->dst_remote &&
-		!atomic_load(&job->cancel)) {
-		job_note(job, "archived: the objects follow when they are restored");
-		job_outside(job);
-		job->own.wake_mono_ns = clock_mono_ns() + 5 * NS_PER_S;
-		return STEP_LATER;
-	}
+	if (err->kind == ERR_ARCHIVED && !atomic_load(&job->cancel))
+		return job_await_restore(job, "the objects follow when they are restored");
 	if ((err->kind == ERR_STALE || err->kind == ERR_NOT_FOUND) && job->own.tries < 4)
 		err->kind = ERR_RETRY; /* changed outside, maybe seen half: look again */
 	else if (err->kind == ERR_STALE)
@@ -150,6 +145,8 @@ static enum step carry(struct job *job, const struct meta_inode *in, uint32_t re
 		if (job_in_use(job, remote, path, over))
 			return STEP_LATER;
 	}
+	if (job_still_archived(job, in) && !atomic_load(&job->cancel))
+		return job_await_restore(job, "the objects follow when they are restored");
 	errint_t r = row_has_object_size(in) ? 0 : object_size(job, &in->loc, &spec.size, &err);
 
 	if (r == 0)

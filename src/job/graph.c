@@ -306,6 +306,36 @@ bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const stru
 	return false;
 }
 
+static bool others_claim(struct jobs *j, const char *name, const struct job *but)
+{
+	struct claim_key *k = key_find(j, name);
+	struct claim *c = NULL;
+
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (c->job != but && c->job->kind != JOB_RESTORE)
+				return true;
+	return false;
+}
+
+bool graph_untouched(
+	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but)
+{
+	char name[KEY_NAME_MAX];
+	struct job *o = NULL;
+
+	lock_assert_held(&j->g.lock);
+	TAILQ_FOREACH (o, &j->g.moves, move)
+		if (o != but && (below(remote, path, o->src_remote, o->src) ||
+					below(remote, path, o->dst_remote, o->dst)))
+			return false;
+	key_name(name, remote, path);
+	if (others_claim(j, name, but))
+		return false;
+	ino_name(name, ino);
+	return !others_claim(j, name, but);
+}
+
 bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struct job *but)
 {
 	char name[KEY_NAME_MAX];

@@ -104,7 +104,8 @@ struct job {
 		char why[200];
 		unsigned tries; /* in this process, for the back-off */
 		int64_t first_in_use_ns;
-		int64_t follow_until_ns; /* mono; 0 = no final failure past the commit yet */
+		int64_t follow_until_ns;     /* mono; 0 = no final failure past the commit yet */
+		int64_t look_ns, look_at_ns; /* mono; when a cloud is asked again about archives */
 		char etag[META_ETAG_MAX], dst_etag[META_ETAG_MAX], class_name[META_CLASS_MAX];
 		uint64_t size, seq;
 		uint32_t crc;
@@ -217,6 +218,9 @@ bool graph_key_free(struct jobs *j, uint32_t remote, const char *path, const str
 /* Inodes of the jobs behind job, some more than once; *ret is owned by the caller. Takes g.lock. */
 errint_t graph_later_inos(struct jobs *j, const struct job *job, uint64_t **ret, size_t *ret_n);
 bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
+/* Nobody but job, and restores, which nobody waits for, claims this inode or a key of it. */
+bool graph_untouched(
+	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but);
 /* By a job of another inode. */
 bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
 /* As graph_claimed for anything at or below a prefix. */
@@ -282,6 +286,9 @@ bool job_watch_locked(struct job *job, struct job_waiter *w);
 void wait_release(struct job *job, errint_t r);
 void wait_note_locked(struct jobs *j, const struct job *job, errint_t r); /* job ends with r */
 void wait_check(struct jobs *j); /* after a job ended; g.lock not held */
+/* A job that ends leaves part of its deed to job `to`, which cannot run before: those that wait for
+ * a tree, or for the inode of `to`, wait for that one as well. Takes g.lock. */
+void wait_hand_on(struct job *job, uint64_t to);
 
 /* move.c */
 struct move_spec {
@@ -357,6 +364,11 @@ void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const c
 bool job_in_use(struct job *job, uint32_t remote, const char *path, const char *etag);
 errint_t job_remove_object(
 	struct job *job, uint32_t remote, const char *path, const char *etag, struct err *err);
+/* An archived object cannot be read: the job sleeps. What a restore does is in the object's row
+ * soon; the cloud itself is asked less and less often. */
+enum step job_await_restore(struct job *job, const char *what);
+/* in's object is archived as far as is known, and it is not the time to ask the cloud. */
+bool job_still_archived(const struct job *job, const struct meta_inode *in);
 /* Removes job->src version own.etag after the sync point, and ends the job. */
 enum step job_vacate(struct job *job);
 enum step job_remove_source(struct job *job);

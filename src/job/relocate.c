@@ -12,6 +12,9 @@
 
 #include "job_priv.h"
 
+#define ARCHIVE_WAIT_NS (5 * NS_PER_S)
+#define ARCHIVE_LOOK_NS (300 * NS_PER_S)
+
 void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const char *path,
 	const struct store_stat *st)
 {
@@ -56,6 +59,28 @@ bool job_in_use(struct job *job, uint32_t remote, const char *path, const char *
 	job_note(job, "somebody reads the old version");
 	job->own.wake_mono_ns = now + 100 * NS_PER_MS;
 	return true;
+}
+
+enum step job_await_restore(struct job *job, const char *what)
+{
+	int64_t max = job->jobs->conf.retry_max_ns, now = clock_mono_ns();
+	int64_t wait = max != 0 ? MIN_OF(max, ARCHIVE_WAIT_NS) : ARCHIVE_WAIT_NS;
+
+	if (now >= job->own.look_at_ns) {
+		job->own.look_ns = job->own.look_ns == 0
+					   ? wait
+					   : MIN_OF(2 * job->own.look_ns, ARCHIVE_LOOK_NS);
+		job->own.look_at_ns = now + job->own.look_ns;
+	}
+	job_note(job, "archived: %s", what);
+	job_outside(job);
+	job->own.wake_mono_ns = now + wait;
+	return STEP_LATER;
+}
+
+bool job_still_archived(const struct job *job, const struct meta_inode *in)
+{
+	return (in->flags & META_F_ARCHIVED) != 0 && clock_mono_ns() < job->own.look_at_ns;
 }
 
 /* Removes remote:path version etag. Gone, or another version there: fine, not ours any more. */
@@ -110,13 +135,9 @@ static enum step relocate_failed(struct job *job, errint_t r, struct err *err)
 			"'%.100s' exists at the destination and is not known here", job->dst);
 		return relocate_final(job, r, why);
 	}
-	if (err->kind == ERR_ARCHIVED && job->src_remote == job->dst_remote) {
-		/* inside a cloud the name is accepted; the object follows when it is readable */
-		job_note(job, "archived: the object follows when it is restored");
-		job_outside(job);
-		job->own.wake_mono_ns = clock_mono_ns() + 5 * NS_PER_S;
-		return atomic_load(&job->cancel) ? job_trouble(job, r, err) : STEP_LATER;
-	}
+	if (err->kind == ERR_ARCHIVED && !atomic_load(&job->cancel))
+		/* the name is accepted; the object follows when it is readable */
+		return job_await_restore(job, "the object follows when it is restored");
 	if (err->kind == ERR_STALE || err->kind == ERR_NOT_FOUND) {
 		/* The source is not what the index knows: it was changed or removed outside. */
 		if (job->own.tries >= 4)
@@ -307,6 +328,8 @@ enum step relocate_step(struct job *job)
 		return STEP_BARRIER;
 	if (etag[0] != '\0' && job_in_use(job, job->dst_remote, job->dst, etag))
 		return STEP_LATER;
+	if (job_still_archived(job, &in) && !atomic_load(&job->cancel))
+		return job_await_restore(job, "the object follows when it is restored");
 	job->own.size = in.size;
 	if (!row_has_object_size(&in)) {
 		struct err err = {0};

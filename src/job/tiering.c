@@ -142,6 +142,13 @@ static enum step row_from_stat(
 	return STEP_LATER;
 }
 
+/* Which object it is about: a move may bring the file to another one that is archived as well. */
+static uint64_t object_hash(const struct meta_loc *loc)
+{
+	return hash64(
+		loc->path, strlen(loc->path), hash64(loc->etag, strlen(loc->etag), loc->remote));
+}
+
 /* Asks for a restore once, then looks until it is there. */
 static enum step restore_poll(
 	struct job *job, const struct meta_inode *in, unsigned days, bool done_when_ready)
@@ -153,9 +160,10 @@ static enum step restore_poll(
 	errint_t r = objref_make(job->jobs, in->loc.remote, in->loc.path, &o, &err);
 
 	call_init(&call, job);
-	if (r == 0 && !job->own.restored_asked) {
+	if (r == 0 && (!job->own.restored_asked || job->own.seq != object_hash(&in->loc))) {
 		r = store_restore(o.st, &call, o.o, days != 0 ? days : 1, &err);
 		job->own.restored_asked = r == 0;
+		job->own.seq = object_hash(&in->loc);
 	}
 	if (r == 0)
 		r = store_head(o.st, &call, o.o, &st, &err);

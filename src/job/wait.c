@@ -117,6 +117,7 @@ bool job_wait(struct jobs *j, uint64_t ino, struct job_waiter *w)
 	w->ino = ino;
 	w->id = 0;
 	w->until = j->g.last_id;
+	w->tree = s.all || s.dir;
 	w->result = 0;
 	w->left = count_locked(j, ino, w->until, &s, false);
 	w->armed = w->left != 0;
@@ -196,6 +197,25 @@ void wait_note_locked(struct jobs *j, const struct job *job, errint_t r)
 		if (r < 0 && w->result == 0)
 			w->result = r;
 		w->left--;
+	}
+}
+
+void wait_hand_on(struct job *job, uint64_t to)
+{
+	struct jobs *j = job->jobs;
+	struct job *next = NULL;
+
+	LOCKED(&j->g.lock);
+	HASH_FIND(hh, j->g.by_id, &to, sizeof(to), next);
+	for (unsigned i = 0; next != NULL && i < job->g.nwatchers; i++) {
+		struct job_waiter *w = job->g.watchers[i];
+
+		if (w->id != 0 || (!w->tree && w->ino != next->ino))
+			continue;
+		if (job_watch_locked(next, w))
+			w->left++;
+		else if (w->result == 0)
+			w->result = -ENOMEM;
 	}
 }
 

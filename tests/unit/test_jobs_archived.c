@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: MIT */
+/* Directories that are renamed with archived files in them: the rest follows at once, these when
+ * they are restored, and nobody else waits for them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "vfs_help.h"
+
+static void text_is(struct fix *f, unsigned remote, const char *key, const char *want)
+{
+	char got[64] = "";
+	ssize_t n = object_get(&f->remotes[remote], key, got, sizeof(got) - 1);
+
+	if (n < 0)
+		fail_msg("object %s: %s", key, strerrorname_np((int)-n));
+	got[n] = '\0';
+	assert_string_equal(got, want);
+}
+
+static bool is_there(struct fix *f, unsigned remote, const char *key)
+{
+	struct store_stat st = {0};
+	errint_t r =
+		store_head(f->remotes[remote].st, NULL, (struct store_obj){"b", key}, &st, NULL);
+
+	store_stat_done(&st);
+	assert_true(r == 0 || r == -ENOENT);
+	return r == 0;
+}
+
+static void file_is(struct fix *f, uint64_t dir, const char *name, const char *want)
+{
+	char got[64] = "";
+	struct vfs_handle *h = NULL;
+	uint64_t ino = 0;
+
+	if (lookup(f, dir, name, &ino) != 0)
+		fail_msg("there is no file %s", name);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	ssize_t n = get(f, h, 0, got, sizeof(got) - 1);
+
+	assert_true(n >= 0);
+	got[n] = '\0';
+	close_h(f, h);
+	assert_string_equal(got, want);
+}
+
+static uint64_t make_text(struct fix *f, uint64_t dir, const char *name, const char *text)
+{
+	return make(f, dir, name, text, strlen(text));
+}
+
+/* Its bytes are in the cloud only, and archived there. */
+static void archive(struct fix *f, uint64_t ino)
+{
+	struct vfs_handle *h = NULL;
+
+	sync_all(f);
+	assert_int_equal(setx(f, ino, "user.astra.tier", "ARCHIVE"), 0);
+	sync_all(f);
+	stage_drop(f->stage, ino);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "archived");
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), -EIO);
+}
+
+/* All live jobs wait for a restore, or behind one that does; there are n. */
+static void only_stuck(struct fix *f, unsigned n)
+{
+	struct jobs_stat st = {0};
+
+	for (int i = 0; i < 10000 && (st.live == 0 || st.live != st.stuck || st.active != 0); i++) {
+		usleep(1000);
+		jobs_stat(f->jobs, &st);
+	}
+	for (int i = 0; i < 1000 && st.live != n; i++) {
+		usleep(1000);
+		jobs_stat(f->jobs, &st);
+	}
+	assert_int_equal(st.live, n);
+}
+
+/* d with an archived x, and y, and s/z. */
+static uint64_t tree(struct fix *f, uint64_t *ret_x)
+{
+	uint64_t d = 0, s = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	assert_int_equal(mkdir_in(f, d, "s", &s), 0);
+	*ret_x = make_text(f, d, "x", "cold");
+	make_text(f, d, "y", "one");
+	make_text(f, s, "z", "two");
+	archive(f, *ret_x);
+	return d;
+}
+
+static uint64_t job_of(struct fix *f, uint64_t ino, enum job_kind kind)
+{
+	struct job_info i;
+
+	assert_true(job_info_ino(f->jobs, ino, &i));
+	assert_int_equal(i.kind, kind);
+	return i.id;
+}
+
+static void restore(struct fix *f, uint64_t ino)
+{
+	assert_int_equal(setx(f, ino, "user.astra.restore", "1d"), 0);
+}
+
+/* Inside a cloud the copy is archived as well. */
+static void read_it(struct fix *f, uint64_t dir, const char *name, uint64_t ino)
+{
+	struct vfs_handle *h = NULL;
+
+	if (open_ino(f, ino, O_RDONLY, &h) == -EIO) {
+		restore(f, ino);
+		sync_all(f);
+	} else {
+		close_h(f, h);
+	}
+	file_is(f, dir, name, "cold");
+}
+
+static void moved(struct fix *f, unsigned remote, uint64_t d, uint64_t x)
+{
+	assert_true(is_there(f, remote, "e/x"));
+	assert_false(is_there(f, 0, "d/x"));
+	read_it(f, d, "x", x);
+	text_is(f, remote, "e/x", "cold");
+}
+
+static void rest_has_moved(struct fix *f, unsigned remote, uint64_t d, uint64_t x)
+{
+	uint64_t s = 0, ino = 0;
+	struct vfs_handle *h = NULL;
+
+	only_stuck(f, 1);
+	text_is(f, remote, "e/y", "one");
+	text_is(f, remote, "e/s/z", "two");
+	assert_false(is_there(f, 0, "d/y"));
+	assert_false(is_there(f, 0, "d/s/z"));
+	assert_true(is_there(f, 0, "d/x"));
+	file_is(f, d, "y", "one");
+	assert_int_equal(lookup(f, d, "s", &s), 0);
+	file_is(f, s, "z", "two");
+	assert_int_equal(lookup(f, d, "x", &ino), 0);
+	assert_int_equal(ino, x);
+	assert_int_equal(attr(f, x).st_size, 4);
+	assert_int_equal(open_ino(f, x, O_RDONLY, &h), -EIO);
+	assert_string_equal(getx(f, x, "user.astra.state"), "renamed-here-only");
+}
+
+static void follows(struct fix *f, bool across)
+{
+	uint64_t x = 0, d = tree(f, &x), to = across ? f->gcp : f->aws;
+	unsigned remote = across ? 1 : 0;
+	struct vfs_handle *h = NULL;
+
+	assert_int_equal(rename_to(f, f->aws, "d", to, "e", 0), 0);
+	rest_has_moved(f, remote, d, x);
+	/* what is made there does not wait */
+	h = create_in(f, d, "new", NULL);
+	assert_int_equal(put(f, h, 0, "new", 3), 0);
+	assert_int_equal(fsync_h(f, h), 0);
+	close_h(f, h);
+	text_is(f, remote, "e/new", "new");
+	fix_down(f);
+	fix_up(f);
+	rest_has_moved(f, remote, d, x);
+	struct ask *a = ask_new(); /* somebody who waits for all */
+
+	vfs_sync(f->v, &a->c, d);
+	usleep(50000);
+	assert_int_equal(atomic_load(&a->answers), 0);
+	restore(f, x);
+	assert_int_equal(ask_wait(a), 0);
+	ask_free(a);
+	moved(f, remote, d, x);
+}
+
+static void test_inside(void **state)
+{
+	follows(*state, false);
+}
+
+static void test_across(void **state)
+{
+	follows(*state, true);
+}
+
+/* Who waited for the directory before it was known waits for the archived file as well. */
+static void test_waited_for(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, d = tree(f, &x);
+	struct ask *a = ask_new();
+
+	fault(f, 0, "copy:delay=100");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	vfs_sync(f->v, &a->c, d);
+	only_stuck(f, 1);
+	fault(f, 0, "");
+	usleep(50000);
+	assert_int_equal(atomic_load(&a->answers), 0);
+	restore(f, x);
+	assert_int_equal(ask_wait(a), 0);
+	ask_free(a);
+	moved(f, 0, d, x);
+}
+
+static void test_cancelled(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, d = tree(f, &x), old = 0, ino = 0;
+
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	rest_has_moved(f, 0, d, x);
+	assert_int_equal(job_cancel(f->jobs, job_of(f, x, JOB_RELOCATE)), 0);
+	for (int i = 0; i < 5000 && job_live(f->jobs, x); i++)
+		usleep(1000);
+	assert_int_equal(lookup(f, d, "x", NULL), -ENOENT);
+	assert_int_equal(lookup(f, f->aws, "d", &old), 0);
+	assert_int_equal(lookup(f, old, "x", &ino), 0);
+	assert_int_equal(ino, x);
+	sync_all(f);
+	assert_true(is_there(f, 0, "d/x"));
+	assert_false(is_there(f, 0, "e/x"));
+	text_is(f, 0, "e/y", "one");
+	restore(f, x);
+	sync_all(f);
+	file_is(f, old, "x", "cold");
+}
+
+/* The old name is another file's by now: that one's upload counts on the key. */
+static uint64_t name_taken(struct fix *f, uint64_t x, uint64_t *ret_move)
+{
+	struct job_info i;
+	uint64_t d = 0, old = 0;
+
+	fault(f, 0, "copy:delay=300");
+	assert_int_equal(lookup(f, f->aws, "d", &old), 0);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	assert_true(job_info_ino(f->jobs, old, &i));
+	*ret_move = i.id;
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	make_text(f, d, "x", "new");
+	only_stuck(f, 3); /* a marker waits as well */
+	fault(f, 0, "");
+	assert_int_equal(job_of(f, old, JOB_DIRMOVE), *ret_move);
+	assert_false(is_there(f, 0, "d/y"));
+	assert_true(is_there(f, 0, "d/x"));
+	return d;
+}
+
+static void test_name_taken(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, e = tree(f, &x), move = 0, d = name_taken(f, x, &move);
+
+	text_is(f, 0, "e/y", "one");
+	restore(f, x);
+	sync_all(f);
+	assert_true(is_there(f, 0, "e/x"));
+	text_is(f, 0, "d/x", "new");
+	read_it(f, e, "x", x);
+	file_is(f, d, "x", "new");
+}
+
+/* Cancelled then, it gets a name beside the other, and leaves the key when it can. */
+static void test_name_taken_cancelled(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, e = tree(f, &x), move = 0, d = name_taken(f, x, &move);
+	struct ask *a = ask_new();
+
+	assert_int_equal(job_cancel(f->jobs, move), 0);
+	for (int i = 0; i < 5000 && lookup(f, e, "x", NULL) == 0; i++)
+		usleep(1000);
+	assert_int_equal(lookup(f, e, "x", NULL), -ENOENT);
+	file_is(f, e, "y", "one");
+	only_stuck(f, 3);
+	restore(f, x);
+	(void)CALL(a, vfs_sync, META_ROOT_INO);
+	ask_free(a);
+	restore(f, x);
+	sync_all(f);
+	text_is(f, 0, "d/x", "new");
+	file_is(f, d, "x", "new");
+	struct vfs_handle *h = NULL;
+	char got[8];
+
+	assert_int_equal(open_ino(f, x, O_RDONLY, &h), 0);
+	assert_int_equal(get(f, h, 0, got, 8), 4);
+	assert_memory_equal(got, "cold", 4);
+	close_h(f, h);
+}
+
+/* Unlinked while it waits: its object goes without having followed, and the key is free. */
+static void unlinked(struct fix *f, bool taken)
+{
+	uint64_t x = 0, e = tree(f, &x), move = 0, d = 0;
+
+	if (taken) {
+		d = name_taken(f, x, &move);
+	} else {
+		assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+		only_stuck(f, 1);
+	}
+	assert_int_equal(unlink_in(f, e, "x"), 0);
+	sync_all(f);
+	assert_false(is_there(f, 0, "e/x"));
+	if (taken)
+		text_is(f, 0, "d/x", "new");
+	else
+		assert_false(is_there(f, 0, "d/x"));
+	if (taken)
+		file_is(f, d, "x", "new");
+	text_is(f, 0, "e/y", "one");
+}
+
+static void test_unlinked(void **state)
+{
+	unlinked(*state, false);
+}
+
+static void test_unlinked_name_taken(void **state)
+{
+	unlinked(*state, true);
+}
+
+/* Out of the directory, while that moves. */
+static void test_renamed_on(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, d = tree(f, &x);
+
+	fault(f, 0, "copy:delay=300");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	assert_int_equal(rename_to(f, d, "x", f->aws, "w", 0), 0);
+	only_stuck(f, 2);
+	fault(f, 0, "");
+	text_is(f, 0, "e/s/z", "two");
+	for (int i = 0; i < 100 && job_live(f->jobs, x); i++) { /* each place is an archive */
+		restore(f, x);
+		usleep(200000);
+	}
+	sync_all(f);
+	assert_true(is_there(f, 0, "w"));
+	assert_false(is_there(f, 0, "d/x"));
+	assert_false(is_there(f, 0, "e/x"));
+	read_it(f, f->aws, "w", x);
+}
+
+static void count_copies(void *arg, const char *op, uint64_t calls, uint64_t errors, uint64_t bytes,
+	uint64_t total_us)
+{
+	if (strcmp(op, "copy") == 0)
+		*(uint64_t *)arg = calls;
+}
+
+/* The cloud is not asked each time: what it would say is in the row. */
+static void test_few_requests(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, d = tree(f, &x), before = 0, after = 0;
+
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	rest_has_moved(f, 0, d, x);
+	store_stats_each(f->remotes[0].st, count_copies, &before);
+	usleep(1500000); /* it has looked 30 times */
+	store_stats_each(f->remotes[0].st, count_copies, &after);
+	assert_true(before > 0);
+	assert_in_range(after - before, 0, 6);
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+	const struct CMUnitTest tests[] = {T(test_inside), T(test_across), T(test_waited_for),
+		T(test_cancelled), T(test_name_taken), T(test_name_taken_cancelled),
+		T(test_unlinked), T(test_unlinked_name_taken), T(test_renamed_on),
+		T(test_few_requests)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
