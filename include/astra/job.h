@@ -150,9 +150,12 @@ errint_t job_tier(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 	bool by_engine, uint64_t *ret_job, struct err *err);
 errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode *in, unsigned days,
 	uint64_t *ret_job, struct err *err);
-/* Mode, owner, times or xattrs of a settled file changed: into the object's metadata where that is
- * free (caps.set_meta), coalesced. */
+/* Mode, owner, times or xattrs of a file changed: into the object's metadata where that is free
+ * (caps.set_meta), coalesced. Those of a changed file go with its upload, or behind one that has
+ * begun. */
 errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *in);
+/* Whether an object of in can have the extended attributes that t has given it: -ENOSPC. */
+errint_t job_attrs_fit(struct jobs *j, struct meta_txn *t, const struct meta_inode *in);
 /* An orphan's last handle was closed: deletes the row unless a job still needs it. */
 errint_t job_orphan_closed(struct jobs *j, struct meta_txn *t, uint64_t ino);
 

@@ -629,7 +629,7 @@ static errint_t move_marker(struct job *job, uint64_t dir, struct err *err)
 	uint32_t remote = 0;
 	struct objref o;
 	struct store_call call;
-	struct meta_set meta;
+	cleanup_meta_set struct meta_set meta = {0};
 	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
 	errint_t r = meta_inode_get(t, dir, &in);
 
@@ -643,7 +643,8 @@ static errint_t move_marker(struct job *job, uint64_t dir, struct err *err)
 		return 0;
 	r = objref_make(job->jobs, job->dst_remote, path, &o, err);
 	call_init(&call, job);
-	meta_set_make(&meta, &in, NULL);
+	if (r == 0)
+		r = meta_set_make(&meta, job->jobs, NULL, job->dst_remote, &in, NULL);
 	struct store_put put = {.meta = meta.m, .nmeta = meta.n};
 
 	if (r == 0)

@@ -12,7 +12,7 @@
  *   conflict.c uploads that meet somebody else's object
  *   move.c     one object to another place, verified  list.c     LIST pages into the index
  *   info.c     seeing and steering                    names.c    small helpers
- *   uploads.c  multipart uploads that nobody ended
+ *   uploads.c  multipart uploads that nobody ended    attrs.c    attributes <-> metadata
  *
  * Life of a struct job: made by job_new inside a transaction (pending), committed by the
  * transaction's hook (live), run in steps by sched.c, ended by job_end (kept for `jobs list` as a
@@ -110,7 +110,9 @@ struct job {
 		uint64_t size, seq;
 		uint32_t crc;
 		bool has_crc, restored_asked, uploaded;
-		bool same;	       /* upload: the object had these bytes already */
+		uint32_t attrs_sum;    /* upload: of the metadata that went along */
+		bool attrs_known;      /* upload: and that is the object's */
+		bool attrs_left;       /* upload: not all attributes did */
 		struct job_copy *copy; /* upload: of an object's bytes; owned */
 		bool turned; /* rollback.c: the move failed, and became one out of the way */
 		void *walk;  /* dirmove; owned */
@@ -202,13 +204,46 @@ void mark_make(const struct job *job, char *ret, size_t size); /* NONCE.ID.ATTEM
 enum mark_owner { MARK_OTHER, MARK_EARLIER, MARK_NOW };
 enum mark_owner mark_check(const struct job *job, const struct store_stat *st);
 void call_init(struct store_call *c, struct job *job);
-/* Metadata for an object of in: write mark, mode, uid, gid, mtime (rclone, s3fs forms). */
+
+/* attrs.c: attributes <-> metadata */
+bool meta_key_ours(const char *key);
+/* The user's extended attributes of ino as one value, "" when there are none. -ENOBUFS */
+errint_t attrs_text(struct meta_txn *t, uint64_t ino, struct buf *out);
+/* Calls fn for each of such a value. -EBADMSG, or what fn returned. */
+typedef int (*attrs_fn)(void *arg, const char *name, const void *p, size_t len);
+errint_t attrs_parse(const char *text, attrs_fn fn, void *arg);
+/* Mode, owner and mtime of an object that was put at put_ns; kind becomes META_SYMLINK for one. */
+void attrs_read(struct jobs *j, struct meta_inode *in, int64_t put_ns,
+	const struct store_pair *meta, unsigned nmeta);
+/* ino gets the extended attributes of this metadata instead of those that travel. */
+errint_t attrs_take(
+	struct meta_txn *t, uint64_t ino, const struct store_pair *meta, unsigned nmeta);
+/* Metadata for an object of in. */
 struct meta_set {
-	struct store_meta m[8];
+	struct store_meta m[STORE_META_MAX];
 	unsigned n;
-	char text[8][64];
+	char text[5][64];
+	struct buf xattrs;
+	bool left;   /* extended attributes do not fit and stay here */
+	bool unread; /* the object has some that cannot be read here */
 };
-void meta_set_make(struct meta_set *s, const struct meta_inode *in, const char *mark);
+/* t NULL = a read transaction of its own. mark: the write mark; NULL = none. meta_set_done in any
+ * case. */
+errint_t meta_set_make(struct meta_set *s, struct jobs *j, struct meta_txn *t, uint32_t remote,
+	const struct meta_inode *in, const char *mark);
+/* For store_set_meta: what the object may have and the file has not any more goes. */
+void meta_set_drop(struct meta_set *s);
+/* Without the extended attributes, where it has some. */
+bool meta_set_leave(struct meta_set *s);
+void attrs_left_log(const char *path);
+uint32_t meta_set_sum(const struct meta_set *s); /* of all but the mark */
+/* meta_set_make for an object that job makes, and job remembers it. */
+errint_t attrs_sent(struct job *job, struct meta_set *s, uint32_t remote,
+	const struct meta_inode *in, const char *mark, struct err *err);
+/* in has other attributes now than those that went along. */
+bool attrs_differ(struct job *job, struct meta_txn *t, const struct meta_inode *in);
+void meta_set_done(struct meta_set *s);
+#define cleanup_meta_set __attribute__((cleanup(meta_set_done)))
 
 /* graph.c: all with g.lock held unless they end otherwise */
 errint_t graph_insert(struct jobs *j, struct job *job);	 /* claims + dependencies */

@@ -27,6 +27,7 @@ struct merge {
 	const struct job *but;
 	uint64_t dir, seq;
 	uint32_t remote;
+	bool list_meta; /* pages say what attributes objects have */
 	char prefix[META_PATH_MAX + 1];
 	size_t prefix_len; /* of keys in pages (bucket and hidden prefix included) */
 	const struct store_page *page;
@@ -198,51 +199,6 @@ static bool hands_off(struct merge *m, const char *path)
 	return false;
 }
 
-static void foreign_attrs(struct merge *m, struct meta_inode *in, const struct store_entry *e)
-{
-	in->mode = S_IFREG | (0666 & ~m->j->conf.umask);
-	in->uid = m->j->conf.uid;
-	in->gid = m->j->conf.gid;
-	in->mtime_ns = e->mtime_ns;
-	in->flags |= META_F_FOREIGN;
-	for (unsigned i = 0; i < e->nmeta; i++) {
-		const char *k = e->meta[i].key, *v = e->meta[i].value;
-		char *end = NULL;
-
-		if (strcmp(k, "mtime") == 0) {
-			long long s = strtoll(v, &end, 10);
-			long long ns = 0;
-
-			if (end != v && *end == '.') {
-				char digits[10] = "000000000";
-
-				for (int d = 0; d < 9 && end[1 + d] >= '0' && end[1 + d] <= '9';
-					d++)
-					digits[d] = end[1 + d];
-				ns = strtoll(digits, NULL, 10);
-			}
-			if (end != v && s > INT32_MIN && s < (INT64_C(1) << 33))
-				in->mtime_ns = s * NS_PER_S + ns;
-		} else if (strcmp(k, "mode") == 0) {
-			unsigned long mode = strtoul(v, &end, 10);
-
-			if (end != v && S_ISREG(mode)) {
-				in->mode = S_IFREG | (mode & 0777);
-				in->flags &= ~(uint32_t)META_F_FOREIGN;
-			} else if (end != v && S_ISLNK(mode)) {
-				in->kind = META_SYMLINK; /* target: fetched by the caller */
-			}
-		} else if (strcmp(k, "uid") == 0 || strcmp(k, "gid") == 0) {
-			unsigned long id = strtoul(v, &end, 10);
-
-			if (end == v || id >= UINT32_MAX)
-				continue;
-			*(k[0] == 'u' ? &in->uid : &in->gid) = (uint32_t)id;
-			in->flags &= ~(uint32_t)META_F_FOREIGN;
-		}
-	}
-}
-
 static void loc_from_entry(
 	struct merge *m, struct meta_inode *in, const char *path, const struct store_entry *e)
 {
@@ -290,7 +246,7 @@ static errint_t new_file(struct merge *m, const char *path, const char *name, bo
 {
 	struct meta_inode in = {.kind = META_FILE};
 
-	foreign_attrs(m, &in, e);
+	attrs_read(m->j, &in, e->mtime_ns, e->meta, e->nmeta);
 	loc_from_entry(m, &in, path, e);
 	set_target(m, &in, e);
 	if (alias)
@@ -298,7 +254,9 @@ static errint_t new_file(struct merge *m, const char *path, const char *name, bo
 	in.atime_ns = in.ctime_ns = in.mtime_ns;
 	in.btime_ns = e->mtime_ns;
 	in.ino = meta_ino_next(m->t);
-	return meta_link(m->t, &in, m->dir, name);
+	errint_t r = meta_link(m->t, &in, m->dir, name);
+
+	return r < 0 || in.kind != META_FILE ? r : attrs_take(m->t, in.ino, e->meta, e->nmeta);
 }
 
 static errint_t forget(struct merge *m, uint64_t ino, unsigned depth);
@@ -332,15 +290,19 @@ static errint_t changed_file(
 		enum meta_kind was = in->kind;
 
 		in->kind = META_FILE;
-		foreign_attrs(m, in, e);
+		attrs_read(m->j, in, e->mtime_ns, e->meta, e->nmeta);
 		set_target(m, in, e);
 		if (in->kind != was) /* the kernel keeps an inode's kind: another one */
 			return replaced_file(m, in->ino, path, e);
 		in->ctime_ns = clock_now_ns();
 		in->version++;
+		in->flags &= ~(uint32_t)META_F_ATTR_LOCAL; /* theirs, as it is now */
 	}
 	loc_from_entry(m, in, path, e);
 	errint_t r = meta_inode_put(m->t, in);
+
+	if (r == 0 && !same && in->kind == META_FILE && m->list_meta)
+		r = attrs_take(m->t, in->ino, e->meta, e->nmeta);
 
 	if (r == 0)
 		m->j->conf.hooks.inode_changed(m->j->conf.hooks.arg, in->ino, !same);
@@ -782,6 +744,7 @@ static errint_t list_dir(struct merge *m, struct err *err)
 
 	if (rem == NULL)
 		return err_set(err, -ENODEV, ERR_FINAL, "its remote is not configured");
+	m->list_meta = rem->caps.list_meta;
 	return (in.flags & META_F_ROOT) != 0 && rem->bucket[0] == '\0' ? list_buckets(m, rem, err)
 								       : list_objects(m, err);
 }

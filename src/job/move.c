@@ -375,7 +375,9 @@ static errint_t transfer(struct parts *x, struct store_stat *ret, struct err *er
 	call_init(&x->call, x->job);
 	store_caps(x->dst.st, &x->caps);
 	mark_make(x->job, mark, sizeof(mark));
-	meta_set_make(&x->meta, s->attrs, mark);
+	r = attrs_sent(x->job, &x->meta, s->dst_remote, s->attrs, mark, err);
+	if (r < 0)
+		return r;
 	x->put = (struct store_put){.if_match = s->if_match,
 		.if_none_match = s->if_match == NULL ? STORE_IF_ABSENT : NULL,
 		.class_name =
@@ -424,7 +426,11 @@ static errint_t copy_inside(
 		.write_mark = s->fresh ? NULL : mark};
 
 	if (s->fresh) {
-		meta_set_make(&x.meta, s->attrs, mark);
+		r = attrs_sent(job, &x.meta, s->dst_remote, s->attrs, mark, err);
+		if (r < 0) {
+			meta_set_done(&x.meta);
+			return r;
+		}
 		opt.replace_meta = true;
 		opt.meta = x.meta.m;
 		opt.nmeta = x.meta.n;
@@ -440,6 +446,7 @@ static errint_t copy_inside(
 		if (r < 0)
 			store_stat_done(ret);
 	}
+	meta_set_done(&x.meta);
 	return r;
 }
 
@@ -452,14 +459,18 @@ errint_t move_object(
 		src->caps.conditional_copy)
 		return copy_inside(job, spec, ret, err);
 	struct parts x = {.job = job, .spec = spec};
+	errint_t r = transfer(&x, ret, err);
 
-	return transfer(&x, ret, err);
+	meta_set_done(&x.meta);
+	return r;
 }
 
 errint_t move_staged(struct job *job, struct stage_file *f, const struct move_spec *spec,
 	struct store_stat *ret, struct err *err)
 {
 	struct parts x = {.job = job, .spec = spec, .staged = f};
+	errint_t r = transfer(&x, ret, err);
 
-	return transfer(&x, ret, err);
+	meta_set_done(&x.meta);
+	return r;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Small helpers of the job room: places, write marks, metadata. No locks. */
+/* Small helpers of the job room: places, write marks. No locks. */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -112,34 +112,6 @@ enum mark_owner mark_check(const struct job *job, const struct store_stat *st)
 void call_init(struct store_call *c, struct job *job)
 {
 	*c = (struct store_call){.cancel = &job->cancel, .repeats = &job->repeats};
-}
-
-static void meta_add(struct meta_set *s, const char *key, const char *fmt, long long a, long long b)
-{
-	assert(s->n < ARRAY_SIZE(s->m));
-	/* The formats are literals of meta_set_make, chosen to take what they are given. */
-	_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wformat-nonliteral\"")(
-		void) snprintf(s->text[s->n], sizeof(s->text[0]), fmt, a, b);
-	_Pragma("GCC diagnostic pop") s->m[s->n] =
-		(struct store_meta){.key = key, .value = s->text[s->n]};
-	s->n++;
-}
-
-/* mtime as rclone writes it (seconds with a fraction), mode, uid and gid as s3fs does. */
-void meta_set_make(struct meta_set *s, const struct meta_inode *in, const char *mark)
-{
-	s->n = 0;
-	if (mark != NULL) {
-		(void)snprintf(s->text[0], sizeof(s->text[0]), "%s", mark);
-		s->m[0] = (struct store_meta){.key = STORE_META_WRITE, .value = s->text[0]};
-		s->n = 1;
-	}
-	meta_add(s, "mtime", "%lld.%09lld", in->mtime_ns / NS_PER_S, in->mtime_ns % NS_PER_S);
-	if ((in->flags & META_F_FOREIGN) != 0) /* it states none, and goes on so */
-		return;
-	meta_add(s, "mode", "%lld", in->mode, 0);
-	meta_add(s, "uid", "%lld", in->uid, 0);
-	meta_add(s, "gid", "%lld", in->gid, 0);
 }
 
 static const char *const kind_names[JOB_KIND_N] = {

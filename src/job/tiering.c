@@ -5,7 +5,8 @@
 
 #include "job_priv.h"
 
-#define POLL_NS (500 * NS_PER_MS) /* how often a restore is asked about */
+#define POLL_NS	   (500 * NS_PER_MS) /* how often a restore is asked about */
+#define ATTR_RACES 5		     /* changes by others that a change of attributes meets */
 
 static errint_t simple_post(struct jobs *j, struct meta_txn *t, enum job_kind kind, uint64_t ino,
 	uint32_t remote, const char *path, enum tier tier, unsigned days, bool engine,
@@ -79,11 +80,11 @@ errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode
 
 errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *in)
 {
-	const struct remote *r = remote_of(j, in->loc.remote);
+	bool dirty = (in->flags & META_F_DIRTY) != 0;
+	uint32_t remote = in->loc.remote;
 
-	if (r == NULL || !r->caps.set_meta || (in->flags & META_F_OBJECT) == 0 ||
-		(in->flags & (META_F_DIRTY | META_F_ARCHIVED)) != 0)
-		return 0; /* with the next upload */
+	if (!dirty && ((in->flags & META_F_OBJECT) == 0 || (in->flags & META_F_ARCHIVED) != 0))
+		return 0;
 	{
 		LOCKED(&j->g.lock);
 		struct job *last = graph_last_of(j, in->ino);
@@ -91,7 +92,16 @@ errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 		if (last != NULL && !last->g.begun &&
 			(last->kind == JOB_ATTR || last->kind == JOB_UPLOAD))
 			return 0;
+		/* With the next upload; one that has begun may have read them already. */
+		if (dirty && (last == NULL || last->kind != JOB_UPLOAD))
+			return 0;
+		if (dirty)
+			remote = last->dst_remote;
 	}
+	const struct remote *r = remote_of(j, remote);
+
+	if (r == NULL || !r->caps.set_meta)
+		return 0;
 	return object_post(j, t, JOB_ATTR, in, TIER_HOT, 0, false, j->conf.upload_delay_ns, NULL);
 }
 
@@ -254,14 +264,49 @@ enum step transition_step(struct job *job)
 	return s;
 }
 
+/* store_set_meta, and what follows when its answer was lost, when others have used the room, or
+ * when they were quicker. -ESTALE, ERR_STALE: the object is theirs now. */
+static errint_t attr_send(struct job *job, const struct meta_inode *in, struct objref *o,
+	struct meta_set *meta, struct store_stat *ret, struct err *err)
+{
+	struct store_call call;
+	char etag[META_ETAG_MAX];
+	errint_t r = -ESTALE;
+
+	call_init(&call, job);
+	(void)snprintf(etag, sizeof(etag), "%s", in->loc.etag);
+	for (unsigned i = 0; i < ATTR_RACES; i++) {
+		r = store_set_meta(o->st, &call, o->o, etag, meta->m, meta->n, ret, err);
+		if (r == -E2BIG && meta_set_leave(meta)) {
+			err_clear(err);
+			continue;
+		}
+		if (r == 0 || err->kind != ERR_STALE)
+			break;
+		errint_t h = store_head(o->st, &call, o->o, ret, err);
+
+		if (h < 0 || mark_check(job, ret) != MARK_OTHER)
+			return h;
+		/* Theirs, but the same bytes: only what is said about them is new. */
+		bool same = ret->size == in->size && in->has_crc32c && ret->has_crc32c &&
+			    ret->crc32c == in->crc32c;
+
+		(void)snprintf(etag, sizeof(etag), "%s", ret->etag);
+		store_stat_done(ret);
+		r = err_set(err, -ESTALE, ERR_STALE, "the object was changed by somebody else");
+		if (!same)
+			break;
+	}
+	return r;
+}
+
 enum step attr_step(struct job *job)
 {
 	struct meta_inode in;
 	struct objref o;
-	struct store_call call;
 	struct store_stat st = {0};
 	struct err err = {0};
-	struct meta_set meta;
+	cleanup_meta_set struct meta_set meta = {0};
 	char mark[64];
 
 	if (!object_row(job, &in) || (in.flags & (META_F_DIRTY | META_F_ARCHIVED)) != 0 ||
@@ -275,25 +320,26 @@ enum step attr_step(struct job *job)
 		return job_trouble(job, -EIO, &(struct err){.kind = ERR_RETRY});
 	errint_t r = objref_make(job->jobs, in.loc.remote, in.loc.path, &o, &err);
 
-	call_init(&call, job);
 	mark_make(job, mark, sizeof(mark));
-	meta_set_make(&meta, &in, mark);
+	if (r == 0 && meta_set_make(&meta, job->jobs, NULL, in.loc.remote, &in, mark) < 0)
+		r = err_set(&err, -EIO, ERR_RETRY, "index: extended attributes cannot be read");
+	meta_set_drop(&meta);
 	if (r == 0)
-		r = store_set_meta(o.st, &call, o.o, in.loc.etag, meta.m, meta.n, &st, &err);
-	if (r < 0 && err.kind == ERR_STALE) {
-		r = store_head(o.st, &call, o.o, &st, &err);
-		if (r == 0 && mark_check(job, &st) == MARK_OTHER) {
-			store_stat_done(&st); /* theirs: seen at the next LIST */
-			return job_finish_alone(job, 0, NULL);
-		}
+		r = attr_send(job, &in, &o, &meta, &st, &err);
+	if (r < 0 && err.kind == ERR_STALE) { /* seen at the next LIST */
+		log_warn("job", "'%s': %s: its attributes are those that it has there", in.loc.path,
+			err.msg);
+		return job_finish_alone(job, 0, NULL);
 	}
 	if (r < 0)
 		return simple_trouble(job, r, &err);
+	if (meta.left)
+		attrs_left_log(in.loc.path);
 	struct meta_inode now;
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 
 	if (meta_inode_get(t, job->ino, &now) == 0 && same_place(&now, &in)) {
-		if (now.ctime_ns == in.ctime_ns)
+		if (now.ctime_ns == in.ctime_ns && !meta.left)
 			now.flags &= ~(uint32_t)META_F_ATTR_LOCAL;
 		if (strcmp(now.loc.etag, st.etag) != 0) {
 			stage_rebase(job->jobs, job->ino, now.loc.etag, st.etag);
@@ -389,7 +435,7 @@ enum step mark_step(struct job *job)
 	struct meta_inode in;
 	struct objref o;
 	struct store_call call;
-	struct meta_set meta;
+	cleanup_meta_set struct meta_set meta = {0};
 	struct err err = {0};
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
 	errint_t r = meta_inode_get(t, job->ino, &in);
@@ -399,7 +445,8 @@ enum step mark_step(struct job *job)
 		return job_finish_alone(job, 0, NULL);
 	r = objref_make(j, job->src_remote, job->src, &o, &err);
 	call_init(&call, job);
-	meta_set_make(&meta, &in, NULL);
+	if (r == 0)
+		r = meta_set_make(&meta, j, NULL, job->src_remote, &in, NULL);
 	struct store_put put = {.meta = meta.m, .nmeta = meta.n};
 
 	if (r == 0)

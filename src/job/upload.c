@@ -139,7 +139,10 @@ static void follow_name(struct job *job, struct meta_txn *t, struct meta_inode *
 	bool last = false;
 	{
 		LOCKED(&job->jobs->g.lock);
-		last = graph_last_of(job->jobs, in->ino) == job && TAILQ_EMPTY(&job->jobs->g.moves);
+		const struct job *l = graph_last_of(job->jobs, in->ino);
+
+		last = (l == job || (l != NULL && l->kind == JOB_ATTR)) &&
+		       TAILQ_EMPTY(&job->jobs->g.moves);
 	}
 	if (last && (in->flags & META_F_ORPHAN) == 0 &&
 		meta_desired(t, in->ino, &remote, want) == 0 &&
@@ -182,13 +185,20 @@ static enum step upload_settle(struct job *job)
 		bool asked = (in.flags & META_F_TIER_HINT) != 0;
 
 		clean = clean && (f == NULL || !stage_dirty(f));
+		if (clean && f != NULL && in.kind == META_FILE && stage_mtime(f) != 0)
+			in.mtime_ns = stage_mtime(f);
 		if (clean)
 			row_clean(job, t, &in);
-		if (clean && job->own.same) { /* its metadata may not be */
+		/* Its metadata may not be: changed while the bytes went up, or of an earlier run.
+		 */
+		bool differ = clean && (!job->own.attrs_known || attrs_differ(job, t, &in));
+
+		if (differ || (clean && job->own.attrs_left)) {
 			in.flags |= META_F_ATTR_LOCAL;
 			(void)meta_inode_put(t, &in);
-			(void)job_attr(j, t, &in);
 		}
+		if (differ)
+			(void)job_attr(j, t, &in);
 		follow_name(job, t, &in);
 		if (clean)
 			apply_pin(job, t, &in, asked);
@@ -268,7 +278,7 @@ static errint_t link_body(struct job *job, const struct meta_inode *in, const ch
 {
 	struct objref o;
 	struct store_call call;
-	struct meta_set meta;
+	cleanup_meta_set struct meta_set meta = {0};
 	char mark[64];
 	errint_t r = objref_make(job->jobs, job->dst_remote, job->dst, &o, err);
 
@@ -276,7 +286,9 @@ static errint_t link_body(struct job *job, const struct meta_inode *in, const ch
 		return r;
 	call_init(&call, job);
 	mark_make(job, mark, sizeof(mark));
-	meta_set_make(&meta, in, mark);
+	r = attrs_sent(job, &meta, job->dst_remote, in, mark, err);
+	if (r < 0)
+		return r;
 	struct store_put put = {.if_match = etag[0] != '\0' ? etag : NULL,
 		.if_none_match = etag[0] == '\0' ? STORE_IF_ABSENT : NULL,
 		.meta = meta.m,
@@ -307,7 +319,6 @@ static bool settled_already(struct job *job, const struct meta_inode *in, struct
 		in->loc.remote != job->dst_remote || strcmp(in->loc.path, job->dst) != 0 ||
 		(stage_dirty(f) && stage_next_dirty(f, 0, &a, &b)))
 		return false;
-	job->own.same = true;
 	(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", etag);
 	job->own.uploaded = true;
 	job->own.phase = 1;

@@ -257,7 +257,7 @@ static errint_t setattr_txn(
 	if (in->kind == META_FILE && (in->flags & META_F_OBJECT) && !(in->flags & META_F_DIRTY))
 		in->flags |= META_F_ATTR_LOCAL;
 	(void)meta_inode_put(t, in);
-	if ((in->flags & META_F_ATTR_LOCAL) && !(in->flags & (META_F_DIRTY | META_F_ORPHAN))) {
+	if ((in->flags & (META_F_ATTR_LOCAL | META_F_DIRTY)) && !(in->flags & META_F_ORPHAN)) {
 		r = job_attr(v->jobs, t, in);
 		if (r)
 			return r;

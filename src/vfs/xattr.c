@@ -605,7 +605,8 @@ static errint_t list_astra(struct ask *a, struct buf *out)
 
 static int list_user(void *arg, const char *name, const void *p, size_t len)
 {
-	return buf_add(arg, name, strlen(name) + 1);
+	/* Others' attributes of an object, that are none here, are kept among them. */
+	return name_never(name) ? 0 : buf_add(arg, name, strlen(name) + 1);
 }
 
 void vfs_listxattr(struct vfs *v, struct vfs_call *c, uint64_t ino, size_t size)
@@ -665,9 +666,8 @@ static errint_t xattr_changed(struct vfs *v, struct meta_txn *t, uint64_t ino)
 
 	if (r)
 		return r;
-	tell = in.kind == META_FILE && (in.flags & META_F_OBJECT) &&
-	       !(in.flags & (META_F_DIRTY | META_F_ORPHAN));
-	if (tell)
+	tell = in.kind == META_FILE && !(in.flags & META_F_ORPHAN);
+	if (tell && (in.flags & META_F_OBJECT) && !(in.flags & META_F_DIRTY))
 		in.flags |= META_F_ATTR_LOCAL;
 	in.ctime_ns = clock_now_ns();
 	r = meta_inode_put(t, &in);
@@ -691,6 +691,10 @@ static errint_t set_user(struct vfs_call *c, bool remove)
 		r = remove ? meta_xattr_del(t, c->own.ino, c->own.name)
 			   : meta_xattr_set(t, c->own.ino, c->own.name, c->own.mem, c->own.size,
 				     (int)c->own.what);
+	/* As where a file system keeps them in the inode: more than the object can have is not
+	 * taken, rather than kept here alone. */
+	if (!r && !remove && !strncmp(c->own.name, "user.", 5))
+		r = job_attrs_fit(v->jobs, t, &in);
 	if (!r)
 		r = xattr_changed(v, t, c->own.ino);
 	if (r) {

@@ -409,6 +409,137 @@ static void test_xattrs(void **state)
 	ask_free(a);
 }
 
+static void set_mode(struct fix *f, uint64_t ino, mode_t mode)
+{
+	struct stat st = {.st_mode = mode};
+	struct ask *a = ask_new();
+
+	assert_int_equal(CALL(a, vfs_setattr, ino, NULL, &st, VFS_SET_MODE), 0);
+	ask_free(a);
+}
+
+static struct store_stat head(struct fix *f, const char *key)
+{
+	struct store_stat st;
+
+	assert_int_equal(
+		store_head(f->remotes[0].st, NULL, (struct store_obj){"b", key}, &st, NULL), 0);
+	return st;
+}
+
+static void set_theirs(struct fix *f, const char *key, const char *name, const char *value)
+{
+	struct store_meta m = {name, value};
+
+	assert_int_equal(store_set_meta(f->remotes[0].st, NULL, (struct store_obj){"b", key}, NULL,
+				 &m, 1, NULL, NULL),
+		0);
+}
+
+/* Attributes of the user's, and what others say about the same object. */
+static void test_attributes_and_others(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make(f, f->aws, "a", "x", 1);
+	char big[1601], fill_up[301];
+	struct store_stat st;
+
+	memset(big, 'b', 1600);
+	big[1600] = '\0';
+	memset(fill_up, 'f', 300);
+	fill_up[300] = '\0';
+	assert_int_equal(setx(f, ino, "user.mine", "v"), 0);
+	sync_all(f);
+	st = head(f, "a");
+	assert_string_equal(store_stat_meta(&st, "xattr"), "{\"user.mine\":\"dg==\"}");
+	store_stat_done(&st);
+	set_theirs(f, "a", "their-key", "theirs");
+	set_mode(f, ino, 0600);
+	sync_all(f);
+	st = head(f, "a");
+	assert_string_equal(store_stat_meta(&st, "their-key"), "theirs");
+	assert_string_equal(store_stat_meta(&st, "mode"), "33152");
+	assert_non_null(store_stat_meta(&st, "xattr"));
+	store_stat_done(&st);
+	/* what would fit alone, but not beside theirs, stays here; the rest goes */
+	set_theirs(f, "a", "their-key", fill_up);
+	assert_int_equal(setx(f, ino, "user.mine", big), 0);
+	set_mode(f, ino, 0640);
+	sync_all(f);
+	st = head(f, "a");
+	assert_string_equal(store_stat_meta(&st, "their-key"), fill_up);
+	assert_string_equal(store_stat_meta(&st, "mode"), "33184");
+	store_stat_done(&st);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "meta-local");
+	assert_string_equal(getx(f, ino, "user.mine"), big);
+	/* and follows when there is room */
+	set_theirs(f, "a", "their-key", NULL);
+	set_mode(f, ino, 0600);
+	sync_all(f);
+	st = head(f, "a");
+	assert_true(strlen(store_stat_meta(&st, "xattr")) > 2000);
+	store_stat_done(&st);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "settled");
+	/* the last one goes from the object, too */
+	assert_int_equal(setx(f, ino, "user.many", big), -ENOSPC);
+	struct ask *a = ask_new();
+
+	assert_int_equal(CALL(a, vfs_removexattr, ino, "user.mine"), 0);
+	ask_free(a);
+	sync_all(f);
+	st = head(f, "a");
+	assert_null(store_stat_meta(&st, "xattr"));
+	store_stat_done(&st);
+}
+
+/* Somebody put another object there: it keeps its attributes, and the next listing has them. */
+static void test_attributes_of_another_version(void **state)
+{
+	struct store_meta m[] = {{"mode", "33024"}, {"xattr", "{\"user.theirs\":\"dg==\"}"}};
+	struct store_put opt = {.meta = m, .nmeta = 2};
+	struct fix *f = *state;
+	uint64_t ino = make(f, f->aws, "a", "x", 1);
+	struct store_stat st;
+
+	assert_int_equal(setx(f, ino, "user.mine", "v"), 0);
+	sync_all(f);
+	assert_int_equal(store_put(f->remotes[0].st, NULL, (struct store_obj){"b", "a"}, "other", 5,
+				 &opt, NULL, NULL),
+		0);
+	set_mode(f, ino, 0640);
+	sync_all(f);
+	st = head(f, "a");
+	assert_string_equal(store_stat_meta(&st, "mode"), "33024");
+	store_stat_done(&st);
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_int_equal(attr(f, ino).st_mode, S_IFREG | 0400);
+	assert_int_equal(attr(f, ino).st_size, 5);
+	assert_string_equal(getx(f, ino, "user.theirs"), "v");
+	assert_null(getx(f, ino, "user.mine"));
+	assert_string_equal(getx(f, ino, "user.astra.state"), "settled");
+}
+
+/* What is changed while the bytes are on their way is not lost on them. */
+static void test_attributes_during_an_upload(void **state)
+{
+	struct fix *f = *state;
+	struct store_stat st;
+	uint64_t ino;
+
+	fault(f, 0, "put:delay=400");
+	ino = make(f, f->aws, "a", "x", 1);
+	(void)usleep(200000);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "uploading");
+	assert_int_equal(setx(f, ino, "user.late", "v"), 0);
+	set_mode(f, ino, 0600);
+	sync_all(f);
+	st = head(f, "a");
+	assert_string_equal(store_stat_meta(&st, "mode"), "33152");
+	assert_non_null(store_stat_meta(&st, "xattr"));
+	store_stat_done(&st);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "settled");
+}
+
 static bool fill(struct vfs_call *c, const char *name, const struct vfs_attr *at, uint64_t next)
 {
 	struct ask *a = container_of(c, struct ask, c);
@@ -565,6 +696,9 @@ int main(void)
 		T(test_move_to_another_cloud),
 		T(test_attributes),
 		T(test_xattrs),
+		T(test_attributes_and_others),
+		T(test_attributes_of_another_version),
+		T(test_attributes_during_an_upload),
 		T(test_readdir),
 		T(test_readdir_attributes),
 		T(test_buckets),
