@@ -44,6 +44,14 @@ unsigned bufs_free(const struct bufs *b);
 
 /* Takes a buffer or returns NULL at once. background callers leave at least one for the others. */
 void *bufs_try_take(struct bufs *b, bool background);
+/* The largest piece that is to be had in one: adjacent buffers, a quarter and at least two of all
+ * left to the others. 0 = none. */
+size_t bufs_run_max(const struct bufs *b);
+/* *ret: adjacent buffers of bytes together, for owner. -EAGAIN while not all of them are free: they
+ * are kept for owner as they come back, until it asks again, or gives up by bufs_give_run. -EBUSY:
+ * another owner has, or waits for, such a piece. */
+errint_t bufs_try_run(struct bufs *b, size_t bytes, const void *owner, void **ret);
+void bufs_give_run(struct bufs *b, const void *owner);
 /* Gives it back (its memory may be returned to the kernel) and calls the oldest waiter. */
 void bufs_give(struct bufs *b, void *p);
 /* Calls fn(arg) once, from the thread of some bufs_give, when a take may succeed. At once if one

@@ -29,9 +29,9 @@
 #define STORE_CLASS_MAX	 32
 #define STORE_TOKEN_MAX	 6144
 #define STORE_UPLOAD_MAX 256
-#define STORE_META_MAX	 32 /* metadata pairs */
-#define STORE_PARTS_MAX	 10000
-#define STORE_PAGE_MAX	 1000 /* entries of a LIST page */
+#define STORE_META_MAX	 32    /* metadata pairs */
+#define STORE_PARTS_MAX	 50000 /* of any store; each has its own */
+#define STORE_PAGE_MAX	 1000  /* entries of a LIST page */
 
 /* Keys under this prefix are ours for a moment (swaps, parts): hidden from listings. */
 #define STORE_TMP_PREFIX ".astra-tmp/"

@@ -12,6 +12,10 @@
  * that was called but came too late waits again, and one that was called and vanished costs the
  * next one nothing but time until the next give.
  *
+ * A run is a number of adjacent buffers, the last ones of the mapping, for whoever needs one large
+ * piece. There is one at most. Those of them that are free leave the stack at once, and the others
+ * do not return to it, so that small takes cannot starve the run.
+ *
  * Any thread. Callbacks run without the lock.
  */
 #include "astra/base_buf.h"
@@ -41,6 +45,7 @@ struct slot {
 	int64_t given_mono_ns;
 	bool taken;
 	bool cold; /* has no pages, as far as we know */
+	bool run;  /* taken, and the run's */
 };
 
 struct bufs {
@@ -50,6 +55,10 @@ struct bufs {
 		struct slot *slots;	       /* owned */
 		unsigned *stack;	       /* owned; indices of free slots, warmest last */
 		unsigned free;
+		struct {
+			const void *owner; /* NULL = there is none */
+			unsigned n, have;
+		} run;
 	} shared;  /* lock */
 	char *map; /* constant, as all below */
 	size_t size, stride;
@@ -146,6 +155,55 @@ void *bufs_try_take(struct bufs *b, bool background)
 	return b->map + b->stride * i;
 }
 
+size_t bufs_run_max(const struct bufs *b)
+{
+	unsigned leave = MAX_OF(b->count / 4, 2u);
+
+	if (b->stride != b->size) /* there are gaps between them */
+		return 0;
+	return b->count > leave ? (b->count - leave) * b->size : 0;
+}
+
+static void run_begin_locked(struct bufs *b, unsigned n, const void *owner)
+{
+	unsigned kept = 0;
+
+	lock_assert_held(&b->lock);
+	b->shared.run.owner = owner;
+	b->shared.run.n = n;
+	b->shared.run.have = 0;
+	for (unsigned k = 0; k < b->shared.free; k++) {
+		unsigned i = b->shared.stack[k];
+
+		if (i < b->count - n) {
+			b->shared.stack[kept++] = i;
+			continue;
+		}
+		b->shared.slots[i].taken = b->shared.slots[i].run = true;
+		b->shared.run.have++;
+	}
+	b->shared.free = kept;
+}
+
+errint_t bufs_try_run(struct bufs *b, size_t bytes, const void *owner, void **ret)
+{
+	unsigned n = (unsigned)((bytes + b->size - 1) / b->size);
+
+	assert(owner && bytes > 0 && bytes <= bufs_run_max(b));
+	LOCKED(&b->lock);
+	if (!b->shared.run.owner)
+		run_begin_locked(b, n, owner);
+	if (b->shared.run.owner != owner)
+		return -EBUSY;
+	assert(b->shared.run.n == n);
+	if (b->shared.run.have != n)
+		return -EAGAIN;
+	for (unsigned i = b->count - n; i < b->count; i++)
+		b->shared.slots[i].cold = false;
+	*ret = b->map + b->stride * (b->count - n);
+	return 0;
+}
+
 /* Moves to called the waiters that the free buffers can serve now. */
 static void collect_waiters_locked(struct bufs *b, struct waiter_list *called)
 {
@@ -181,6 +239,14 @@ static void put_back(struct bufs *b, unsigned i, bool cold)
 
 	lock_take(&b->lock);
 	assert(b->shared.slots[i].taken && b->shared.free < b->count);
+	if (b->shared.run.owner && i >= b->count - b->shared.run.n) {
+		assert(!b->shared.slots[i].run);
+		b->shared.slots[i].run = true;
+		b->shared.slots[i].cold = cold;
+		b->shared.run.have++;
+		lock_drop(&b->lock);
+		return;
+	}
 	b->shared.slots[i].taken = false;
 	b->shared.slots[i].cold = cold;
 	b->shared.slots[i].given_mono_ns = clock_mono_ns();
@@ -257,6 +323,32 @@ void bufs_give(struct bufs *b, void *p)
 	assert(p && (char *)p >= b->map && off % b->stride == 0 && off / b->stride < b->count);
 	put_back(b, (unsigned)(off / b->stride), false);
 	(void)trim_one(b, REST_NS);
+}
+
+void bufs_give_run(struct bufs *b, const void *owner)
+{
+	struct waiter_list called = STAILQ_HEAD_INITIALIZER(called);
+	int64_t now = clock_mono_ns();
+
+	lock_take(&b->lock);
+	if (!owner || b->shared.run.owner != owner) {
+		lock_drop(&b->lock);
+		return;
+	}
+	for (unsigned i = b->count - b->shared.run.n; i < b->count; i++) {
+		struct slot *s = &b->shared.slots[i];
+
+		if (!s->run) /* it gave up before this one came back */
+			continue;
+		s->run = s->taken = false;
+		s->given_mono_ns = now;
+		b->shared.stack[b->shared.free++] = i;
+	}
+	b->shared.run.owner = NULL;
+	b->shared.run.n = b->shared.run.have = 0;
+	collect_waiters_locked(b, &called);
+	lock_drop(&b->lock);
+	call_waiters(&called);
 }
 
 void bufs_wait(struct bufs *b, bool background, void (*fn)(void *arg), void *arg)

@@ -342,6 +342,9 @@ errint_t move_object(
  * server, "" when there is none. */
 errint_t move_staged(struct job *job, struct stage_file *f, const struct move_spec *spec,
 	struct store_stat *ret, struct err *err);
+/* Of a file of size bytes: usual, or more, so that the store's number of parts suffices. 0: the
+ * store cannot have it. */
+uint64_t move_part_size(uint64_t size, uint64_t usual, const struct store_caps *caps);
 /* copy.c */
 bool copy_wanted(struct job *job, struct stage_file *f); /* job_copy's, and nobody wrote since */
 errint_t copy_body(struct job *job, const struct meta_inode *in, const char *etag,

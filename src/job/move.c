@@ -3,6 +3,9 @@
  * One object to another place, or staged bytes to an object: parts of JOB_PART_SIZE through one
  * buffer, a CRC-32C of each on the way, the whole compared with what the destination states (or
  * read back where it states none). Nothing is visible at the destination before the commit.
+ *
+ * Stores take so and so many parts: of a file that is larger than these parts are as large as need
+ * be, in several buffers side by side. One such file is on its way at a time.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -10,7 +13,8 @@
 
 #include "job_priv.h"
 
-#define PART_GRAIN (256u << 10)
+#define PART_GRAIN  (256u << 10)
+#define RUN_POLL_US 20000
 
 struct wakeup {
 	struct lock lock;
@@ -68,14 +72,77 @@ struct parts { /* one transfer under way */
 	struct store_caps caps;
 };
 
-/* Part size of a known length: as usual, or larger so that the store's number of parts suffices. */
-static uint64_t part_size_for(uint64_t size, uint64_t usual, const struct store_caps *caps)
+uint64_t move_part_size(uint64_t size, uint64_t usual, const struct store_caps *caps)
 {
-	unsigned max =
-		caps->parts_max != 0 ? MIN_OF(caps->parts_max, STORE_PARTS_MAX) : STORE_PARTS_MAX;
-	uint64_t p = MAX_OF(usual, caps->part_min), need = size / max + 1;
+	uint64_t max = caps->parts_max != 0 ? MIN_OF(caps->parts_max, (unsigned)STORE_PARTS_MAX)
+					    : STORE_PARTS_MAX;
+	uint64_t p = MAX_OF(usual, caps->part_min), need = size / max + (size % max != 0);
 
-	return p >= need ? p : (need + PART_GRAIN - 1) / PART_GRAIN * PART_GRAIN;
+	if (p < need)
+		p = (need + PART_GRAIN - 1) / PART_GRAIN * PART_GRAIN;
+	return (caps->part_max != 0 && p > caps->part_max) ||
+			       (caps->object_max != 0 && size > caps->object_max)
+		       ? 0
+		       : p;
+}
+
+/* For parts that are larger than a buffer: several in a row. Other such files come later, without a
+ * worker that waits. */
+static errint_t take_run(struct parts *x, struct err *err)
+{
+	struct job *job = x->job;
+	struct bufs *bufs = job->jobs->conf.bufs;
+	size_t most = bufs_run_max(bufs);
+
+	if (x->part_size > most)
+		return err_set(err, -EFBIG, ERR_FINAL,
+			"%llu bytes need parts of %llu, the buffers hold %zu: mount with a larger "
+			"memory_limit",
+			(unsigned long long)x->spec->size, (unsigned long long)x->part_size, most);
+	for (;;) {
+		void *run = NULL;
+		errint_t r = bufs_try_run(bufs, (size_t)x->part_size, x, &run);
+
+		x->buf = run;
+		if (r == 0)
+			return 0;
+		if (r == -EBUSY)
+			return err_set(err, -EAGAIN, ERR_RETRY,
+				"another file with parts of many buffers is on its way");
+		if (atomic_load(&job->cancel)) {
+			bufs_give_run(bufs, x);
+			return err_set(err, -ECANCELED, ERR_CANCELLED, "stopped");
+		}
+		(void)usleep(RUN_POLL_US); /* others end a unit of their work, and give one back */
+	}
+}
+
+static errint_t take_memory(struct parts *x, struct err *err)
+{
+	const struct move_spec *s = x->spec;
+
+	if (s->size > JOB_PART_SIZE) {
+		x->part_size = move_part_size(
+			s->size, x->staged != NULL ? JOB_PART_SIZE : JOB_MOVE_PART, &x->caps);
+		if (x->part_size == 0)
+			return err_set(err, -EFBIG, ERR_FINAL,
+				"the store does not take objects of %llu bytes",
+				(unsigned long long)s->size);
+		if (x->part_size > bufs_size(x->job->jobs->conf.bufs))
+			return take_run(x, err);
+	}
+	x->buf = move_buffer(x->job);
+	return x->buf != NULL ? 0 : err_set(err, -ECANCELED, ERR_CANCELLED, "stopped");
+}
+
+static void give_memory(struct parts *x)
+{
+	struct bufs *bufs = x->job->jobs->conf.bufs;
+
+	if (x->part_size > bufs_size(bufs))
+		bufs_give_run(bufs, x);
+	else
+		bufs_give(bufs, x->buf);
 }
 
 /* Bytes [off, off+len) of the source object into p. */
@@ -237,14 +304,7 @@ static errint_t source_check(struct parts *x, struct err *err)
 static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *err)
 {
 	char id[STORE_UPLOAD_MAX];
-	size_t max = bufs_size(x->job->jobs->conf.bufs);
 
-	x->part_size = part_size_for(
-		x->spec->size, x->staged != NULL ? JOB_PART_SIZE : JOB_MOVE_PART, &x->caps);
-	if (x->part_size > max)
-		return err_set(err, -EFBIG, ERR_FINAL,
-			"parts of %llu bytes are needed, buffers have %zu",
-			(unsigned long long)x->part_size, max);
 	{
 		LOCKED(&x->job->jobs->g.lock);
 		x->job->g.part_size = x->part_size;
@@ -392,9 +452,9 @@ static errint_t transfer(struct parts *x, struct store_stat *ret, struct err *er
 	}
 	atomic_store(&x->job->bytes_done, 0);
 	atomic_store(&x->job->parts_done, 0);
-	x->buf = move_buffer(x->job);
-	if (x->buf == NULL)
-		return err_set(err, -ECANCELED, ERR_CANCELLED, "stopped");
+	r = take_memory(x, err);
+	if (r < 0)
+		return r;
 	r = s->size > JOB_PART_SIZE ? by_parts(x, ret, err) : single(x, ret, err);
 	if (r < 0)
 		r = settle_doubt(x, r, ret, err);
@@ -403,7 +463,7 @@ static errint_t transfer(struct parts *x, struct store_stat *ret, struct err *er
 		if (r < 0)
 			store_stat_done(ret);
 	}
-	bufs_give(j->conf.bufs, x->buf);
+	give_memory(x);
 	return r;
 }
 

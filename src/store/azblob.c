@@ -38,8 +38,8 @@ static void azblob_caps(struct store *s, struct store_caps *ret)
 		.restore_moves = true,
 		.part_min = 1,
 		.part_max = AZ_BLOCK_MAX,
-		.object_max = AZ_BLOCK_MAX * STORE_PARTS_MAX,
-		.parts_max = STORE_PARTS_MAX,
+		.object_max = AZ_BLOCK_MAX * AZ_BLOCKS_MAX,
+		.parts_max = AZ_BLOCKS_MAX,
 	};
 }
 

@@ -436,7 +436,7 @@ errint_t azblob_parts_list(struct store *s, const struct store_call *c, struct s
 	for (size_t i = 0; v && *ret && i < b.nwaiting; i++) {
 		v[n] = (struct seen){u.id, &b.waiting[i]};
 		n += azblob_id_read(b.waiting[i].id, &v[n].id) && v[n].id.index >= 1 &&
-		     v[n].id.index <= STORE_PARTS_MAX;
+		     v[n].id.index <= AZ_BLOCKS_MAX;
 	}
 	if (n)
 		qsort(v, n, sizeof(*v), seen_cmp);

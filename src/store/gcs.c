@@ -42,7 +42,7 @@ static void gcs_caps(struct store *s, struct store_caps *ret)
 		.checksums = true,
 		.part_max = OBJECT_MAX,
 		.object_max = OBJECT_MAX,
-		.parts_max = STORE_PARTS_MAX,
+		.parts_max = GCS_PARTS_MAX,
 	};
 	LOCKED(&g->lock);
 	ret->versioning = g->shared.versioning;

@@ -31,6 +31,7 @@
 #define GCS_META_MAX	  6500 /* Google takes 8192, with those of ours for an upload in parts */
 #define GCS_META_ALL	  8192
 #define GCS_COMPOSE_MAX	  32	     /* sources of one compose */
+#define GCS_PARTS_MAX	  10000	     /* three levels of them */
 #define GCS_ONLINE	  "STANDARD" /* the class of what is there for a moment */
 
 /* Where one request may take its time before the first byte of an answer. */

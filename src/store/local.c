@@ -52,7 +52,7 @@ static void local_caps(struct store *s, struct store_caps *ret)
 		.part_min = 1,
 		.part_max = UINT64_C(5) << 30,
 		.object_max = UINT64_C(1) << 42,
-		.parts_max = STORE_PARTS_MAX,
+		.parts_max = LOCAL_PARTS_MAX,
 	};
 }
 

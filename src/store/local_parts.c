@@ -619,7 +619,7 @@ errint_t local_parts_list(struct store *s, const struct store_call *c, struct st
 		return r;
 	if (fstat(u.fd, &sb))
 		return local_fail(-errno, "cannot stat the parts of", u.dir, err);
-	max = (size_t)MIN_OF((uint64_t)sb.st_size / 64, (uint64_t)STORE_PARTS_MAX + 1);
+	max = (size_t)MIN_OF((uint64_t)sb.st_size / 64, (uint64_t)LOCAL_PARTS_MAX + 1);
 	v = calloc(max + 1, sizeof(*v));
 	if (!v)
 		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");

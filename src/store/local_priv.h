@@ -30,6 +30,7 @@
 #define LOCAL_XATTR	  "user.astra.obj"
 #define LOCAL_XATTR_NAME  "user.astra.name" /* true name of a component shortened by a hash */
 #define LOCAL_STRIPES	  64
+#define LOCAL_PARTS_MAX	  10000 /* as S3 */
 #define LOCAL_PATH_MAX	  4096
 #define LOCAL_ROOT_MAX	  700 /* so that every path made from it fits LOCAL_PATH_MAX */
 #define LOCAL_IO	  (1u << 20)

@@ -266,7 +266,7 @@ static void mem_caps(struct store *s, struct store_caps *ret)
 		.part_min = 1,
 		.part_max = MIN_OF(m->max_bytes, UINT64_C(5) << 30),
 		.object_max = m->max_bytes,
-		.parts_max = STORE_PARTS_MAX,
+		.parts_max = 10000,
 	};
 }
 

@@ -532,8 +532,8 @@ static void s3_caps(struct store *s, struct store_caps *ret)
 		.checksums = d->conf.sum == S3_SUM_AUTO || d->conf.sum == S3_SUM_CRC32C,
 		.part_min = S3_PART_MIN,
 		.part_max = S3_PART_MAX,
-		.object_max = S3_PART_MAX * STORE_PARTS_MAX,
-		.parts_max = STORE_PARTS_MAX};
+		.object_max = S3_PART_MAX * S3_PARTS_MAX,
+		.parts_max = S3_PARTS_MAX};
 }
 
 static void s3_destroy(struct store *s)

@@ -253,7 +253,7 @@ static uint64_t part_size(uint64_t size)
 
 	if (size <= S3_PART_MAX)
 		return size;
-	while (part * STORE_PARTS_MAX < size)
+	while (part * S3_PARTS_MAX < size)
 		part *= 2;
 	return MIN_OF(part, S3_PART_MAX);
 }
@@ -268,7 +268,7 @@ static errint_t copy_parts(
 	for (uint64_t off = 0; off < x->from.size && !r; off += part) {
 		size_t n = *ret_n;
 
-		if (n == STORE_PARTS_MAX)
+		if (n == S3_PARTS_MAX)
 			return err_set(err, -EFBIG, ERR_FINAL, "copy: too large for S3");
 		v[n] = (struct store_part){0};
 		r = s3_part_copy(&x->d->store, x->c, x->src, x->from.etag, off,
@@ -282,8 +282,7 @@ static errint_t copy_parts(
 static errint_t by_parts(struct copy *x, struct store_stat *ret, struct err *err)
 {
 	size_t n = 0, max = (size_t)(x->from.size / part_size(x->from.size)) + 1;
-	cleanup_free struct store_part *v =
-		calloc(MIN_OF(max, (size_t)STORE_PARTS_MAX), sizeof(*v));
+	cleanup_free struct store_part *v = calloc(MIN_OF(max, (size_t)S3_PARTS_MAX), sizeof(*v));
 	struct store_put cond = {.if_match = x->opt->dst_if_match,
 		.if_none_match = x->opt->dst_if_none_match,
 		.class_name = x->class_name};

@@ -241,7 +241,7 @@ static bool part_read(const struct _xmlNode *e, struct parts *v, bool *no_memory
 	int64_t came_ns = s3_time(xml_child_text(e, "LastModified"));
 	uint64_t number;
 
-	if (xml_child_u64(e, "PartNumber", &number) || number < 1 || number > STORE_PARTS_MAX ||
+	if (xml_child_u64(e, "PartNumber", &number) || number < 1 || number > S3_PARTS_MAX ||
 		(last && number < last->number) || xml_child_u64(e, "Size", &p.size) ||
 		s3_etag(xml_child_text(e, "ETag"), p.etag))
 		return false;

@@ -28,6 +28,7 @@
 #define S3_XMLNS     "http://s3.amazonaws.com/doc/2006-03-01/"
 #define S3_PART_MIN  (UINT64_C(5) << 20)
 #define S3_PART_MAX  (UINT64_C(5) << 30)
+#define S3_PARTS_MAX 10000
 #define S3_META_MAX  2048 /* bytes of all user metadata */
 #define S3_BATCH_MAX 1000
 #define S3_PARAMS    10

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Transfer buffers: lanes, waiters, memory that goes back, many threads on two buffers. */
+#include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -47,6 +49,86 @@ static void lanes(void **state)
 	assert_int_equal(bufs_free(b), 3);
 	bufs_destroy(b);
 	bufs_destroy(NULL);
+}
+
+/* Several in a row: what is free at once, the others as they come back, and nobody takes them. */
+static void runs(void **state)
+{
+	struct bufs *b = bufs_new(8, 4096);
+	void *p[8], *run = NULL, *more = NULL;
+	int one, two;
+
+	assert_int_equal(bufs_run_max(b), 6 * 4096);
+	for (int i = 0; i < 8; i++)
+		p[i] = bufs_try_take(b, false);
+	bufs_give(b, p[7]);
+	bufs_give(b, p[0]);
+	assert_int_equal(bufs_try_run(b, 3 * 4096 - 1, &one, &run), -EAGAIN);
+	assert_int_equal(bufs_try_run(b, 4096, &two, &run), -EBUSY);
+	bufs_give_run(b, &two); /* not its own */
+	assert_int_equal(bufs_free(b), 1);
+	bufs_give(b, p[6]);
+	assert_int_equal(bufs_free(b), 1);
+	p[0] = bufs_try_take(b, false);
+	assert_null(bufs_try_take(b, false));
+	assert_int_equal(bufs_try_run(b, 3 * 4096, &one, &run), -EAGAIN);
+	bufs_give(b, p[5]);
+	assert_int_equal(bufs_try_run(b, 3 * 4096, &one, &run), 0);
+	assert_ptr_equal(run, MIN_OF(MIN_OF(p[5], p[6]), p[7]));
+	memset(run, 1, 3 * 4096);
+	bufs_give_run(b, &one);
+	assert_int_equal(bufs_free(b), 3);
+	/* given up before all were back */
+	assert_int_equal(bufs_try_run(b, 6 * 4096, &two, &more), -EAGAIN);
+	assert_int_equal(bufs_free(b), 0);
+	bufs_give(b, p[4]);
+	bufs_give_run(b, &two);
+	assert_int_equal(bufs_free(b), 4);
+	for (int i = 0; i < 4; i++)
+		bufs_give(b, p[i]);
+	assert_int_equal(bufs_free(b), 8);
+	bufs_destroy(b);
+	b = bufs_new(3, 5000); /* with gaps between them */
+	assert_int_equal(bufs_run_max(b), 0);
+	bufs_destroy(b);
+}
+
+/* A run is had although others take and give single ones all the time. */
+static void *take_and_give(void *arg)
+{
+	struct bufs *b = arg;
+
+	for (int i = 0; i < 20000; i++) {
+		char *p = bufs_try_take(b, true);
+
+		if (!p)
+			continue;
+		p[0] = 1;
+		bufs_give(b, p);
+	}
+	return NULL;
+}
+
+static void runs_are_not_starved(void **state)
+{
+	struct bufs *b = bufs_new(6, 4096);
+	pthread_t t[4];
+	void *run = NULL;
+	int had = 0;
+
+	for (int i = 0; i < 4; i++)
+		pthread_create(&t[i], NULL, take_and_give, b);
+	for (int i = 0; i < 200; i++) {
+		while (bufs_try_run(b, 4 * 4096, &had, &run))
+			sched_yield();
+		memset(run, i, 4 * 4096);
+		had++;
+		bufs_give_run(b, &had);
+	}
+	for (int i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	assert_int_equal(bufs_free(b), 6);
+	bufs_destroy(b);
 }
 
 static char calls[20];
@@ -264,6 +346,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lanes),
+		cmocka_unit_test(runs),
+		cmocka_unit_test(runs_are_not_starved),
 		cmocka_unit_test(waiters_are_called_in_order),
 		cmocka_unit_test(a_vanished_waiter_costs_nobody_his_turn),
 		cmocka_unit_test(memory_goes_back),
