@@ -93,6 +93,7 @@ struct jobs_conf {
 	struct job_hooks hooks;
 	int64_t upload_delay_ns; /* markers wait as long too */
 	int64_t open_grace_ns;	 /* 60 s */
+	int64_t attr_rest_ns;	 /* before a copy for attributes alone; 0 = 60 s */
 	unsigned active_max;	 /* jobs between QUEUED and DONE at once; 0 = 64 */
 	unsigned queue_max;	 /* live jobs before job_full() says so; 0 = 16,000 */
 	int64_t metadata_ttl_ns;
@@ -150,9 +151,10 @@ errint_t job_tier(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 	bool by_engine, uint64_t *ret_job, struct err *err);
 errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode *in, unsigned days,
 	uint64_t *ret_job, struct err *err);
-/* Mode, owner, times or xattrs of a file changed: into the object's metadata where that is free
- * (caps.set_meta), coalesced. Those of a changed file go with its upload, or behind one that has
- * begun. */
+/* Mode, owner, times or xattrs of a file changed: into the object's metadata, coalesced. Where that
+ * is a copy of the object (caps.meta_copy), only of one in HOT, and when it was left alone for a
+ * while, or somebody waits for a directory. Those of a changed file go with its upload, or behind
+ * one that has begun. */
 errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *in);
 /* Whether an object of in can have the extended attributes that t has given it: -ENOSPC. */
 errint_t job_attrs_fit(struct jobs *j, struct meta_txn *t, const struct meta_inode *in);

@@ -146,6 +146,7 @@ struct store_caps {
 	bool silent_remove;   /* removing what is not there may succeed */
 	bool list_meta;	      /* LIST carries metadata */
 	bool set_meta;	      /* metadata can be changed in place, free of fees */
+	uint64_t meta_copy;   /* else set_meta copies the object onto itself, up to so many bytes */
 	bool part_copy, copy; /* server side */
 	bool archive;	      /* has offline classes */
 	bool restore_moves;   /* a restore changes the class for good: days mean nothing */

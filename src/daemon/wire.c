@@ -484,6 +484,7 @@ static void drain(struct wire *w)
 	if (atomic_load(&w->hurry))
 		return;
 	vfs_flush_all(w->vfs);
+	job_hurry(w->jobs, META_ROOT_INO);
 	while (!drained(w, until, &js, &vs)) {
 		now = clock_mono_ns();
 		if (now >= until || atomic_load(&w->hurry))

@@ -381,6 +381,8 @@ enum step restore_step(struct job *job);
 enum step mark_step(struct job *job);
 enum step unmark_step(struct job *job);
 enum step attr_step(struct job *job);
+bool attr_copies(const struct remote *r); /* a change of metadata copies the object there */
+bool attr_lazy(const struct job *job);	  /* such a change: a file's fsync does not wait for it */
 enum step dirmove_step(struct job *job);
 enum step exchange_step(struct job *job);
 void dirmove_free(void *walk);

@@ -65,6 +65,33 @@ errint_t job_set_dst(struct job *job, uint32_t remote, const char *path)
 	return set_place(&job->dst, &job->dst_remote, remote, path);
 }
 
+static void wake_attr_locked(struct jobs *j, struct job *o, const struct job *job)
+{
+	if (!o->g.sleeping || !attr_lazy(o))
+		return;
+	for (unsigned i = 0; i < o->g.ndependents; i++)
+		if (o->g.dependents[i] == job) {
+			o->g.soon = true;
+			sched_make_ready_locked(j, o);
+			return;
+		}
+}
+
+/* Changes of attributes that wait for more of them: job waits for them now. */
+static void wake_attrs_locked(struct jobs *j, const struct job *job)
+{
+	struct claim *c = NULL;
+	struct job *o = NULL;
+
+	for (unsigned i = 0; i < job->g.nclaims; i++)
+		for (c = TAILQ_FIRST(&job->g.claims[i].key->queue); c != NULL && c->job != job;
+			c = TAILQ_NEXT(c, link))
+			wake_attr_locked(j, c->job, job);
+	if (job->kind == JOB_DIRMOVE)
+		TAILQ_FOREACH (o, &j->g.all, link)
+			wake_attr_locked(j, o, job);
+}
+
 static void posted(void *arg, bool committed)
 {
 	struct job *job = arg;
@@ -78,6 +105,8 @@ static void posted(void *arg, bool committed)
 		sched_sleep_locked(j, job);
 	else if (committed)
 		sched_make_ready_locked(j, job);
+	if (committed && job->g.ndeps != 0)
+		wake_attrs_locked(j, job);
 	lock_drop(&j->g.lock);
 	if (!committed)
 		job_free(job);

@@ -78,6 +78,34 @@ errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode
 		false, 0, ret_job);
 }
 
+#define ATTR_REST_NS (60 * NS_PER_S)
+
+static int64_t attr_rest(const struct jobs *j)
+{
+	return j->conf.attr_rest_ns != 0 ? j->conf.attr_rest_ns : ATTR_REST_NS;
+}
+
+bool attr_copies(const struct remote *r)
+{
+	return r != NULL && !r->caps.set_meta && r->caps.meta_copy != 0;
+}
+
+/* Elsewhere than in HOT a copy has fees: for retrieval, for what is replaced before its time. */
+static bool attr_worth(const struct remote *r, const struct meta_inode *in)
+{
+	bool known = false;
+
+	if (r == NULL || r->caps.set_meta)
+		return r != NULL;
+	return attr_copies(r) && in->size <= r->caps.meta_copy &&
+	       remote_tier(r, in->class_name, &known) == TIER_HOT && known;
+}
+
+bool attr_lazy(const struct job *job)
+{
+	return job->kind == JOB_ATTR && attr_copies(remote_of(job->jobs, job->src_remote));
+}
+
 errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *in)
 {
 	bool dirty = (in->flags & META_F_DIRTY) != 0;
@@ -100,9 +128,10 @@ errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 	}
 	const struct remote *r = remote_of(j, remote);
 
-	if (r == NULL || !r->caps.set_meta)
+	if (dirty ? r == NULL : !attr_worth(r, in))
 		return 0;
-	return object_post(j, t, JOB_ATTR, in, TIER_HOT, 0, false, j->conf.upload_delay_ns, NULL);
+	return object_post(j, t, JOB_ATTR, in, TIER_HOT, 0, false,
+		attr_copies(r) ? attr_rest(j) : j->conf.upload_delay_ns, NULL);
 }
 
 static enum step simple_trouble(struct job *job, errint_t r, const struct err *err)
@@ -300,6 +329,22 @@ static errint_t attr_send(struct job *job, const struct meta_inode *in, struct o
 	return r;
 }
 
+/* A copy waits until the file was left alone for a while, unless somebody waits for it. */
+static bool attr_rests(struct job *job, const struct meta_inode *in)
+{
+	int64_t left = attr_rest(job->jobs) - (clock_now_ns() - in->ctime_ns);
+	{
+		LOCKED(&job->jobs->g.lock);
+		if (job->g.soon || job->g.ndependents != 0)
+			return true;
+	}
+	if (!attr_lazy(job) || left <= 0)
+		return true;
+	job_note(job, "attributes wait until they are changed no more");
+	job->own.wake_mono_ns = clock_mono_ns() + MIN_OF(left, attr_rest(job->jobs));
+	return false;
+}
+
 enum step attr_step(struct job *job)
 {
 	struct meta_inode in;
@@ -310,8 +355,11 @@ enum step attr_step(struct job *job)
 	char mark[64];
 
 	if (!object_row(job, &in) || (in.flags & (META_F_DIRTY | META_F_ARCHIVED)) != 0 ||
-		(in.flags & META_F_ATTR_LOCAL) == 0)
+		(in.flags & META_F_ATTR_LOCAL) == 0 ||
+		!attr_worth(remote_of(job->jobs, in.loc.remote), &in))
 		return job_finish_alone(job, 0, NULL);
+	if (!attr_rests(job, &in))
+		return STEP_LATER;
 	/* The version changes: the record comes first, so that it is known as ours after a crash.
 	 */
 	if (!job_barrier_ok(job, job->g.post_txn))

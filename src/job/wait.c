@@ -24,6 +24,8 @@ static bool concerns(const struct job *job, uint64_t ino, const struct scope *s)
 {
 	if (job->held && job->g.state != JOB_CLEANING)
 		return false; /* the delete guard's: as good as done */
+	if (!s->all && !s->dir && attr_lazy(job))
+		return false;
 	if (s->all || has_ino(job, ino))
 		return true;
 	const struct {
@@ -92,7 +94,7 @@ static unsigned count_locked(
 
 		if (k != NULL)
 			TAILQ_FOREACH (c, &k->queue, link)
-				n += has_ino(c->job, ino) && c->job->id <= until;
+				n += concerns(c->job, ino, s) && c->job->id <= until;
 		if (!hurry)
 			return n;
 	}

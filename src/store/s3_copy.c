@@ -8,8 +8,8 @@
  * with that condition. On AWS CopyObject is tried with the condition first: it holds it or refuses
  * it (501), and then it is not tried again.
  *
- * A copy keeps what it is not told to change: metadata, content fields, tags, class. REPLACE must
- * restate all of that, so the source is asked (HEAD) first.
+ * A copy keeps what it is not told to change: metadata, content fields, tags, class, the key of the
+ * user's that encrypts it. REPLACE must restate all of that, so the source is asked (HEAD) first.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -27,6 +27,11 @@
 static const char *const content_fields[] = {"Content-Type", "Content-Encoding",
 	"Content-Disposition", "Content-Language", "Cache-Control", "Expires",
 	"x-amz-website-redirect-location"};
+
+/* How the source is encrypted, where that is neither the remote's configuration nor what every
+ * bucket does. */
+#define SSE "x-amz-server-side-encryption"
+static const char *const kms_fields[] = {SSE, SSE "-aws-kms-key-id", SSE "-bucket-key-enabled"};
 
 struct copy {
 	struct s3 *d;
@@ -47,6 +52,20 @@ static bool conditional(const struct copy *x)
 }
 
 /* ---- what is kept ---- */
+
+static void encryption_keep(struct copy *x)
+{
+	const char *how = net_field_get(&x->head.fields, SSE);
+
+	if (x->d->conf.sse != S3_SSE_NONE || !how || strncmp(how, "aws:kms", 7) != 0)
+		return;
+	for (unsigned i = 0; i < ARRAY_SIZE(kms_fields); i++) {
+		const char *v = net_field_get(&x->head.fields, kms_fields[i]);
+
+		if (v && *v)
+			(void)net_field_add(&x->fields, kms_fields[i], v);
+	}
+}
 
 /* The copy has another value for this key, or none. */
 static bool replaced(const struct copy *x, const char *key)
@@ -99,6 +118,7 @@ static errint_t fields_keep(struct copy *x, struct err *err)
 		if (v && *v)
 			(void)net_field_add(f, content_fields[i], v);
 	}
+	encryption_keep(x);
 	for (unsigned i = 0; i < h->n && !x->opt->replace_meta; i++) {
 		const char *name = h->v[i].name;
 

@@ -111,7 +111,7 @@ python3 - "$f" <<'PY'
 import errno, os, sys
 f = sys.argv[1]
 before = {n: os.getxattr(f, n) for n in os.listxattr(f) if not n.startswith("user.astra.")}
-for size in (2500, 60000):
+for size in (7000, 60000):
     try:
         os.setxattr(f, "user.big", b"b" * size)
         sys.exit("%d bytes were taken" % size)
@@ -119,12 +119,12 @@ for size in (2500, 60000):
         assert e.errno == errno.ENOSPC, e
 n = 0
 try:
-    while n < 1000:
+    while n < 2000:
         os.setxattr(f, "user.many%d" % n, b"0123456789")
         n += 1
 except OSError as e:
     assert e.errno == errno.ENOSPC, e
-assert 10 < n < 100, n
+assert 10 < n < 500, n
 for i in range(n):
     os.removexattr(f, "user.many%d" % i)
 assert before == {n: os.getxattr(f, n) for n in os.listxattr(f) if not n.startswith("user.astra.")}

@@ -551,6 +551,61 @@ static void classes_change_under_a_condition(void **state)
 	store_destroy(s);
 }
 
+/* Metadata changes by a copy onto itself, which keeps the rest, or does nothing. */
+static void metadata_changes_by_a_copy(void **state)
+{
+#define THEIRS                                                                                     \
+	HEAD_OK "Content-Type: text/x\r\nx-amz-storage-class: STANDARD_IA\r\n"                     \
+		"x-amz-server-side-encryption: aws:kms\r\n"                                        \
+		"x-amz-server-side-encryption-aws-kms-key-id: arn:k\r\n"                           \
+		"x-amz-tagging-count: 1\r\nx-amz-meta-Theirs: =?UTF-8?B?w6Q=?=\r\n"                \
+		"x-amz-meta-mode: 1\r\nx-amz-meta-xattr: x\r\n"
+	SCRIPT({"HEAD /bucket/key", 200, THEIRS}, {"HEAD /bucket/key", 200, THEIRS},
+		{"PUT /bucket/key", 501, NULL, ERROR("NotImplemented", "")},
+		{"GET /bucket/key?tagging=", 200, NULL,
+			"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></"
+			"Tagging>"},
+		{"POST /bucket/key?uploads=", 200, NULL, BEGIN},
+		{"PUT /bucket/key?partNumber=1&uploadId=U", 200, NULL, PART},
+		{"POST /bucket/key?uploadId=U", 200, NULL, DONE},
+		/* another version is there */
+		{"HEAD /bucket/key", 412},
+		/* no room beside theirs */
+		{"HEAD /bucket/key", 200, THEIRS}, {"HEAD /bucket/key", 200, THEIRS});
+	static char big[2040];
+	struct store_meta change[] = {{"mode", "2"}, {"uid", "7"}, {"xattr", NULL}, {"no", NULL}};
+	struct store *s = driver(NULL);
+	struct store_stat st;
+
+	assert_int_equal(store_set_meta(s, NULL, key, "e1", change, 4, &st, &err), 0);
+	assert_string_equal(st.etag, "e2-1");
+	assert_string_equal(st.class_name, "STANDARD_IA");
+	assert_int_equal(st.nmeta, 3);
+	assert_string_equal(store_stat_meta(&st, "theirs"), "\xc3\xa4");
+	store_stat_done(&st);
+	for (unsigned i = 2; i <= 4; i += 2) { /* the copy that was tried, and the upload */
+		assert_string_equal(script_field(i, "x-amz-meta-theirs"), "=?UTF-8?B?w6Q=?=");
+		assert_string_equal(script_field(i, "x-amz-meta-mode"), "2");
+		assert_string_equal(script_field(i, "x-amz-meta-uid"), "7");
+		assert_null(script_field(i, "x-amz-meta-xattr"));
+		assert_string_equal(script_field(i, "content-type"), "text/x");
+		assert_string_equal(script_field(i, "x-amz-storage-class"), "STANDARD_IA");
+		assert_string_equal(script_field(i, "x-amz-server-side-encryption"), "aws:kms");
+		assert_string_equal(
+			script_field(i, "x-amz-server-side-encryption-aws-kms-key-id"), "arn:k");
+	}
+	assert_string_equal(script_field(2, "if-match"), "\"e1\"");
+	assert_string_equal(script_field(4, "x-amz-tagging"), "a=b");
+	assert_string_equal(script_field(6, "if-match"), "\"e1\"");
+	assert_int_equal(store_set_meta(s, NULL, key, "e1", change, 4, &st, &err), -ESTALE);
+	memset(big, 'b', sizeof(big) - 1);
+	change[0].value = big;
+	assert_int_equal(store_set_meta(s, NULL, key, "e1", change, 1, &st, &err), -E2BIG);
+	script_done();
+	store_destroy(s);
+#undef THEIRS
+}
+
 /* An endpoint that ignores conditions is found out, and looked at before each write. */
 static void conditions_that_do_not_hold(void **state)
 {
@@ -968,6 +1023,7 @@ int main(void)
 		cmocka_unit_test(errors_hide_in_a_200),
 		cmocka_unit_test(a_copy_keeps_what_it_is_not_told),
 		cmocka_unit_test(classes_change_under_a_condition),
+		cmocka_unit_test(metadata_changes_by_a_copy),
 		cmocka_unit_test(conditions_that_do_not_hold),
 		cmocka_unit_test(archives_tell_their_state),
 		cmocka_unit_test(restores_are_asked_for),

@@ -519,6 +519,77 @@ static void test_attributes_of_another_version(void **state)
 	assert_string_equal(getx(f, ino, "user.astra.state"), "settled");
 }
 
+static bool mode_is(struct fix *f, const char *key, const char *mode)
+{
+	struct store_stat st = head(f, key);
+	bool is = !strcmp(store_stat_meta(&st, "mode"), mode);
+
+	store_stat_done(&st);
+	return is;
+}
+
+/* Where a change of metadata copies the object it is made when it is worth that, and late. */
+static void test_attributes_by_copy(void **state)
+{
+	struct fix *f = *state;
+	static char data[2000];
+	uint64_t a, warm, large;
+	struct vfs_handle *h;
+	int64_t start;
+
+	f->remotes[0].caps.set_meta = false;
+	f->remotes[0].caps.meta_copy = 1000;
+	a = make(f, f->aws, "a", "x", 1);
+	warm = make(f, f->aws, "warm", "x", 1);
+	large = make(f, f->aws, "large", data, sizeof(data));
+	sync_all(f);
+	assert_int_equal(setx(f, warm, "user.astra.tier", "WARM"), 0);
+	sync_all(f);
+	set_mode(f, a, 0600);
+	set_mode(f, warm, 0600);
+	set_mode(f, large, 0600);
+	/* an fsync of the file does not wait for it, nor make it */
+	start = clock_mono_ns();
+	assert_int_equal(open_ino(f, a, O_RDWR, &h), 0);
+	assert_int_equal(fsync_h(f, h), 0);
+	close_h(f, h);
+	assert_true(mode_is(f, "a", "33188"));
+	assert_string_equal(getx(f, a, "user.astra.state"), "meta-local");
+	/* one of all does; elsewhere than in HOT, and for large ones, it stays here */
+	sync_all(f);
+	assert_true(mode_is(f, "a", "33152"));
+	assert_string_equal(getx(f, a, "user.astra.state"), "settled");
+	assert_true(mode_is(f, "warm", "33188") && mode_is(f, "large", "33188"));
+	assert_string_equal(getx(f, warm, "user.astra.state"), "meta-local");
+	assert_string_equal(getx(f, large, "user.astra.state"), "meta-local");
+	/* until the next write */
+	assert_int_equal(open_ino(f, large, O_RDWR, &h), 0);
+	assert_int_equal(put(f, h, 0, "y", 1), 0);
+	close_h(f, h);
+	sync_all(f);
+	assert_true(mode_is(f, "large", "33152"));
+	assert_string_equal(getx(f, large, "user.astra.state"), "settled");
+	/* nobody waits a minute behind it */
+	set_mode(f, a, 0640);
+	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "c", 0), 0);
+	for (struct store_stat st;; (void)usleep(10000)) {
+		if (!store_head(f->remotes[0].st, NULL, (struct store_obj){"b", "c"}, &st, NULL)) {
+			store_stat_done(&st);
+			break;
+		}
+		assert_true(clock_mono_ns() - start < 30 * NS_PER_S);
+	}
+	assert_true(mode_is(f, "c", "33184"));
+	assert_int_equal(rename_to(f, f->aws, "c", f->aws, "a", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "a", f->gcp, "b", 0), 0);
+	sync_all(f);
+	assert_int_equal(attr(f, a).st_mode, S_IFREG | 0640);
+	set_mode(f, large, 0640);
+	assert_int_equal(unlink_in(f, f->aws, "large"), 0);
+	sync_all(f);
+	assert_true(clock_mono_ns() - start < 30 * NS_PER_S);
+}
+
 /* What is changed while the bytes are on their way is not lost on them. */
 static void test_attributes_during_an_upload(void **state)
 {
@@ -699,6 +770,7 @@ int main(void)
 		T(test_attributes_and_others),
 		T(test_attributes_of_another_version),
 		T(test_attributes_during_an_upload),
+		T(test_attributes_by_copy),
 		T(test_readdir),
 		T(test_readdir_attributes),
 		T(test_buckets),
