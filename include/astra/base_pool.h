@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A bounded set of worker threads with lanes and timers. A task is one bounded piece of work; it
- * never waits for another task of the same pool. Queues are lists threaded through the caller's
- * own struct pool_task, so posting allocates nothing and cannot fail.
+ * A bounded set of worker threads with shares, lanes and timers. A task is one bounded piece of
+ * work; it never waits for another task of the same pool. Queues are lists threaded through the
+ * caller's own struct pool_task, so posting allocates nothing and cannot fail.
  */
 #ifndef ASTRA_BASE_POOL_H
 #define ASTRA_BASE_POOL_H
@@ -18,25 +18,34 @@ enum pool_lane {
 	LANE_COUNT,
 };
 
-struct pool; /* opaque */
+struct pool;	   /* opaque */
+struct pool_share; /* opaque */
 
 struct pool_task {
 	TAILQ_ENTRY(pool_task) link; /* this and all below: the pool's, under its lock */
 	struct pool_task *heap_child, *heap_next, *heap_prev; /* of an armed timer */
 	void (*fn)(struct pool_task *t);
-	int64_t due_mono_ns; /* of an armed timer */
+	struct pool_share *share; /* NULL: the common one */
+	int64_t due_mono_ns;	  /* of an armed timer */
 	enum pool_lane lane;
 	bool queued, armed; /* never both */
 };
 
-/* At least 2 threads: the last idle one takes no background task, unless that lane was passed over
- * many times in a row. name is a thread name prefix. NULL when threads or memory are lacking. */
+/* At least 2 threads, which is also how many tasks of the common share run at a time: the last one
+ * is not for background tasks, unless that lane was passed over many times in a row. name is a
+ * thread name prefix. NULL when threads or memory are lacking. */
 struct pool *pool_new(unsigned threads, const char *name);
 /* Runs what is queued (also what those tasks still post), drops timers, joins. NULL is fine.
  * Returns NULL. No other thread may use the pool from here on. */
 struct pool *pool_destroy(struct pool *p);
 
 void pool_task_init(struct pool_task *t, enum pool_lane lane, void (*fn)(struct pool_task *t));
+/* A share runs at most max >= 1 tasks at a time, and may do so whatever the others do: there are
+ * threads for it. For tasks that may hang on the same thing. Freed with the pool; NULL when memory
+ * is lacking. Any thread. */
+struct pool_share *pool_share_new(struct pool *p, unsigned max);
+/* Puts t into a share (NULL: the common one); not while it is queued or armed. */
+void pool_task_share(struct pool_task *t, struct pool_share *s);
 /* Queues t, disarming its timer; returns false (and does nothing) when it is queued already. Once
  * fn was entered t may be posted again, also from fn itself, and may be freed by fn. */
 bool pool_post(struct pool *p, struct pool_task *t);

@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A bounded set of worker threads, three lanes and timers.
+ * A bounded set of worker threads, shares with three lanes each, and timers.
  *
- *	post ----> lane FIFO (foreground, sync, background) ----+
- *	                 ^                                      +--> an idle worker runs fn
- *	post_at -> heap -+ when due, by any worker that looks --+
+ *	post ----> share: lane FIFO (foreground, sync, background) --+
+ *	                 ^                                           +--> an idle worker runs fn
+ *	post_at -> heap -+ when due, by the keeper                   |
+ *	                         ready: shares that may run one now -+
  *
- * Lanes. A higher lane goes first. The last idle worker takes no background task, so that somebody
- * who waits in read(2) finds a worker. A lane that was passed over AGE_MAX times while it had
- * something to do goes first once, so that a flood in a higher lane cannot stop it; even then at
- * most threads - 1 workers run background tasks.
+ * Shares. A share runs at most `max` tasks at a time, whatever else there is. Tasks that may hang
+ * on the same thing (a cloud) are in one share: they hold each other up, and nobody else, for there
+ * may be as many threads as all shares together can use. Threads beyond those of pool_new are made
+ * when a task may run and nobody is idle, and end when they were idle for a while.
+ *
+ * Lanes. A higher lane of a share goes first. The last of its `max` takes no background task, so
+ * that somebody who waits in read(2) finds a worker. A lane that was passed over AGE_MAX times
+ * while it had something to do goes first once, so that a flood in a higher lane cannot stop it;
+ * even then at most max - 1 workers run background tasks. A share of one has nothing to keep back.
  *
  * Timers. Armed tasks form a pairing heap through links in the task itself: nothing is allocated.
- * One idle worker at a time, the keeper, sleeps until the first of them is due; it has its own
- * condition so that a nearer timer can reach it and nobody else.
+ * A thread that runs no task, the keeper, sleeps until the first of them is due; it also makes and
+ * joins the other threads, so that a post never does.
  *
  * Wakeups. A post wakes one sleeper. Signals can fall together (two posts, one sleeper woken), so
  * a worker that takes a task wakes the next one while there is something left to do: no task waits
@@ -35,26 +41,43 @@
 #include "astra/base_lock.h"
 
 #define AGE_MAX 16
+#define IDLE_NS (10 * NS_PER_S) /* then a thread beyond the first ones ends */
 
 TAILQ_HEAD(task_list, pool_task);
 
+struct pool_share { /* all under the pool's lock, but for max */
+	TAILQ_ENTRY(pool_share) link, ready;
+	struct task_list lane[LANE_COUNT];
+	unsigned queued[LANE_COUNT];
+	unsigned passed_over[LANE_COUNT];
+	unsigned busy, busy_background;
+	unsigned max;  /* constant */
+	bool is_ready; /* on the list */
+};
+
+struct thread {
+	TAILQ_ENTRY(thread) link;
+	pthread_t id;
+	struct pool *pool;
+};
+
 struct pool {
 	struct lock lock;	    /* RANK_POOL */
-	pthread_cond_t wake;	    /* plain sleepers */
-	pthread_cond_t wake_keeper; /* the one that sleeps until the next timer */
+	pthread_cond_t wake;	    /* sleepers */
+	pthread_cond_t wake_keeper; /* a nearer timer, a thread is wanted or has ended, stop */
 	struct {
-		struct task_list lane[LANE_COUNT];
-		unsigned queued[LANE_COUNT];
-		unsigned passed_over[LANE_COUNT];
-		struct pool_task *timers; /* root of the heap: the first due */
-		unsigned busy, busy_background;
-		unsigned sleepers; /* without the keeper */
-		bool keeper;
-		bool stop;
-	} shared;	    /* lock */
-	pthread_t *threads; /* owned; constant */
-	unsigned count;	    /* constant */
-	unsigned started;   /* pool_new and pool_destroy only */
+		TAILQ_HEAD(, pool_share) all, ready;
+		struct pool_share common;
+		struct pool_task *timers;   /* root of the heap: the first due */
+		unsigned most;		    /* threads that all shares together can use */
+		unsigned alive, sleepers;   /* workers */
+		TAILQ_HEAD(, thread) ended; /* to be joined */
+		unsigned named;		    /* threads so far */
+		bool stop, keeper_ends;
+	} shared; /* lock */
+	pthread_t keeper;
+	bool has_keeper; /* pool_new and pool_destroy only */
+	unsigned count;	 /* constant: threads that stay */
 	char name[12];
 };
 
@@ -135,141 +158,258 @@ static void timer_remove_locked(struct pool *p, struct pool_task *t)
 	t->armed = false;
 }
 
-/* ---- lanes ---- */
+/* ---- shares and lanes ---- */
+
+static struct pool_share *share_of(struct pool *p, const struct pool_task *t)
+{
+	return t->share ? t->share : &p->shared.common;
+}
+
+static void share_init_locked(struct pool *p, struct pool_share *s, unsigned max)
+{
+	for (unsigned i = 0; i < LANE_COUNT; i++)
+		TAILQ_INIT(&s->lane[i]);
+	s->max = max;
+	p->shared.most += max;
+	TAILQ_INSERT_TAIL(&p->shared.all, s, link);
+}
+
+/* Whether one more worker may take something from a lane now. */
+static bool lane_open_locked(const struct pool *p, const struct pool_share *s, unsigned lane)
+{
+	if (!s->queued[lane] || s->busy >= s->max)
+		return false;
+	if (lane != LANE_BACKGROUND || p->shared.stop || s->max == 1)
+		return true;
+	if (s->busy + 1 < s->max)
+		return true;
+	return s->passed_over[lane] >= AGE_MAX && s->busy_background + 1 < s->max;
+}
+
+/* Puts s on or off the list of those that may run something, after a change. Last when it was not
+ * on it: shares take turns. */
+static void share_look_locked(struct pool *p, struct pool_share *s)
+{
+	bool open = false;
+
+	lock_assert_held(&p->lock);
+	for (unsigned i = 0; i < LANE_COUNT; i++)
+		open |= lane_open_locked(p, s, i);
+	if (open && !s->is_ready)
+		TAILQ_INSERT_TAIL(&p->shared.ready, s, ready);
+	else if (!open && s->is_ready)
+		TAILQ_REMOVE(&p->shared.ready, s, ready);
+	s->is_ready = open;
+}
 
 static void enqueue_locked(struct pool *p, struct pool_task *t)
 {
+	struct pool_share *s = share_of(p, t);
+
 	lock_assert_held(&p->lock);
 	assert(!t->queued && !t->armed);
-	TAILQ_INSERT_TAIL(&p->shared.lane[t->lane], t, link);
-	p->shared.queued[t->lane]++;
+	TAILQ_INSERT_TAIL(&s->lane[t->lane], t, link);
+	s->queued[t->lane]++;
 	t->queued = true;
+	share_look_locked(p, s);
 }
 
 static void dequeue_locked(struct pool *p, struct pool_task *t)
 {
+	struct pool_share *s = share_of(p, t);
+
 	lock_assert_held(&p->lock);
-	assert(t->queued && p->shared.queued[t->lane] > 0);
-	TAILQ_REMOVE(&p->shared.lane[t->lane], t, link);
-	p->shared.queued[t->lane]--;
+	assert(t->queued && s->queued[t->lane] > 0);
+	TAILQ_REMOVE(&s->lane[t->lane], t, link);
+	s->queued[t->lane]--;
 	t->queued = false;
+	share_look_locked(p, s);
 }
 
-static bool any_queued_locked(const struct pool *p)
-{
-	for (unsigned i = 0; i < LANE_COUNT; i++) {
-		if (p->shared.queued[i])
-			return true;
-	}
-	return false;
-}
-
-static void fire_timers_locked(struct pool *p)
-{
-	struct pool_task *t = p->shared.timers;
-	int64_t now;
-
-	if (!t)
-		return;
-	now = clock_mono_ns();
-	while ((t = p->shared.timers) && t->due_mono_ns <= now) {
-		timer_remove_locked(p, t);
-		enqueue_locked(p, t);
-	}
-}
-
-/* Whether the calling worker, which is idle, may take something from a lane now. */
-static bool lane_open_locked(const struct pool *p, unsigned lane)
-{
-	if (!p->shared.queued[lane])
-		return false;
-	if (lane != LANE_BACKGROUND || p->shared.stop)
-		return true;
-	if (p->shared.busy + 1 < p->count)
-		return true;
-	return p->shared.passed_over[lane] >= AGE_MAX && p->shared.busy_background + 1 < p->count;
-}
-
-static struct pool_task *pick_locked(struct pool *p)
+static unsigned lane_pick_locked(struct pool *p, struct pool_share *s)
 {
 	unsigned lane = LANE_COUNT;
-	struct pool_task *t;
 
 	for (unsigned i = 0; i < LANE_COUNT; i++) {
-		if (!lane_open_locked(p, i))
+		if (!lane_open_locked(p, s, i))
 			continue;
-		if (lane == LANE_COUNT || (p->shared.passed_over[i] >= AGE_MAX &&
-						  p->shared.passed_over[lane] < AGE_MAX))
+		if (lane == LANE_COUNT ||
+			(s->passed_over[i] >= AGE_MAX && s->passed_over[lane] < AGE_MAX))
 			lane = i;
 	}
-	if (lane == LANE_COUNT)
-		return NULL;
+	assert(lane < LANE_COUNT);
 	for (unsigned i = lane + 1; i < LANE_COUNT; i++) {
-		if (p->shared.queued[i])
-			p->shared.passed_over[i]++;
+		if (s->queued[i])
+			s->passed_over[i]++;
 	}
-	p->shared.passed_over[lane] = 0;
-	t = TAILQ_FIRST(&p->shared.lane[lane]);
+	s->passed_over[lane] = 0;
+	return lane;
+}
+
+/* The next task, counted as running; NULL when none may run. */
+static struct pool_task *pick_locked(struct pool *p)
+{
+	struct pool_share *s = TAILQ_FIRST(&p->shared.ready);
+	struct pool_task *t;
+
+	if (!s)
+		return NULL;
+	t = TAILQ_FIRST(&s->lane[lane_pick_locked(p, s)]);
+	s->busy++;
+	s->busy_background += t->lane == LANE_BACKGROUND;
+	TAILQ_REMOVE(&p->shared.ready, s, ready);
+	s->is_ready = false;
 	dequeue_locked(p, t);
 	return t;
 }
 
-/* ---- sleeping and waking ---- */
+/* ---- workers ---- */
 
+/* Somebody is to run what is ready. */
 static void wake_one_locked(struct pool *p)
 {
+	if (TAILQ_EMPTY(&p->shared.ready))
+		return;
 	if (p->shared.sleepers)
 		pthread_cond_signal(&p->wake);
-	else if (p->shared.keeper)
+	else if (p->shared.alive < p->shared.most)
 		pthread_cond_signal(&p->wake_keeper);
-}
-
-static void sleep_locked(struct pool *p)
-{
-	if (p->shared.timers && !p->shared.keeper) {
-		p->shared.keeper = true;
-		(void)cond_wait_until(&p->wake_keeper, &p->lock, p->shared.timers->due_mono_ns);
-		p->shared.keeper = false;
-	} else {
-		p->shared.sleepers++;
-		cond_wait(&p->wake, &p->lock);
-		p->shared.sleepers--;
-	}
 }
 
 static void run_locked(struct pool *p, struct pool_task *t)
 {
 	void (*fn)(struct pool_task * t) = t->fn;
+	struct pool_share *s = share_of(p, t);
 	bool background = t->lane == LANE_BACKGROUND;
 
-	p->shared.busy++;
-	p->shared.busy_background += background;
-	assert(p->shared.busy <= p->count);
-	if (any_queued_locked(p) || (p->shared.timers && !p->shared.keeper))
-		wake_one_locked(p);
+	wake_one_locked(p);
 	lock_drop(&p->lock);
 	fn(t);
 	lock_assert_none();
 	lock_take(&p->lock);
-	p->shared.busy--;
-	p->shared.busy_background -= background;
+	s->busy--;
+	s->busy_background -= background;
+	share_look_locked(p, s);
+}
+
+/* False when the thread is not needed any more. */
+static bool sleep_locked(struct pool *p)
+{
+	bool woken = true;
+
+	p->shared.sleepers++;
+	if (p->shared.alive > p->count)
+		woken = cond_wait_until(&p->wake, &p->lock, clock_mono_ns() + IDLE_NS);
+	else
+		cond_wait(&p->wake, &p->lock);
+	p->shared.sleepers--;
+	return woken || p->shared.alive <= p->count || !TAILQ_EMPTY(&p->shared.ready);
 }
 
 static void *worker(void *arg)
 {
-	struct pool *p = arg;
+	struct thread *self = arg;
+	struct pool *p = self->pool;
 	struct pool_task *t;
 
 	lock_take(&p->lock);
 	for (;;) {
-		fire_timers_locked(p);
 		t = pick_locked(p);
 		if (t)
 			run_locked(p, t);
-		else if (p->shared.stop)
+		else if (p->shared.stop || !sleep_locked(p))
 			break;
+	}
+	p->shared.alive--;
+	TAILQ_INSERT_TAIL(&p->shared.ended, self, link);
+	pthread_cond_signal(&p->wake_keeper);
+	if (!p->shared.alive && p->shared.stop)
+		pthread_cond_broadcast(&p->wake); /* pool_destroy */
+	lock_drop(&p->lock);
+	return NULL;
+}
+
+/* Signals are for the main thread: ours are born with all of them blocked. */
+static bool thread_begin(pthread_t *ret, void *(*fn)(void *), void *arg)
+{
+	sigset_t all, old;
+	bool ok;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ok = pthread_create(ret, NULL, fn, arg) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return ok;
+}
+
+static bool worker_add_locked(struct pool *p)
+{
+	struct thread *th = calloc(1, sizeof(*th));
+	char name[16];
+
+	if (!th)
+		return false;
+	th->pool = p;
+	if (!thread_begin(&th->id, worker, th)) {
+		free(th);
+		return false;
+	}
+	p->shared.alive++;
+	(void)snprintf(name, sizeof(name), "%s-%u", p->name, p->shared.named++ % 1000);
+	(void)pthread_setname_np(th->id, name);
+	return true;
+}
+
+/* ---- the keeper ---- */
+
+static void fire_timers_locked(struct pool *p)
+{
+	int64_t now = p->shared.timers ? clock_mono_ns() : 0;
+	struct pool_task *t;
+
+	while ((t = p->shared.timers) && t->due_mono_ns <= now) {
+		timer_remove_locked(p, t);
+		enqueue_locked(p, t);
+		wake_one_locked(p);
+	}
+}
+
+/* Drops the lock meanwhile. */
+static void join_locked(struct pool *p, struct thread *th)
+{
+	TAILQ_REMOVE(&p->shared.ended, th, link);
+	lock_drop(&p->lock);
+	pthread_join(th->id, NULL);
+	free(th);
+	lock_take(&p->lock);
+}
+
+static void *keeper(void *arg)
+{
+	struct pool *p = arg;
+	struct thread *th;
+
+	lock_take(&p->lock);
+	while (!p->shared.keeper_ends) {
+		int64_t again = 0; /* no thread can be had now */
+
+		fire_timers_locked(p);
+		if ((th = TAILQ_FIRST(&p->shared.ended))) {
+			join_locked(p, th);
+			continue;
+		}
+		if (!TAILQ_EMPTY(&p->shared.ready) && !p->shared.sleepers &&
+			p->shared.alive < p->shared.most) {
+			/* The new one takes a task, and wakes the next while there are more. */
+			if (!worker_add_locked(p))
+				again = clock_mono_ns() + NS_PER_S / 10;
+		}
+		if (p->shared.timers && (!again || p->shared.timers->due_mono_ns < again))
+			again = p->shared.timers->due_mono_ns;
+		if (again)
+			(void)cond_wait_until(&p->wake_keeper, &p->lock, again);
 		else
-			sleep_locked(p);
+			cond_wait(&p->wake_keeper, &p->lock);
 	}
 	lock_drop(&p->lock);
 	return NULL;
@@ -277,74 +417,85 @@ static void *worker(void *arg)
 
 /* ---- the face ---- */
 
-/* Signals are for the main thread: workers are born with all of them blocked. */
-static bool start_threads(struct pool *p, unsigned threads)
-{
-	sigset_t all, old;
-	bool ok = true;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	for (unsigned i = 0; ok && i < threads; i++) {
-		char name[16];
-
-		ok = pthread_create(&p->threads[i], NULL, worker, p) == 0;
-		if (!ok)
-			break;
-		p->started++;
-		(void)snprintf(name, sizeof(name), "%s-%u", p->name, i % 1000);
-		(void)pthread_setname_np(p->threads[i], name);
-	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return ok;
-}
-
 struct pool *pool_new(unsigned threads, const char *name)
 {
 	struct pool *p;
+	bool ok = true;
 
 	assert(threads >= 2);
 	assert(name);
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return NULL;
-	p->threads = calloc(threads, sizeof(*p->threads));
-	if (!p->threads) {
-		free(p);
-		return NULL;
-	}
 	(void)snprintf(p->name, sizeof(p->name), "%s", name);
 	lock_init(&p->lock, RANK_POOL, "pool");
 	cond_init(&p->wake);
 	cond_init(&p->wake_keeper);
-	for (unsigned i = 0; i < LANE_COUNT; i++)
-		TAILQ_INIT(&p->shared.lane[i]);
+	TAILQ_INIT(&p->shared.all);
+	TAILQ_INIT(&p->shared.ready);
+	TAILQ_INIT(&p->shared.ended);
 	p->count = threads;
-	if (!start_threads(p, threads))
+	lock_take(&p->lock);
+	share_init_locked(p, &p->shared.common, threads);
+	for (unsigned i = 0; ok && i < threads; i++)
+		ok = worker_add_locked(p);
+	lock_drop(&p->lock);
+	ok = ok && thread_begin(&p->keeper, keeper, p);
+	p->has_keeper = ok;
+	if (!ok)
 		return pool_destroy(p);
+	(void)pthread_setname_np(p->keeper, p->name);
 	return p;
 }
 
 struct pool *pool_destroy(struct pool *p)
 {
+	struct pool_share *s;
+	struct thread *th;
+
 	if (!p)
 		return NULL;
 	lock_take(&p->lock);
 	p->shared.stop = true;
 	while (p->shared.timers)
 		timer_remove_locked(p, p->shared.timers);
+	TAILQ_FOREACH (s, &p->shared.all, link)
+		share_look_locked(p, s);
 	pthread_cond_broadcast(&p->wake);
+	/* The workers first: while they end, the keeper still makes threads for what they post. */
+	while (p->shared.alive)
+		cond_wait(&p->wake, &p->lock);
+	p->shared.keeper_ends = true;
 	pthread_cond_broadcast(&p->wake_keeper);
 	lock_drop(&p->lock);
-	for (unsigned i = 0; i < p->started; i++)
-		pthread_join(p->threads[i], NULL);
-	assert(!any_queued_locked(p));
+	if (p->has_keeper)
+		pthread_join(p->keeper, NULL);
+	lock_take(&p->lock);
+	while ((th = TAILQ_FIRST(&p->shared.ended)))
+		join_locked(p, th);
+	assert(TAILQ_EMPTY(&p->shared.ready));
+	lock_drop(&p->lock);
+	while ((s = TAILQ_FIRST(&p->shared.all))) {
+		TAILQ_REMOVE(&p->shared.all, s, link);
+		if (s != &p->shared.common)
+			free(s);
+	}
 	pthread_cond_destroy(&p->wake);
 	pthread_cond_destroy(&p->wake_keeper);
 	lock_done(&p->lock);
-	free(p->threads);
 	free(p);
 	return NULL;
+}
+
+struct pool_share *pool_share_new(struct pool *p, unsigned max)
+{
+	struct pool_share *s = calloc(1, sizeof(*s));
+	LOCKED(&p->lock);
+
+	assert(max >= 1);
+	if (s)
+		share_init_locked(p, s, max);
+	return s;
 }
 
 void pool_task_init(struct pool_task *t, enum pool_lane lane, void (*fn)(struct pool_task *t))
@@ -352,6 +503,12 @@ void pool_task_init(struct pool_task *t, enum pool_lane lane, void (*fn)(struct 
 	assert((unsigned)lane < LANE_COUNT);
 	assert(fn);
 	*t = (struct pool_task){.fn = fn, .lane = lane};
+}
+
+void pool_task_share(struct pool_task *t, struct pool_share *s)
+{
+	assert(!t->queued && !t->armed);
+	t->share = s;
 }
 
 bool pool_post(struct pool *p, struct pool_task *t)
@@ -377,12 +534,8 @@ void pool_post_at(struct pool *p, struct pool_task *t, int64_t mono_ns)
 		timer_remove_locked(p, t);
 	t->due_mono_ns = mono_ns;
 	timer_add_locked(p, t);
-	if (p->shared.timers != t)
-		return;
-	if (p->shared.keeper)
+	if (p->shared.timers == t)
 		pthread_cond_signal(&p->wake_keeper);
-	else
-		wake_one_locked(p);
 }
 
 bool pool_cancel(struct pool *p, struct pool_task *t)
@@ -406,7 +559,12 @@ unsigned pool_threads(const struct pool *p)
 
 unsigned pool_queued(struct pool *p, enum pool_lane lane)
 {
+	struct pool_share *s;
+	unsigned n = 0;
 	LOCKED(&p->lock);
+
 	assert((unsigned)lane < LANE_COUNT);
-	return p->shared.queued[lane];
+	TAILQ_FOREACH (s, &p->shared.all, link)
+		n += s->queued[lane];
+	return n;
 }

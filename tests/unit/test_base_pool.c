@@ -420,6 +420,90 @@ static void many_threads_post_and_cancel(void **state)
 		assert_true(atomic_load(&o[i].ran) >= 50);
 }
 
+/* A share whose tasks all hang, twice as many as there are threads, leaves the others theirs. */
+static void a_hung_share_leaves_the_others(void **state)
+{
+	struct pool *p = pool_new(2, "test");
+	struct pool_share *hung = pool_share_new(p, 2), *also = pool_share_new(p, 1);
+	_Atomic int entered = 0, others = 0, gate = 0;
+	struct work h[6], a[3], c[4];
+
+	assert_non_null(hung);
+	assert_non_null(also);
+	for (int i = 0; i < 6; i++) {
+		work_init(&h[i], LANE_FOREGROUND, &entered, &gate, i);
+		pool_task_share(&h[i].task, hung);
+		assert_true(pool_post(p, &h[i].task));
+	}
+	await(&entered, 2);
+	for (int i = 0; i < 3; i++) {
+		work_init(&a[i], LANE_BACKGROUND, &others, NULL, i);
+		pool_task_share(&a[i].task, also);
+		pool_post(p, &a[i].task);
+	}
+	for (int i = 0; i < 4; i++) {
+		work_init(&c[i], i % LANE_COUNT, &others, NULL, i);
+		pool_post(p, &c[i].task);
+	}
+	await(&others, 7);
+	assert_int_equal(atomic_load(&entered), 2); /* and no more than its max */
+	assert_int_equal(pool_queued(p, LANE_FOREGROUND), 4);
+	assert_true(pool_cancel(p, &h[5].task));
+	atomic_store(&gate, 1);
+	await(&entered, 5);
+	pool_destroy(p);
+	assert_int_equal(atomic_load(&entered), 5);
+}
+
+/* Of a share's max one is kept for what is not in the background, as of the common one. */
+static void background_leaves_one_of_a_share(void **state)
+{
+	struct pool *p = pool_new(2, "test");
+	struct pool_share *s = pool_share_new(p, 2);
+	_Atomic int back = 0, fore = 0, gate = 0;
+	struct work b[3], f;
+
+	for (int i = 0; i < 3; i++) {
+		work_init(&b[i], LANE_BACKGROUND, &back, &gate, i);
+		pool_task_share(&b[i].task, s);
+		pool_post(p, &b[i].task);
+	}
+	await(&back, 1);
+	work_init(&f, LANE_SYNC, &fore, NULL, 9);
+	pool_task_share(&f.task, s);
+	pool_post(p, &f.task);
+	await(&fore, 1);
+	usleep(20000);
+	assert_int_equal(atomic_load(&back), 1);
+	atomic_store(&gate, 1);
+	await(&back, 3);
+	pool_destroy(p);
+}
+
+/* What is queued and what it posts runs to its end at pool_destroy, in shares too. */
+static void destroy_runs_what_shares_have(void **state)
+{
+	struct pool *p = pool_new(2, "test");
+	struct pool_share *s = pool_share_new(p, 3);
+	_Atomic int entered = 0, gate = 0;
+	struct work hold[3], w[20];
+
+	for (int i = 0; i < 3; i++) {
+		work_init(&hold[i], LANE_FOREGROUND, &entered, &gate, i);
+		pool_task_share(&hold[i].task, s);
+		pool_post(p, &hold[i].task);
+	}
+	await(&entered, 3);
+	for (int i = 0; i < 20; i++) {
+		work_init(&w[i], i % LANE_COUNT, &entered, NULL, i);
+		pool_task_share(&w[i].task, s);
+		pool_post(p, &w[i].task);
+	}
+	atomic_store(&gate, 1);
+	pool_destroy(p);
+	assert_int_equal(atomic_load(&entered), 23);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -435,6 +519,9 @@ int main(void)
 		cmocka_unit_test(cancelled_tasks_do_not_run),
 		cmocka_unit_test(mixed_load_on_two_threads_ends),
 		cmocka_unit_test(many_threads_post_and_cancel),
+		cmocka_unit_test(a_hung_share_leaves_the_others),
+		cmocka_unit_test(background_leaves_one_of_a_share),
+		cmocka_unit_test(destroy_runs_what_shares_have),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
