@@ -52,13 +52,8 @@ size_t bufs_run_max(const struct bufs *b);
  * another owner has, or waits for, such a piece. */
 errint_t bufs_try_run(struct bufs *b, size_t bytes, const void *owner, void **ret);
 void bufs_give_run(struct bufs *b, const void *owner);
-/* Gives it back (its memory may be returned to the kernel) and calls the oldest waiter. */
+/* Gives it back; its memory may be returned to the kernel. */
 void bufs_give(struct bufs *b, void *p);
-/* Calls fn(arg) once, from the thread of some bufs_give, when a take may succeed. At once if one
- * is free now. Waiters are called in order, foreground first; fn must only post to a pool. */
-void bufs_wait(struct bufs *b, bool background, void (*fn)(void *arg), void *arg);
-/* Forgets the oldest wait of fn and arg. True when it will not be called any more. */
-bool bufs_wait_cancel(struct bufs *b, void (*fn)(void *arg), void *arg);
 /* Returns the memory of free buffers unused for idle_ns to the kernel. Each bufs_give does so for
  * one that rested for a second; a timer that calls this lets memory fall when all work ended. */
 void bufs_trim(struct bufs *b, int64_t idle_ns);

@@ -116,7 +116,7 @@ struct vfs_call {
 		struct stat st;
 		struct vfs_handle *h, *h2;
 		struct vfs_node *node; /* referenced when node_ref */
-		bool node_ref, in_rename;
+		bool node_ref, in_rename, at_remote;
 		bool tell_kernel; /* the kernel did not ask for this rename */
 		const void *p;
 		void *mem; /* owned; freed after done() */

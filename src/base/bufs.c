@@ -7,16 +7,10 @@
  * A buffer that rested gives its pages back to the kernel: on some later bufs_give, or by
  * bufs_trim. While that happens it is out of the stack, and comes back the way a taken one does.
  *
- * Background callers never take the last free buffer. Waiters stand in two queues. Whenever a
- * buffer comes back, as many waiters are called as there are free buffers, not just one: a waiter
- * that was called but came too late waits again, and one that was called and vanished costs the
- * next one nothing but time until the next give.
+ * Background callers never take the last free buffer. Nobody waits here: who finds none goes on
+ * with less, or waits for one of his own.
  *
- * A run is a number of adjacent buffers, the last ones of the mapping, for whoever needs one large
- * piece. There is one at most. Those of them that are free leave the stack at once, and the others
- * do not return to it, so that small takes cannot starve the run.
- *
- * Any thread. Callbacks run without the lock.
+ * Any thread.
  */
 #include "astra/base_buf.h"
 
@@ -33,14 +27,6 @@
 
 #define REST_NS NS_PER_S
 
-struct waiter {
-	STAILQ_ENTRY(waiter) link;
-	void (*fn)(void *arg);
-	void *arg;
-};
-
-STAILQ_HEAD(waiter_list, waiter);
-
 struct slot {
 	int64_t given_mono_ns;
 	bool taken;
@@ -51,9 +37,8 @@ struct slot {
 struct bufs {
 	struct lock lock; /* RANK_BUFS */
 	struct {
-		struct waiter_list waiting[2]; /* [background] */
-		struct slot *slots;	       /* owned */
-		unsigned *stack;	       /* owned; indices of free slots, warmest last */
+		struct slot *slots; /* owned */
+		unsigned *stack;    /* owned; indices of free slots, warmest last */
 		unsigned free;
 		struct {
 			const void *owner; /* NULL = there is none */
@@ -94,8 +79,6 @@ struct bufs *bufs_new(unsigned count, size_t size)
 	}
 	b->shared.free = count;
 	lock_init(&b->lock, RANK_BUFS, "bufs");
-	STAILQ_INIT(&b->shared.waiting[0]);
-	STAILQ_INIT(&b->shared.waiting[1]);
 	return b;
 fail:
 	free(b->shared.stack);
@@ -109,7 +92,6 @@ void bufs_destroy(struct bufs *b)
 	if (!b)
 		return;
 	assert(b->shared.free == b->count);
-	assert(STAILQ_EMPTY(&b->shared.waiting[0]) && STAILQ_EMPTY(&b->shared.waiting[1]));
 	(void)munmap(b->map, b->stride * b->count);
 	lock_done(&b->lock);
 	free(b->shared.stack);
@@ -134,19 +116,12 @@ unsigned bufs_free(const struct bufs *b)
 	return b->shared.free;
 }
 
-/* Background work leaves the last one. */
-static bool available_locked(const struct bufs *b, bool background, unsigned free)
-{
-	lock_assert_held(&b->lock);
-	return free >= (background ? 2 : 1);
-}
-
 void *bufs_try_take(struct bufs *b, bool background)
 {
 	unsigned i;
 
 	LOCKED(&b->lock);
-	if (!available_locked(b, background, b->shared.free))
+	if (b->shared.free < (background ? 2 : 1)) /* background work leaves the last one */
 		return NULL;
 	i = b->shared.stack[--b->shared.free];
 	assert(!b->shared.slots[i].taken);
@@ -204,47 +179,17 @@ errint_t bufs_try_run(struct bufs *b, size_t bytes, const void *owner, void **re
 	return 0;
 }
 
-/* Moves to called the waiters that the free buffers can serve now. */
-static void collect_waiters_locked(struct bufs *b, struct waiter_list *called)
-{
-	unsigned left = b->shared.free;
-
-	for (unsigned background = 0; background < 2; background++) {
-		struct waiter_list *from = &b->shared.waiting[background];
-		struct waiter *w;
-
-		while ((w = STAILQ_FIRST(from)) && available_locked(b, background, left)) {
-			STAILQ_REMOVE_HEAD(from, link);
-			STAILQ_INSERT_TAIL(called, w, link);
-			left--;
-		}
-	}
-}
-
-static void call_waiters(struct waiter_list *called)
-{
-	struct waiter *w;
-
-	while ((w = STAILQ_FIRST(called))) {
-		STAILQ_REMOVE_HEAD(called, link);
-		w->fn(w->arg);
-		free(w);
-	}
-}
-
 /* Puts slot i back: on top of the stack when warm, at the bottom when its pages went. */
 static void put_back(struct bufs *b, unsigned i, bool cold)
 {
-	struct waiter_list called = STAILQ_HEAD_INITIALIZER(called);
+	LOCKED(&b->lock);
 
-	lock_take(&b->lock);
 	assert(b->shared.slots[i].taken && b->shared.free < b->count);
 	if (b->shared.run.owner && i >= b->count - b->shared.run.n) {
 		assert(!b->shared.slots[i].run);
 		b->shared.slots[i].run = true;
 		b->shared.slots[i].cold = cold;
 		b->shared.run.have++;
-		lock_drop(&b->lock);
 		return;
 	}
 	b->shared.slots[i].taken = false;
@@ -258,20 +203,14 @@ static void put_back(struct bufs *b, unsigned i, bool cold)
 		b->shared.stack[b->shared.free] = i;
 	}
 	b->shared.free++;
-	collect_waiters_locked(b, &called);
-	lock_drop(&b->lock);
-	call_waiters(&called);
 }
 
-/* Takes the buffer that rested longest, at least idle_ns, out of the stack; false when none did.
- * With somebody waiting none is: it would be taken from under his nose. */
+/* Takes the buffer that rested longest, at least idle_ns, out of the stack; false when none did. */
 static bool take_rested(struct bufs *b, int64_t idle_ns, unsigned *ret)
 {
 	int64_t now = clock_mono_ns();
 
 	LOCKED(&b->lock);
-	if (!STAILQ_EMPTY(&b->shared.waiting[0]) || !STAILQ_EMPTY(&b->shared.waiting[1]))
-		return false;
 	for (unsigned k = 0; k < b->shared.free; k++) {
 		unsigned i = b->shared.stack[k];
 
@@ -305,15 +244,8 @@ static bool trim_one(struct bufs *b, int64_t idle_ns)
 
 void bufs_trim(struct bufs *b, int64_t idle_ns)
 {
-	struct waiter_list called = STAILQ_HEAD_INITIALIZER(called);
-
 	for (unsigned n = 0; n < b->count && trim_one(b, idle_ns); n++)
 		;
-	/* Whoever was left standing by a waiter that never came is called now at the latest. */
-	lock_take(&b->lock);
-	collect_waiters_locked(b, &called);
-	lock_drop(&b->lock);
-	call_waiters(&called);
 }
 
 void bufs_give(struct bufs *b, void *p)
@@ -327,14 +259,11 @@ void bufs_give(struct bufs *b, void *p)
 
 void bufs_give_run(struct bufs *b, const void *owner)
 {
-	struct waiter_list called = STAILQ_HEAD_INITIALIZER(called);
 	int64_t now = clock_mono_ns();
 
-	lock_take(&b->lock);
-	if (!owner || b->shared.run.owner != owner) {
-		lock_drop(&b->lock);
+	LOCKED(&b->lock);
+	if (!owner || b->shared.run.owner != owner)
 		return;
-	}
 	for (unsigned i = b->count - b->shared.run.n; i < b->count; i++) {
 		struct slot *s = &b->shared.slots[i];
 
@@ -346,42 +275,4 @@ void bufs_give_run(struct bufs *b, const void *owner)
 	}
 	b->shared.run.owner = NULL;
 	b->shared.run.n = b->shared.run.have = 0;
-	collect_waiters_locked(b, &called);
-	lock_drop(&b->lock);
-	call_waiters(&called);
-}
-
-void bufs_wait(struct bufs *b, bool background, void (*fn)(void *arg), void *arg)
-{
-	struct waiter *w = malloc(sizeof(*w));
-
-	assert(fn);
-	lock_take(&b->lock);
-	/* Without memory for a place in the queue the caller is sent to try again at once. */
-	if (!w || available_locked(b, background, b->shared.free)) {
-		lock_drop(&b->lock);
-		free(w);
-		fn(arg);
-		return;
-	}
-	*w = (struct waiter){.fn = fn, .arg = arg};
-	STAILQ_INSERT_TAIL(&b->shared.waiting[background], w, link);
-	lock_drop(&b->lock);
-}
-
-bool bufs_wait_cancel(struct bufs *b, void (*fn)(void *arg), void *arg)
-{
-	struct waiter *w = NULL;
-
-	LOCKED(&b->lock);
-	for (unsigned i = 0; i < 2; i++) {
-		STAILQ_FOREACH (w, &b->shared.waiting[i], link) {
-			if (w->fn != fn || w->arg != arg)
-				continue;
-			STAILQ_REMOVE(&b->shared.waiting[i], w, waiter, link);
-			free(w);
-			return true;
-		}
-	}
-	return false;
 }

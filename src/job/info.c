@@ -108,6 +108,7 @@ void jobs_close(struct jobs *j)
 		TAILQ_REMOVE(&j->g.ended, e, link);
 		free(e);
 	}
+	sched_done(j);
 	lock_done(&j->g.lock);
 	(void)pthread_cond_destroy(&j->idle);
 	free(j);

@@ -57,7 +57,7 @@ struct claim_key {
 
 struct job {
 	TAILQ_ENTRY(job) link;	/* graph.all, in order */
-	TAILQ_ENTRY(job) ready; /* sched.ready / sched.barrier */
+	TAILQ_ENTRY(job) ready; /* share.ready, g.barrier or g.asleep */
 	TAILQ_ENTRY(job) move;	/* graph.moves */
 	UT_hash_handle hh;	/* graph.by_id */
 	struct jobs *jobs;
@@ -84,6 +84,7 @@ struct job {
 		bool outside,
 			stuck; /* waits for a restore; during one walk: or behind one that does */
 		bool undone;   /* an exchange whose names were changed back; it ends */
+		struct share *share; /* while it is ready or active: whose slot */
 		uint64_t post_txn;
 		struct job_waiter **watchers; /* owned array of borrowed */
 		unsigned nwatchers;
@@ -146,6 +147,20 @@ struct quarrel { /* conflicts of one name lately */
 	int64_t at_ns[JOB_QUARREL_MAX]; /* monotonic, newest first; 0 = none */
 };
 
+enum share_kind { SHARE_JOBS, SHARE_LISTINGS };
+
+/* What may hang together, with slots and workers of its own: the jobs of one remote, those between
+ * the same two, the listings of one. Under g.lock; they live as long as struct jobs. */
+struct share {
+	TAILQ_ENTRY(share) link;
+	TAILQ_HEAD(job_list, job) ready;
+	pthread_cond_t buffer_back; /* with g.lock: nbuffers fell */
+	struct pool_share *pool;    /* NULL: the common one */
+	enum share_kind kind;
+	uint32_t a, b; /* remotes; a = 0: b alone */
+	unsigned nactive, nbuffers;
+};
+
 struct jobs {
 	struct jobs_conf conf;
 	uint64_t nonce;		 /* of this run; part of every write mark */
@@ -156,13 +171,15 @@ struct jobs {
 	atomic_bool stopping;	 /* steps end, nothing is given up */
 	struct graph {
 		struct lock lock; /* RANK_JOB */
-		TAILQ_HEAD(job_list, job) all;
+		struct job_list all;
 		struct job_list moves; /* the directory moves of `all`, in order */
 		struct job *by_id;
 		struct claim_key *keys;
 		uint64_t last_id;
 		/* sched */
-		struct job_list ready, barrier, asleep; /* by job.ready; a job is on one at most */
+		TAILQ_HEAD(, share) shares;
+		struct share common; /* of jobs without remote, or when memory is short */
+		struct job_list barrier, asleep; /* by job.ready; a job is on one list at most */
 		TAILQ_HEAD(, drop) drops;
 		unsigned nactive, nlive, nsleeping, steps; /* steps = step functions running */
 		unsigned nmost;				   /* most live ones since there was none */
@@ -300,6 +317,9 @@ void job_note(struct job *job, const char *fmt, ...) __attribute__((format(print
 void job_outside(struct job *job); /* it waits for something that nobody here does */
 void sched_init(struct jobs *j);
 void sched_init_job(struct job *job);
+void sched_done(struct jobs *j);
+/* The share of what concerns one remote (a == b, or the other is 0) or two. Never NULL. */
+struct share *share_get_locked(struct jobs *j, enum share_kind kind, uint32_t a, uint32_t b);
 void sched_sleep_locked(struct jobs *j, struct job *job); /* until own.wake_mono_ns */
 void sched_unlist_locked(struct jobs *j, struct job *job);
 bool job_barrier_ok(struct job *job, uint64_t txn); /* false: return STEP_BARRIER */
@@ -363,9 +383,6 @@ void uploads_init(struct jobs *j);
 void uploads_start(struct jobs *j); /* from time to time, those that are stale */
 void uploads_stop(struct jobs *j);
 void uploads_sweep(struct jobs *j); /* now; for the timer and for tests */
-
-/* Waits for a buffer; background jobs leave one for readers. NULL when cancelled. */
-void *move_buffer(struct job *job);
 
 /* the kinds */
 enum step upload_step(struct job *job);

@@ -787,9 +787,15 @@ static void listing_task(struct pool_task *task)
 
 void job_list(struct jobs *j, uint64_t dir, struct job_waiter *w)
 {
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	char prefix[META_PATH_MAX + 1];
 	struct listing *l = NULL;
+	uint32_t remote = 0;
 	bool post = false;
 
+	if (meta_dir_prefix(t, dir, &remote, prefix) < 0)
+		remote = 0; /* the task finds out, and says so */
+	meta_abort(t);
 	lock_take(&j->g.lock);
 	HASH_FIND(hh, j->g.listings, &dir, sizeof(dir), l);
 	if (l == NULL) {
@@ -803,6 +809,8 @@ void job_list(struct jobs *j, uint64_t dir, struct job_waiter *w)
 		l->jobs = j;
 		TAILQ_INIT(&l->waiters);
 		pool_task_init(&l->task, LANE_FOREGROUND, listing_task);
+		pool_task_share(
+			&l->task, share_get_locked(j, SHARE_LISTINGS, remote, remote)->pool);
 		HASH_ADD(hh, j->g.listings, dir, sizeof(l->dir), l);
 		j->g.nlistings++;
 		post = true;

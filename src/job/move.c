@@ -9,49 +9,56 @@
  */
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "job_priv.h"
 
 #define PART_GRAIN  (256u << 10)
 #define RUN_POLL_US 20000
+#define SMALL_MAX   (512u << 10) /* needs no transfer buffer: a bounded number of steps run */
 
-struct wakeup {
-	struct lock lock;
-	pthread_cond_t cond;
-	bool ready;
-};
-
-static void buffer_free_now(void *arg)
+/* Buffers of the pool that the transfers of one share may hold. */
+static unsigned share_buffers(const struct jobs *j)
 {
-	struct wakeup *w = arg;
-
-	LOCKED(&w->lock);
-	w->ready = true;
-	(void)pthread_cond_signal(&w->cond);
+	return MAX_OF(bufs_count(j->conf.bufs) * 3 / 8, 1u);
 }
 
-/* A worker that has begun a unit waits here for a buffer; buffers are held only by units that run,
- * never by ones that wait, so one comes back. */
-void *move_buffer(struct job *job)
+/* A buffer of the pool, of which readers are left one; when there is none, one of its own for the
+ * first of the share, so that a cloud that hangs with all of the pool's stops nobody else; when
+ * the share has one at work, its end is waited for. NULL when memory is lacking. */
+static void *buffer_take(struct job *job, bool *ret_own)
 {
-	struct bufs *bufs = job->jobs->conf.bufs;
+	struct jobs *j = job->jobs;
+	struct share *s = job->g.share; /* it is active: that stays */
 	void *p = NULL;
+	LOCKED(&j->g.lock);
 
-	while ((p = bufs_try_take(bufs, true)) == NULL && !atomic_load(&job->cancel)) {
-		struct wakeup w = {.ready = false};
-
-		lock_init(&w.lock, RANK_COUNT, "job.buffer");
-		cond_init(&w.cond);
-		bufs_wait(bufs, true, buffer_free_now, &w);
-		lock_take(&w.lock);
-		while (!w.ready)
-			cond_wait(&w.cond, &w.lock);
-		lock_drop(&w.lock);
-		lock_done(&w.lock);
-		(void)pthread_cond_destroy(&w.cond);
+	for (;;) {
+		if (s->nbuffers < share_buffers(j))
+			p = bufs_try_take(j->conf.bufs, true);
+		*ret_own = p == NULL;
+		if (p == NULL && s->nbuffers == 0)
+			p = malloc(bufs_size(j->conf.bufs));
+		if (p != NULL)
+			s->nbuffers++;
+		if (p != NULL || s->nbuffers == 0)
+			return p;
+		cond_wait(&s->buffer_back, &j->g.lock);
 	}
-	return p;
+}
+
+static void buffer_give(struct job *job, void *p, bool own)
+{
+	struct jobs *j = job->jobs;
+
+	if (own)
+		free(p);
+	else
+		bufs_give(j->conf.bufs, p);
+	LOCKED(&j->g.lock);
+	job->g.share->nbuffers--;
+	(void)pthread_cond_broadcast(&job->g.share->buffer_back);
 }
 
 struct parts { /* one transfer under way */
@@ -67,6 +74,7 @@ struct parts { /* one transfer under way */
 	uint32_t crc; /* of all so far */
 	bool has_crc;
 	char *buf;
+	bool own;		  /* buf is not the pool's */
 	struct store_part *parts; /* owned */
 	unsigned nparts;
 	struct store_caps caps;
@@ -131,8 +139,9 @@ static errint_t take_memory(struct parts *x, struct err *err)
 		if (x->part_size > bufs_size(x->job->jobs->conf.bufs))
 			return take_run(x, err);
 	}
-	x->buf = move_buffer(x->job);
-	return x->buf != NULL ? 0 : err_set(err, -ECANCELED, ERR_CANCELLED, "stopped");
+	x->buf = s->size <= SMALL_MAX ? malloc(MAX_OF(s->size, UINT64_C(1)))
+				      : buffer_take(x->job, &x->own);
+	return x->buf != NULL ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "out of memory");
 }
 
 static void give_memory(struct parts *x)
@@ -141,8 +150,10 @@ static void give_memory(struct parts *x)
 
 	if (x->part_size > bufs_size(bufs))
 		bufs_give_run(bufs, x);
+	else if (x->spec->size <= SMALL_MAX)
+		free(x->buf);
 	else
-		bufs_give(bufs, x->buf);
+		buffer_give(x->job, x->buf, x->own);
 }
 
 /* Bytes [off, off+len) of the source object into p. */

@@ -2,7 +2,10 @@
 /*
  * When a job runs. Ready jobs (no dependency left, committed, delay over) take one of active_max
  * slots and are stepped by pool tasks. A job that waits for a sync point, for a moment or for its
- * back-off gives its slot up, so that many jobs of a dead cloud do not hold back the others.
+ * back-off gives its slot up.
+ *
+ * Jobs of the same remotes form a share, with slots and workers of its own: those of a cloud that
+ * hangs wait for each other, and for nobody else.
  *
  * g.lock protects every list; a step function runs without it, on one thread at a time per job.
  */
@@ -158,12 +161,55 @@ enum step job_follow(struct job *job, errint_t r, const struct err *err)
 	return job_trouble(job, r, &e);
 }
 
+/* ---- shares ---- */
+
+struct share *share_get_locked(struct jobs *j, enum share_kind kind, uint32_t a, uint32_t b)
+{
+	unsigned threads = pool_threads(j->conf.pool);
+	struct share *s = NULL;
+
+	lock_assert_held(&j->g.lock);
+	if (a >= b) { /* in order; one remote alone is b */
+		uint32_t swap = a;
+
+		a = a == b ? 0 : b;
+		b = swap;
+	}
+	TAILQ_FOREACH (s, &j->g.shares, link)
+		if (s->kind == kind && s->a == a && s->b == b)
+			return s;
+	s = calloc(1, sizeof(*s));
+	if (s != NULL)
+		s->pool = pool_share_new(
+			j->conf.pool, kind == SHARE_JOBS ? threads : MAX_OF(threads / 2, 1u));
+	if (s == NULL || s->pool == NULL) {
+		free(s);
+		return &j->g.common;
+	}
+	s->kind = kind;
+	s->a = a;
+	s->b = b;
+	TAILQ_INIT(&s->ready);
+	cond_init(&s->buffer_back);
+	TAILQ_INSERT_TAIL(&j->g.shares, s, link);
+	return s;
+}
+
+static void share_leave_locked(struct jobs *j, struct job *job)
+{
+	lock_assert_held(&j->g.lock);
+	assert(job->g.active && job->g.share->nactive > 0);
+	job->g.active = false;
+	job->g.share->nactive--;
+	j->g.nactive--;
+}
+
 /* Takes a job off whatever list it is on. */
 void sched_unlist_locked(struct jobs *j, struct job *job)
 {
 	lock_assert_held(&j->g.lock);
 	if (job->g.on_ready)
-		TAILQ_REMOVE(&j->g.ready, job, ready);
+		TAILQ_REMOVE(&job->g.share->ready, job, ready);
 	else if (job->g.on_barrier)
 		TAILQ_REMOVE(&j->g.barrier, job, ready);
 	else if (job->g.sleeping)
@@ -174,17 +220,18 @@ void sched_unlist_locked(struct jobs *j, struct job *job)
 void sched_make_ready_locked(struct jobs *j, struct job *job)
 {
 	lock_assert_held(&j->g.lock);
-	if (job->g.ndeps != 0 || !job->g.committed || job->g.on_ready || job->g.active ||
-		job->g.on_barrier)
-		return;
+	if (!j->g.running || job->g.ndeps != 0 || !job->g.committed || job->g.on_ready ||
+		job->g.active || job->g.on_barrier)
+		return; /* jobs_start looks at all of them */
 	if (job->g.sleeping && clock_mono_ns() < job->own.wake_mono_ns && !job->g.soon)
 		return;
 	sched_unlist_locked(j, job);
 	job->g.on_ready = true;
+	job->g.share = share_get_locked(j, SHARE_JOBS, job->src_remote, job->dst_remote);
 	if (job->g.soon)
-		TAILQ_INSERT_HEAD(&j->g.ready, job, ready);
+		TAILQ_INSERT_HEAD(&job->g.share->ready, job, ready);
 	else
-		TAILQ_INSERT_TAIL(&j->g.ready, job, ready);
+		TAILQ_INSERT_TAIL(&job->g.share->ready, job, ready);
 }
 
 void sched_sleep_locked(struct jobs *j, struct job *job)
@@ -227,20 +274,32 @@ static void timer_task(struct pool_task *t)
 }
 
 /* Starts ready jobs while there are slots. */
-void sched_pump(struct jobs *j)
+static void pump_locked(struct jobs *j, struct share *s)
 {
-	LOCKED(&j->g.lock);
-	while (j->g.running && j->g.nactive < j->conf.active_max && !TAILQ_EMPTY(&j->g.ready)) {
-		struct job *job = TAILQ_FIRST(&j->g.ready);
+	while (s->nactive < j->conf.active_max && !TAILQ_EMPTY(&s->ready)) {
+		struct job *job = TAILQ_FIRST(&s->ready);
 
 		sched_unlist_locked(j, job);
 		job->g.active = job->g.begun = true;
+		s->nactive++;
 		j->g.nactive++;
 		job->task.lane = job->g.soon ? LANE_SYNC : LANE_BACKGROUND;
+		pool_task_share(&job->task, s->pool);
 		if (job->g.started_ns == 0)
 			job->g.started_ns = clock_now_ns();
 		(void)pool_post(j->conf.pool, &job->task);
 	}
+}
+
+void sched_pump(struct jobs *j)
+{
+	struct share *s = NULL;
+	LOCKED(&j->g.lock);
+
+	if (!j->g.running)
+		return;
+	TAILQ_FOREACH (s, &j->g.shares, link)
+		pump_locked(j, s);
 }
 
 static void keep_ended_locked(struct jobs *j, struct job *job)
@@ -294,8 +353,8 @@ static void job_end(struct jobs *j, struct job *job)
 		list_stamp_locked(j, job->src_remote, job->src);
 	if (job->dst_remote != 0)
 		list_stamp_locked(j, job->dst_remote, job->dst);
+	share_leave_locked(j, job);
 	graph_remove(j, job);
-	j->g.nactive--;
 	j->g.nmost = MAX_OF(j->g.nmost, j->g.nlive + 1);
 	trim = j->g.nlive == 0 && j->g.nmost >= TRIM_JOBS;
 	if (j->g.nlive == 0)
@@ -316,8 +375,7 @@ static void step_task(struct pool_task *t)
 	lock_take(&j->g.lock);
 	assert(job->g.active);
 	if (!j->g.running) { /* stopping: the journal knows */
-		job->g.active = false;
-		j->g.nactive--;
+		share_leave_locked(j, job);
 		lock_drop(&j->g.lock);
 		return;
 	}
@@ -334,8 +392,7 @@ static void step_task(struct pool_task *t)
 		if (s == STEP_AGAIN) {
 			(void)pool_post(j->conf.pool, &job->task);
 		} else {
-			job->g.active = false;
-			j->g.nactive--;
+			share_leave_locked(j, job);
 			if (s == STEP_LATER && !atomic_load(&job->cancel)) {
 				job->g.soon = false;
 				sched_sleep_locked(j, job);
@@ -360,12 +417,27 @@ static void step_task(struct pool_task *t)
 
 void sched_init(struct jobs *j)
 {
-	TAILQ_INIT(&j->g.ready);
+	TAILQ_INIT(&j->g.shares);
+	TAILQ_INIT(&j->g.common.ready);
+	cond_init(&j->g.common.buffer_back);
+	TAILQ_INSERT_TAIL(&j->g.shares, &j->g.common, link);
 	TAILQ_INIT(&j->g.barrier);
 	TAILQ_INIT(&j->g.asleep);
 	TAILQ_INIT(&j->g.drops);
 	pool_task_init(&j->timer, LANE_SYNC, timer_task);
 	uploads_init(j);
+}
+
+void sched_done(struct jobs *j)
+{
+	struct share *s = NULL;
+
+	while ((s = TAILQ_FIRST(&j->g.shares)) != NULL) {
+		TAILQ_REMOVE(&j->g.shares, s, link);
+		(void)pthread_cond_destroy(&s->buffer_back);
+		if (s != &j->g.common)
+			free(s);
+	}
 }
 
 void sched_init_job(struct job *job)

@@ -111,6 +111,8 @@ static void sweep_task(struct pool_task *t)
 void uploads_init(struct jobs *j)
 {
 	pool_task_init(&j->sweep, LANE_BACKGROUND, sweep_task);
+	/* A cloud that hangs holds up the sweep, and the sweep nothing else. */
+	pool_task_share(&j->sweep, pool_share_new(j->conf.pool, 1));
 }
 
 void uploads_start(struct jobs *j)

@@ -18,17 +18,9 @@
 #define HELD_NS	     (20 * NS_PER_MS)
 #define HELD_MAX     50
 
-static _Thread_local bool on_worker;
-
-bool call_on_worker(const struct vfs_call *c)
-{
-	return on_worker;
-}
-
 static void call_task(struct pool_task *t)
 {
 	struct vfs_call *c = container_of(t, struct vfs_call, own.task);
-	bool was = on_worker;
 
 	if (c->own.cut) {
 		c->own.cut = false;
@@ -38,9 +30,7 @@ static void call_task(struct pool_task *t)
 		}
 		c->own.expired = true;
 	}
-	on_worker = true;
 	c->own.run(c);
-	on_worker = was;
 }
 
 void call_begin(struct vfs *v, struct vfs_call *c, void (*run)(struct vfs_call *c))
@@ -58,6 +48,7 @@ void call_begin(struct vfs *v, struct vfs_call *c, void (*run)(struct vfs_call *
 	c->own.tries = c->own.waits = c->own.held = 0;
 	c->own.listed = 0;
 	c->own.node = NULL;
+	c->own.at_remote = false;
 	c->own.node_ref = c->own.in_rename = c->own.tell_kernel = false;
 	c->own.mem = NULL;
 	pool_task_init(&c->own.task, LANE_FOREGROUND, call_task);
@@ -85,6 +76,19 @@ void call_later(struct vfs_call *c, enum pool_lane lane)
 {
 	pool_task_init(&c->own.task, lane, call_task);
 	(void)pool_post(c->own.v->conf.pool, &c->own.task);
+}
+
+void call_at_remote(struct vfs_call *c, uint32_t remote)
+{
+	pool_task_init(&c->own.task, LANE_FOREGROUND, call_task);
+	pool_task_share(&c->own.task, remote_share(c->own.v, remote));
+	c->own.at_remote = true;
+	(void)pool_post(c->own.v->conf.pool, &c->own.task);
+}
+
+bool call_is_at_remote(const struct vfs_call *c)
+{
+	return c->own.at_remote;
 }
 
 /* ---- deadlines ---- */
@@ -186,6 +190,7 @@ bool call_arm(struct vfs_call *c, const struct call_wait *w)
 	c->own.r = 0;
 	c->own.expired = false;
 	pool_task_init(&c->own.task, LANE_FOREGROUND, call_task);
+	c->own.at_remote = false;
 	lock_take(&v->lock);
 	if (v->s.stopping && !r)
 		r = -EIO;

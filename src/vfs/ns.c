@@ -163,7 +163,7 @@ static bool begin_named(struct vfs *v, struct vfs_call *c, void (*run)(struct vf
 
 /* ---- mkdir ---- */
 
-/* On a worker. */
+/* At the remote. */
 static errint_t bucket_create(struct vfs_call *c, const struct meta_inode *dir)
 {
 	struct vfs *v = c->own.v;
@@ -217,8 +217,8 @@ static void run_mkdir(struct vfs_call *c)
 	if (r == 1)
 		return;
 	if (!r && ns_buckets_here(v, &dir) && c->own.phase == 0) {
-		if (!call_on_worker(c)) {
-			call_later(c, LANE_FOREGROUND);
+		if (!call_is_at_remote(c)) {
+			call_at_remote(c, dir.loc.remote);
 			return;
 		}
 		r = bucket_create(c, &dir);
@@ -419,8 +419,8 @@ static int bucket_remove(struct vfs_call *c, const struct meta_inode *in)
 		}
 		call_disarm(c);
 	}
-	if (!call_on_worker(c)) {
-		call_later(c, LANE_FOREGROUND);
+	if (!call_is_at_remote(c)) {
+		call_at_remote(c, dir.loc.remote);
 		return 1;
 	}
 	sc.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns;

@@ -3,8 +3,7 @@
  * Reading. What staging has is answered at once; what it has not is fetched from where the index
  * says that the object is now, in units of at most one transfer buffer, each on its own worker:
  *
- *	read --miss--> fetch (slot of the remote -> buffer -> worker: get, fill) --> waiters run
- *again
+ *	read --miss--> fetch (worker of the remote: buffer, get, fill) --> waiters run again
  *
  * The fetches of a file and the calls that wait for them are lists under the node's lock. A call
  * waits for a range and is run again when any fetch that touches it has ended, well or not.
@@ -12,8 +11,8 @@
  * What is in a store near by is not copied into staging: it is read where it is (read_near).
  *
  * A sequential reader opens a window that doubles with each read; random reads fetch what was
- * asked for, rounded to grains. Nothing here waits for another unit, so two buffers and two
- * workers are enough.
+ * asked for, rounded to grains. Nothing here waits for another unit or for a buffer, so two buffers
+ * and two workers are enough.
  */
 #include "vfs_priv.h"
 
@@ -21,55 +20,18 @@
 #define WHOLE_MAX (128u << 10)
 #define ROUND	  (4u * STAGE_GRAIN)
 #define UNIT_MIN  (256u << 10)
+#define SMALL_MAX (512u << 10) /* is fetched without a transfer buffer */
 
 struct fetch {
 	TAILQ_ENTRY(fetch) link; /* n->io.fetches: n->lock */
-	TAILQ_ENTRY(fetch) slot; /* v->open.slots[].waiting: v->open.lock */
 	struct pool_task task;
 	struct vfs_node *n; /* referenced */
 	struct vfs *v;
-	struct slot_queue *queue; /* whose slot it has or waits for */
 	uint64_t off, len;
-	void *buf;
+	uint64_t get;  /* as much of it as is got now */
+	void *buf;     /* owned */
+	bool is_small; /* buf is not one of the pool's */
 };
-
-/* ---- slots ---- */
-
-static struct slot_queue *queue_locked(struct vfs *v, const struct vfs_node *n)
-{
-	for (size_t i = 0; i < v->conf.nremotes; i++) {
-		if (v->conf.remotes[i].id == n->dep_remote)
-			return &v->open.slots[i];
-	}
-	return &v->open.slots[v->conf.nremotes];
-}
-
-static void slot_enter(struct vfs *v, struct fetch *f)
-{
-	LOCKED(&v->open.lock);
-
-	f->queue = queue_locked(v, f->n);
-	if (f->queue->active >= v->open.slots_max) {
-		TAILQ_INSERT_TAIL(&f->queue->waiting, f, slot);
-		return;
-	}
-	f->queue->active++;
-	(void)pool_post(v->conf.pool, &f->task);
-}
-
-static void slot_leave(struct vfs *v, struct slot_queue *q)
-{
-	struct fetch *next;
-	LOCKED(&v->open.lock);
-
-	next = TAILQ_FIRST(&q->waiting);
-	if (!next) {
-		q->active--;
-		return;
-	}
-	TAILQ_REMOVE(&q->waiting, next, slot);
-	(void)pool_post(v->conf.pool, &next->task);
-}
 
 /* ---- one fetch ---- */
 
@@ -81,9 +43,10 @@ static void fetch_end(struct fetch *f, errint_t r)
 	struct vfs_call *c, *more;
 	bool rest;
 
-	if (f->buf)
+	if (f->is_small)
+		free(f->buf);
+	else if (f->buf)
 		bufs_give(v->conf.bufs, f->buf);
-	slot_leave(v, f->queue);
 	lock_take(&n->lock);
 	TAILQ_REMOVE(&n->io.fetches, f, link);
 	n->io.nfetches--;
@@ -114,13 +77,6 @@ static void fetch_end(struct fetch *f, errint_t r)
 	atomic_fetch_sub(&v->background, 1);
 }
 
-static void fetch_buf_ready(void *arg)
-{
-	struct fetch *f = arg;
-
-	(void)pool_post(f->v->conf.pool, &f->task);
-}
-
 /* What the store's answer means for those who wait. */
 static errint_t fetch_error(
 	struct fetch *f, const struct meta_inode *in, errint_t r, const struct err *err)
@@ -139,7 +95,7 @@ static errint_t fetch_error(
 		break;
 	}
 	log_warn("vfs", "'%s': bytes %llu+%llu cannot be read: %s", in->name,
-		(unsigned long long)f->off, (unsigned long long)f->len, err_text(err, r));
+		(unsigned long long)f->off, (unsigned long long)f->get, err_text(err, r));
 	return err->kind == ERR_CANCELLED ? -ETIMEDOUT : -EIO;
 }
 
@@ -172,13 +128,13 @@ static errint_t fetch_get(struct fetch *f)
 	r = remote_obj(remote, in.loc.path, names, &obj);
 	if (r)
 		return r;
-	r = store_get(remote->st, &sc, obj, in.loc.etag, f->off, f->buf, f->len, &got, &err);
+	r = store_get(remote->st, &sc, obj, in.loc.etag, f->off, f->buf, f->get, &got, &err);
 	if (r)
 		return fetch_error(f, &in, r, &err);
 	atomic_fetch_add(&f->n->cloud_bytes, got);
-	if (got < f->len && f->off + got < base_size) {
+	if (got < f->get && f->off + got < base_size) {
 		log_error("vfs", "'%s': the store gave %zu of %llu bytes", in.name, got,
-			(unsigned long long)f->len);
+			(unsigned long long)f->get);
 		return -EIO;
 	}
 	r = stage_fill(sf, etag, f->off, f->buf, got);
@@ -189,18 +145,31 @@ static errint_t fetch_get(struct fetch *f)
 	return r;
 }
 
+/* A transfer buffer while more than half of them are free, for much; else what a little needs. Of
+ * what was asked for the rest is then fetched later: those that wait for it ask again. So a remote
+ * that hangs leaves buffers to the others, and nobody waits for one. */
+static bool fetch_buffer(struct fetch *f)
+{
+	struct bufs *bufs = f->v->conf.bufs;
+
+	if (f->len > SMALL_MAX && bufs_free(bufs) > bufs_count(bufs) / 2)
+		f->buf = bufs_try_take(bufs, false);
+	f->is_small = !f->buf;
+	if (!f->is_small)
+		return true;
+	f->get = MIN_OF(f->len, (uint64_t)SMALL_MAX);
+	f->buf = malloc(f->get);
+	return f->buf;
+}
+
 static void fetch_run(struct pool_task *t)
 {
 	struct fetch *f = container_of(t, struct fetch, task);
-	struct vfs *v = f->v;
+	errint_t r = -EIO;
 
-	if (!f->buf)
-		f->buf = bufs_try_take(v->conf.bufs, false);
-	if (!f->buf && !atomic_load(&v->cancel)) {
-		bufs_wait(v->conf.bufs, false, fetch_buf_ready, f);
-		return;
-	}
-	fetch_end(f, f->buf && !atomic_load(&v->cancel) ? fetch_get(f) : -EIO);
+	if (!atomic_load(&f->v->cancel))
+		r = fetch_buffer(f) ? fetch_get(f) : -ENOMEM;
+	fetch_end(f, r);
 }
 
 static bool in_flight_locked(struct vfs_node *n, uint64_t off, uint64_t *ret_end)
@@ -242,13 +211,14 @@ static bool fetch_start_locked(struct vfs *v, struct vfs_node *n, uint64_t off, 
 	f->v = v;
 	f->n = n;
 	f->off = off;
-	f->len = end - off;
+	f->len = f->get = end - off;
 	pool_task_init(&f->task, LANE_FOREGROUND, fetch_run);
 	node_ref(v, n);
 	TAILQ_INSERT_TAIL(&n->io.fetches, f, link);
 	n->io.nfetches++;
 	atomic_fetch_add(&v->background, 1);
-	slot_enter(v, f);
+	pool_task_share(&f->task, remote_share(v, n->dep_remote));
+	(void)pool_post(v->conf.pool, &f->task);
 	return true;
 }
 
@@ -479,7 +449,7 @@ static errint_t read_object(struct vfs_call *c, struct vfs_node *n, const struct
 	return 0;
 }
 
-/* Staging is full of what must not go: the bytes are handed through. On a worker. */
+/* Staging is full of what must not go: the bytes are handed through. At the remote. */
 static errint_t read_through(struct vfs_call *c, struct vfs_node *n)
 {
 	struct vfs *v = c->own.v;
@@ -544,7 +514,11 @@ static void run_read(struct vfs_call *c)
 		call_done(c, 0);
 		return;
 	}
-	if (r == -ENOSPC && call_on_worker(c)) {
+	if (r == -ENOSPC) {
+		if (!call_is_at_remote(c)) {
+			call_at_remote(c, n->dep_remote);
+			return;
+		}
 		r = read_through(c, n);
 		if (!r)
 			read_seen(h, c->len);

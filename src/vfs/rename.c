@@ -4,13 +4,16 @@
  * names and posts the job that makes the clouds follow. The answer comes at once inside a cloud.
  * Across clouds it waits for the job a little (migrate_wait in all, shared by those that wait at
  * the same time: the kernel holds both directories meanwhile), so that small moves are over when
- * mv returns and their errors reach it.
+ * mv returns and their errors reach it. The kernel lets one rename between directories in at a
+ * time: when a wait was in vain, for a while nobody waits for moves between the same two clouds, so
+ * that one that hangs does not hold up the renames of the others.
  */
 #include "vfs_priv.h"
 
 #include <stdio.h> /* RENAME_* */
 
 #define SOON_MAX (8u << 20) /* what is larger does not end within migrate_wait */
+#define VAIN_NS	 (10 * NS_PER_S)
 
 enum { PHASE_CHECK, PHASE_WAIT };
 
@@ -20,7 +23,8 @@ struct names {					 /* of one rename, as of its transaction */
 	uint32_t remote, new_remote;
 };
 
-/* ino = source directory, ino2 = target directory, name, name2, what = flags. */
+/* ino = source directory, ino2 = target directory, name, name2, what = flags; while it waits size2
+ * = which of v->vain. */
 
 static errint_t names_get(struct vfs_call *c, struct meta_txn *t, struct names *n)
 {
@@ -216,10 +220,21 @@ static int rename_ready(struct vfs_call *c)
 	return 0;
 }
 
+/* The place in v->vain of two remotes; that others may share it costs a wait at most. */
+static size_t vain_place(const struct names *n)
+{
+	uint32_t a = MIN_OF(n->remote, n->new_remote), b = MAX_OF(n->remote, n->new_remote);
+
+	return (a * 7 + b) % VAIN_PLACES;
+}
+
 /* Waits for the job that moves the bytes, a little. */
-static void rename_wait(struct vfs_call *c, uint64_t ino, uint64_t size, uint64_t job)
+static void rename_wait(struct vfs_call *c, const struct names *n, uint64_t job)
 {
 	struct vfs *v = c->own.v;
+	uint64_t ino = n->in.ino;
+	bool soon = n->in.kind != META_DIR && n->in.size <= SOON_MAX;
+	size_t place = vain_place(n);
 	unsigned k = atomic_fetch_add(&v->renames, 1) + 1;
 	struct call_wait w = {.kind = WAIT_JOB,
 		.timeout_ns = v->conf.migrate_wait_ns / k,
@@ -228,13 +243,16 @@ static void rename_wait(struct vfs_call *c, uint64_t ino, uint64_t size, uint64_
 
 	c->own.phase = PHASE_WAIT;
 	c->own.in_rename = true; /* call_done counts it out */
-	if (w.timeout_ns <= 0) {
+	c->own.size2 = soon ? place : VAIN_PLACES;
+	if (w.timeout_ns <= 0 || atomic_load(&v->vain[place]) > clock_mono_ns()) {
+		if (soon)
+			job_hurry(v->jobs, ino);
 		call_done(c, 0);
 		return;
 	}
 	if (!call_arm(c, &w))
 		return;
-	if (size <= SOON_MAX)
+	if (soon)
 		job_hurry(v->jobs, ino);
 	if (job ? job_wait_id(v->jobs, job, &c->own.waiter)
 		: job_wait(v->jobs, ino, &c->own.waiter)) {
@@ -253,6 +271,12 @@ void rename_run(struct vfs_call *c)
 	int r;
 
 	if (c->own.phase == PHASE_WAIT) {
+		if (c->own.size2 == VAIN_PLACES)
+			; /* it was not to be expected */
+		else if (c->own.expired)
+			atomic_store(&v->vain[c->own.size2], clock_mono_ns() + VAIN_NS);
+		else if (!c->own.r)
+			atomic_store(&v->vain[c->own.size2], 0);
 		/* Still under way: it is the job's now. Failed: the names are back. */
 		call_done(c, c->own.expired || c->own.r > 0 ? 0 : c->own.r);
 		return;
@@ -278,7 +302,7 @@ void rename_run(struct vfs_call *c)
 	if (r || n.remote == n.new_remote || (!job && !(c->own.what & RENAME_EXCHANGE)))
 		call_done(c, r);
 	else
-		rename_wait(c, n.in.ino, n.in.kind == META_DIR ? UINT64_MAX : n.in.size, job);
+		rename_wait(c, &n, job);
 }
 
 void vfs_rename(struct vfs *v, struct vfs_call *c, uint64_t parent, const char *name,

@@ -241,9 +241,17 @@ const struct remote *remote_by_id(struct vfs *v, uint32_t id)
 	return NULL;
 }
 
+struct pool_share *remote_share(struct vfs *v, uint32_t id)
+{
+	const struct remote *r = remote_by_id(v, id);
+
+	return r ? v->shares[r - v->conf.remotes] : NULL;
+}
+
 errint_t vfs_new(const struct vfs_conf *conf, struct vfs **ret, struct err *err)
 {
 	struct vfs *v = calloc(1, sizeof(*v));
+	bool ok;
 
 	assert(conf->meta && conf->stage && conf->pool && conf->bufs);
 	if (!v)
@@ -259,16 +267,17 @@ errint_t vfs_new(const struct vfs_conf *conf, struct vfs **ret, struct err *err)
 	TAILQ_INIT(&v->s.calls);
 	pool_task_init(&v->deadline_task, LANE_FOREGROUND, deadline_run);
 	pool_task_init(&v->dirty_task, LANE_BACKGROUND, dirty_run);
-	v->open.slots = calloc(conf->nremotes + 1, sizeof(*v->open.slots));
+	v->shares = calloc(conf->nremotes + 1, sizeof(*v->shares));
 	v->note.ring = calloc(NOTES_MAX, sizeof(*v->note.ring));
-	if (!v->open.slots || !v->note.ring) {
+	ok = v->shares && v->note.ring;
+	for (size_t i = 0; ok && i < conf->nremotes; i++) {
+		v->shares[i] = pool_share_new(conf->pool, pool_threads(conf->pool));
+		ok = v->shares[i];
+	}
+	if (!ok) {
 		vfs_destroy(v);
 		return err_set(err, -ENOMEM, ERR_FINAL, "no memory");
 	}
-	/* One hung remote must leave workers for the others. */
-	v->open.slots_max = MAX_OF(pool_threads(conf->pool) / 2, 1u);
-	for (size_t i = 0; i <= conf->nremotes; i++)
-		TAILQ_INIT(&v->open.slots[i].waiting);
 	*ret = v;
 	return 0;
 }
@@ -329,7 +338,7 @@ void vfs_destroy(struct vfs *v)
 	note_stop(v);
 	nodes_free(v);
 	dirty_done(v);
-	free(v->open.slots);
+	free(v->shares);
 	free(v->note.ring);
 	(void)pthread_cond_destroy(&v->idle);
 	(void)pthread_cond_destroy(&v->note.wake);

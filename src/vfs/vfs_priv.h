@@ -9,7 +9,7 @@
  *
  * Locks, outermost first: vfs.lock (RANK_VFS: parked calls, dirty list, background listings) <
  * node.lock (RANK_INODE: fetches of one file and who waits for them) < the index writer <
- * vfs.open.lock (RANK_OPEN: which inodes are open, fetch slots) < staging < pool < notifier.
+ * vfs.open.lock (RANK_OPEN: which inodes are open) < staging < pool < notifier.
  * None is held across an answer, a store call, or an index write transaction.
  */
 #ifndef ASTRA_VFS_PRIV_H
@@ -128,15 +128,13 @@ struct listing { /* a directory that is, or lately was, being listed; all under 
 	int64_t retry_ns; /* monotonic: not before, in the background */
 };
 
-struct slot_queue { /* fetches of one remote */
-	unsigned active;
-	struct fetch_list waiting;
-};
+#define VAIN_PLACES 64
 
 struct vfs {
 	struct vfs_conf conf;
-	struct jobs *jobs;	 /* set by vfs_start */
-	int64_t listed_epoch_ns; /* directories listed before it are listed anew; by vfs_start */
+	struct jobs *jobs;	    /* set by vfs_start */
+	int64_t listed_epoch_ns;    /* directories listed before it are listed anew; by vfs_start */
+	struct pool_share **shares; /* owned array of the pool's, for each remote; constant */
 
 	struct lock lock; /* RANK_VFS */
 	struct {
@@ -158,6 +156,8 @@ struct vfs {
 	atomic_bool cancel;	     /* store calls end */
 	_Atomic unsigned removing;   /* transactions that may take an inode's name */
 	_Atomic unsigned renames;    /* that wait */
+	_Atomic int64_t
+		vain[VAIN_PLACES]; /* until when no rename waits; by two remotes: rename.c */
 	/* Who listed names without attributes, and whether it then asked for some: dir.c */
 	_Atomic uint64_t listers[LISTERS];
 
@@ -168,8 +168,6 @@ struct vfs {
 		struct {
 			uint64_t ino, version;
 		} seen[VERSIONS];
-		struct slot_queue *slots; /* owned; one for each remote and one more */
-		unsigned slots_max;
 	} open;
 
 	struct {
@@ -212,9 +210,13 @@ void call_wake(struct vfs_call *c, errint_t r); /* by the source, once */
 void call_job_fn(struct job_waiter *w, errint_t r);
 /* Runs it again on a worker. */
 void call_later(struct vfs_call *c, enum pool_lane lane);
+/* Runs it again where it may call a remote's store: among what may hang with that remote. */
+void call_at_remote(struct vfs_call *c, uint32_t remote);
+bool call_is_at_remote(const struct vfs_call *c);
+/* The workers for what calls a remote's store. NULL (the common ones) when it is not known. */
+struct pool_share *remote_share(struct vfs *v, uint32_t id);
 void calls_stop(struct vfs *v);
 void deadline_run(struct pool_task *t);
-bool call_on_worker(const struct vfs_call *c); /* may block a little */
 
 /* ---- node.c ---- */
 

@@ -4,7 +4,8 @@
 500 readers block in read(2) of files in /gcp that nobody has cached. Meanwhile stat, ls, and reads
 and writes in the other clouds must go on as before: judged by the median and the slowest of many,
 against the same before the cloud hung, with room for a machine that is busy. When the cloud answers
-again every reader gets its bytes."""
+again every reader gets its bytes. Then the same with jobs: hundreds of uploads, moves and listings that
+need the hung cloud, and fsync, moves and new listings in the others beside them."""
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import time
 
 MNT, ASTRA, WHAT = sys.argv[1:4]
 READERS, WARM, ROUNDS = 500, 40, 60
+PENDING, BESIDE = 40, 8  # jobs of each kind that hang; rounds beside them
 FLOOR = 1.0             # seconds that no operation may take, however fast it was before
 
 
@@ -68,6 +70,15 @@ def make():
     for i in range(WARM):
         write(*warm(i))
         write(path("azure/some/%d" % i), b"x")
+    for i in range(PENDING):
+        write(path("gcp/warm%d" % i), body("warm %d\n" % i, 3000 if i % 3 else 1200000))
+    for d in ("azure/unseen", "gcp/dirs"):
+        os.mkdir(path(d))
+    for i in range(30):
+        for d in ("azure/unseen/%d" % i, "gcp/dirs/%d" % i):
+            os.mkdir(path(d))
+        write(*unseen(i))
+        write(path("gcp/dirs/%d/f" % i), b"f")
 
 
 class Reader(threading.Thread):
@@ -112,13 +123,13 @@ def measure():
     return {k: sorted(v) for k, v in out.items()}
 
 
-def judge(what, before, now):
+def judge(what, before, now, room=0.005):
     bad = False
     for name, times in now.items():
         p50, worst = times[len(times) // 2], times[-1]
         b50, bworst = before[name][len(times) // 2], before[name][-1]
         limit = max(FLOOR, 5 * bworst) + 3 * now["idle"][-1]
-        usual = 4 * b50 + 0.005 + now["idle"][len(times) // 2]
+        usual = 4 * b50 + room + now["idle"][len(times) // 2]
         slow = name != "idle" and (worst > limit or p50 > usual)
         bad |= slow
         print("%s, %s: median %.1f ms (before %.1f), worst %.1f ms (before %.1f)%s"
@@ -161,5 +172,78 @@ def hang():
     astra("status", "--wait-clean", "--timeout", "60s")
 
 
+def beside(n):
+    """name -> what jobs of the other clouds do, the n-th time; each waits until it is done."""
+    new, moved = path("aws/side%d" % n), path("azure/side%d" % n)
+    big = path("azure/big%d" % n)
+    listed = path("azure/unseen/%d" % n)
+    return {
+        "fsync": lambda: write(new, b"z" * 5000, sync=True),
+        "fsync of 3 MB": lambda: write(big, b"Z" * 3000000, sync=True),
+        "mv between clouds": lambda: (os.rename(new, moved), astra("sync", moved)),
+        "read of what is not cached": lambda: read(*unseen(n)),
+        "ls of what is not listed": lambda: os.listdir(listed),
+        "rm": lambda: (os.unlink(moved), os.unlink(big)),
+    }
+
+
+def unseen(i):
+    return path("azure/unseen/%d/f" % i), body("unseen %d\n" % i, 200000)
+
+
+def beside_all(first):
+    out = {"idle": []}
+    for n in range(first, first + BESIDE):
+        for name, fn in beside(n).items():
+            t0 = time.monotonic()
+            fn()
+            out.setdefault(name, []).append(time.monotonic() - t0)
+        t0 = time.monotonic()
+        time.sleep(0.002)
+        out["idle"].append(time.monotonic() - t0 - 0.002)
+    return {k: sorted(v) for k, v in out.items()}
+
+
+def quiet(fn, args):
+    try:
+        fn(*args)
+    except OSError:         # a listing gives up after a while
+        pass
+
+
+def jobs():
+    for d in ("aws", "azure", "azure/unseen", "gcp", "gcp/dirs"):
+        os.listdir(path(d))
+    for i in range(3 * PENDING):
+        write(path("aws/go%d" % i), body("go %d\n" % i, 3000 if i % 3 else 1200000))
+    astra("status", "--wait-clean", "--timeout", "60s")
+    before = beside_all(0)
+    astra("debug", "fault", "gcp", "*:hang")
+    begun = time.monotonic()
+    for i in range(PENDING):
+        write(path("gcp/up%d" % i), body("up %d\n" % i, 3000 if i % 3 else 1200000))
+    others = [threading.Thread(target=quiet, args=(fn, args), daemon=True) for fn, args in
+              [(os.rename, (path("aws/go%d" % i), path("gcp/go%d" % i))) for i in range(PENDING)]
+              + [(os.rename, (path("gcp/warm%d" % i), path("azure/back%d" % i))) for i in range(PENDING)]
+              + [(os.listdir, (path("gcp/dirs/%d" % i),)) for i in range(30)]]
+    for t in others:
+        t.start()
+    live = lambda: json.loads(astra("--json", "status"))["jobs"]
+    time.sleep(1)           # over upload_delay
+    print("jobs that cannot go on:", live(), flush=True)
+    judge("%d jobs hang" % (3 * PENDING), before, beside_all(BESIDE), room=0.15)
+    took = time.monotonic() - begun
+    if took > 28:
+        raise SystemExit("that took %.1f s: the calls are over that were to hang" % took)
+    astra("debug", "fault", "gcp", "")
+    for t in others:
+        t.join(60)
+    astra("status", "--wait-clean", "--timeout", "120s")
+    for i in range(PENDING):
+        read(path("gcp/up%d" % i), body("up %d\n" % i, 3000 if i % 3 else 1200000))
+        read(path("gcp/go%d" % i), body("go %d\n" % i, 3000 if i % 3 else 1200000))
+        read(path("azure/back%d" % i), body("warm %d\n" % i, 3000 if i % 3 else 1200000))
+
+
 threading.stack_size(1 << 18)
-{"make": make, "hang": hang}[WHAT]()
+{"make": make, "hang": hang, "jobs": jobs}[WHAT]()

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Transfer buffers: lanes, waiters, memory that goes back, many threads on two buffers. */
+/* Transfer buffers: lanes, runs, memory that goes back, many threads on two buffers. */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -131,66 +131,6 @@ static void runs_are_not_starved(void **state)
 	bufs_destroy(b);
 }
 
-static char calls[20];
-
-static void call(void *arg)
-{
-	strncat(calls, arg, sizeof(calls) - strlen(calls) - 1);
-}
-
-static void waiters_are_called_in_order(void **state)
-{
-	struct bufs *b = bufs_new(2, 4096);
-	void *p, *q;
-
-	calls[0] = '\0';
-	bufs_wait(b, true, call, "0"); /* at once */
-	assert_string_equal(calls, "0");
-	calls[0] = '\0';
-	p = bufs_try_take(b, false);
-	bufs_wait(b, false, call, "1"); /* one is free for the foreground */
-	bufs_wait(b, true, call, "d");	/* but not for the background */
-	assert_string_equal(calls, "1");
-	q = bufs_try_take(b, false);
-	bufs_wait(b, true, call, "e");
-	bufs_wait(b, false, call, "a");
-	bufs_wait(b, false, call, "x");
-	bufs_wait(b, false, call, "b");
-	assert_true(bufs_wait_cancel(b, call, "x"));
-	assert_false(bufs_wait_cancel(b, call, "x"));
-	calls[0] = '\0';
-	bufs_give(b, p);
-	assert_string_equal(calls, "a");
-	p = bufs_try_take(b, false);
-	bufs_give(b, p);
-	assert_string_equal(calls, "ab");
-	/* Nobody took it: the next give serves one of the background. */
-	bufs_give(b, q);
-	assert_string_equal(calls, "abd");
-	p = bufs_try_take(b, true);
-	bufs_give(b, p);
-	assert_string_equal(calls, "abde");
-	bufs_destroy(b);
-}
-
-static void a_vanished_waiter_costs_nobody_his_turn(void **state)
-{
-	struct bufs *b = bufs_new(2, 4096);
-	void *p = bufs_try_take(b, false), *q = bufs_try_take(b, false);
-
-	calls[0] = '\0';
-	bufs_wait(b, false, call, "a");
-	bufs_wait(b, false, call, "b");
-	bufs_wait(b, false, call, "c");
-	bufs_give(b, p); /* a is called and does nothing */
-	assert_string_equal(calls, "a");
-	bufs_trim(b, 3600 * NS_PER_S);
-	assert_string_equal(calls, "ab");
-	bufs_give(b, q);
-	assert_string_equal(calls, "abc");
-	bufs_destroy(b);
-}
-
 static size_t resident(const void *p, size_t len)
 {
 	unsigned char v[256];
@@ -254,20 +194,13 @@ struct job {
 
 static _Atomic int held_now, held_background;
 
-static void job_wake(void *arg)
-{
-	struct job *j = arg;
-
-	(void)pool_post(j->pool, &j->task);
-}
-
 static void job_run(struct pool_task *t)
 {
 	struct job *j = container_of(t, struct job, task);
 	char *p = bufs_try_take(j->bufs, j->background);
 
 	if (!p) {
-		bufs_wait(j->bufs, j->background, job_wake, j);
+		pool_post_at(j->pool, t, clock_mono_ns() + NS_PER_MS / 10);
 		return;
 	}
 	if (atomic_fetch_add(&held_now, 1) >= 2)
@@ -291,7 +224,7 @@ static void job_run(struct pool_task *t)
 		atomic_fetch_add(j->done, 1);
 }
 
-static void no_wakeup_is_lost(void **state)
+static void many_take_turns(void **state)
 {
 	enum { N = 40 };
 	static struct job jobs[N];
@@ -317,42 +250,14 @@ static void no_wakeup_is_lost(void **state)
 	bufs_destroy(b);
 }
 
-/* The same without trimming, which wakes the forgotten. */
-static void no_wakeup_is_lost_without_help(void **state)
-{
-	enum { N = 20 };
-	static struct job jobs[N];
-	struct pool *p = pool_new(2, "test");
-	struct bufs *b = bufs_new(2, 4096);
-	int64_t end = clock_mono_ns() + 60 * NS_PER_S;
-	_Atomic int done = 0;
-
-	for (int i = 0; i < N; i++) {
-		jobs[i] = (struct job){
-			.pool = p, .bufs = b, .background = i % 4 != 0, .left = 100, .done = &done};
-		pool_task_init(&jobs[i].task, LANE_SYNC, job_run);
-		pool_post(p, &jobs[i].task);
-	}
-	while (atomic_load(&done) < N) {
-		if (clock_mono_ns() > end)
-			fail_msg("%d of %d jobs ended", atomic_load(&done), N);
-		usleep(300);
-	}
-	pool_destroy(p);
-	bufs_destroy(b);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lanes),
 		cmocka_unit_test(runs),
 		cmocka_unit_test(runs_are_not_starved),
-		cmocka_unit_test(waiters_are_called_in_order),
-		cmocka_unit_test(a_vanished_waiter_costs_nobody_his_turn),
 		cmocka_unit_test(memory_goes_back),
-		cmocka_unit_test(no_wakeup_is_lost),
-		cmocka_unit_test(no_wakeup_is_lost_without_help),
+		cmocka_unit_test(many_take_turns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
