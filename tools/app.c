@@ -519,8 +519,10 @@ void app_progress(struct app *a, const json_t *progress)
 {
 	const json_t *jobs = json_object_get(progress, "jobs");
 	size_t n = json_array_size(jobs);
+	const char *what = app_str(progress, "for");
 	char text[1024];
 
+	(void)snprintf(a->waits_for, sizeof(a->waits_for), "%s", what);
 	if (a->json || (json_is_array(jobs) && !n))
 		return;
 	if (json_is_array(jobs) && a->bar) {
@@ -529,6 +531,9 @@ void app_progress(struct app *a, const json_t *progress)
 	}
 	if (json_is_array(jobs))
 		job_text(text, sizeof(text), json_array_get(jobs, 0), n - 1);
+	else if (*what)
+		(void)snprintf(text, sizeof(text), "waits for %lld jobs: %s",
+			(long long)app_int(progress, "waits"), what);
 	else
 		(void)snprintf(text, sizeof(text), "%lld jobs, %lld changed files to go",
 			(long long)app_int(jobs, "live"), (long long)app_int(progress, "dirty"));

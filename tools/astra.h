@@ -34,6 +34,7 @@ struct app {
 	bool connected;
 	size_t bar_width;      /* of the bar that is on the screen */
 	int64_t plain_next_ns; /* when the next line of progress is due, without a bar */
+	char waits_for[800];   /* as the daemon said last */
 };
 
 struct cmd {

@@ -76,34 +76,56 @@ static void print_status(struct app *a, const json_t *d)
 		(void)printf("There are changes that are not in the clouds.\n");
 }
 
+static const char *alarm_text, *alarm_what; /* what the one command of this process says then */
+
+static void say(const char *text)
+{
+	ssize_t n = write(STDERR_FILENO, text, strlen(text));
+
+	(void)n;
+}
+
 static void on_alarm(int sig)
 {
-	static const char text[] = "astra status: not clean when the time was over\n";
-	ssize_t n = write(STDERR_FILENO, text, sizeof(text) - 1);
-
 	(void)sig;
-	(void)n;
+	say(alarm_text);
+	if (*alarm_what) {
+		say("; it waits for ");
+		say(alarm_what);
+	}
+	say("\n");
 	_exit(EXIT_TIMEOUT);
+}
+
+/* After timeout, NULL = never, the process ends with text on standard error. */
+static int alarm_set(struct app *a, const char *timeout, const char *text)
+{
+	int64_t ns = 0;
+
+	if (!timeout)
+		return EXIT_DONE;
+	if (parse_duration(timeout, &ns))
+		return app_usage(a, "'%s' is not a duration, like 30s or 5m", timeout);
+	alarm_text = text;
+	alarm_what = a->waits_for;
+	(void)signal(SIGALRM, on_alarm);
+	(void)alarm((unsigned)MIN_OF(MAX_OF(ns / NS_PER_S, 1), 1000000000));
+	return EXIT_DONE;
 }
 
 int cmd_status(struct app *a, int argc, char **argv)
 {
 	bool wait = app_flag(&argc, argv, "wait-clean");
 	const char *timeout = app_option(&argc, argv, "timeout");
-	int64_t ns = 0;
 	json_t *req;
 	int code = app_words(a, &argc, argv, 0, 0);
 
-	if (code == EXIT_DONE && timeout && parse_duration(timeout, &ns))
-		code = app_usage(a, "'%s' is not a duration, like 30s or 5m", timeout);
+	if (code == EXIT_DONE)
+		code = alarm_set(a, timeout, "astra status: not clean when the time was over");
 	if (code == EXIT_DONE)
 		code = app_connect(a, NULL);
 	if (code != EXIT_DONE)
 		return code;
-	if (timeout) {
-		(void)signal(SIGALRM, on_alarm);
-		(void)alarm((unsigned)MIN_OF(MAX_OF(ns / NS_PER_S, 1), 1000000000));
-	}
 	req = app_request("status");
 	if (wait)
 		(void)json_object_set_new(req, "wait_clean", json_true());
@@ -117,9 +139,13 @@ int cmd_status(struct app *a, int argc, char **argv)
 
 int cmd_sync(struct app *a, int argc, char **argv)
 {
+	const char *timeout = app_option(&argc, argv, "timeout");
 	json_t *req;
 	int code = app_words(a, &argc, argv, 0, 1);
 
+	if (code == EXIT_DONE)
+		code = alarm_set(a, timeout,
+			"astra sync: not everything was in the clouds when the time was over");
 	if (code == EXIT_DONE)
 		code = app_connect(a, argc > 1 ? argv[1] : NULL);
 	if (code != EXIT_DONE)

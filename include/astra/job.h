@@ -172,6 +172,7 @@ bool job_full(struct jobs *j);				/* too many live jobs: hold new work back */
 
 /* ---- waiting ---- */
 
+struct job_info;
 struct job_waiter {
 	TAILQ_ENTRY(job_waiter) link;
 	void (*fn)(struct job_waiter *w, errint_t r); /* once, from any thread, no locks held */
@@ -190,6 +191,10 @@ struct job_waiter {
 bool job_wait(struct jobs *j, uint64_t ino, struct job_waiter *w);
 /* For one job id. */
 bool job_wait_id(struct jobs *j, uint64_t id, struct job_waiter *w);
+/* What somebody who waits for ino waits for: *ret is the job that tells most, one that waits for
+ * something outside before one that has a reason to wait at all. The number of jobs, with those
+ * that they wait for; 0 = none. */
+unsigned job_wait_reason(struct jobs *j, uint64_t ino, struct job_info *ret);
 /* True when fn will not be called any more. */
 bool job_wait_cancel(struct jobs *j, struct job_waiter *w);
 /* Makes the jobs of ino, and what they wait for, run before others and without delay. */

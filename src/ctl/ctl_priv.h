@@ -31,6 +31,7 @@ struct ctl_conn {
 	bool hold;	    /* the descriptor stays open until the process ends */
 	atomic_bool ended;  /* the thread is about to end */
 	atomic_bool cancel; /* the client has gone, or the server ends */
+	uint64_t sync_ino;  /* what `sync` waits for */
 };
 
 struct ctl {

@@ -201,11 +201,18 @@ errint_t verb_status(struct ctl_conn *c, const json_t *req, json_t **ret_data, s
 static void sync_pulse(struct ctl_conn *c)
 {
 	struct clean cl;
+	struct job_info i = {0};
 
+	char text[sizeof(i.src) + sizeof(i.note) + 8] = "";
+	unsigned n = job_wait_reason(c->ctl->conf.jobs, c->sync_ino, &i);
+
+	if (n)
+		(void)snprintf(text, sizeof(text), "%s%s%s", *i.dst ? i.dst : i.src,
+			*i.note ? ": " : "", i.note);
 	(void)is_clean(&c->ctl->conf, &cl);
 	(void)ctl_send(c, "progress",
-		json_pack("{s:o, s:I}", "jobs", item_jobs_stat(&cl.js), "dirty",
-			(json_int_t)cl.vs.dirty));
+		json_pack("{s:o, s:I, s:I, s:o}", "jobs", item_jobs_stat(&cl.js), "dirty",
+			(json_int_t)cl.vs.dirty, "waits", (json_int_t)n, "for", json_text(text)));
 }
 
 errint_t verb_sync(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
@@ -221,6 +228,7 @@ errint_t verb_sync(struct ctl_conn *c, const json_t *req, json_t **ret_data, str
 	w = ctl_wait_new(c, err);
 	if (!w)
 		return -ENOMEM;
+	c->sync_ino = ino;
 	vfs_sync(c->ctl->conf.vfs, &w->call, ino);
 	r = ctl_wait_end(w, PULSE_MS, sync_pulse);
 	return r ? err_set(err, r, ERR_FINAL,

@@ -110,6 +110,37 @@ static unsigned count_locked(
 	return n;
 }
 
+static unsigned weight_locked(const struct job *job)
+{
+	return job->g.outside ? 3 : job->g.note != NULL ? 2 : 1;
+}
+
+unsigned job_wait_reason(struct jobs *j, uint64_t ino, struct job_info *ret)
+{
+	struct job *job = NULL, *best = NULL;
+	struct scope s;
+	unsigned n = 0;
+
+	scope_of(j, ino, &s);
+	LOCKED(&j->g.lock);
+	TAILQ_FOREACH_REVERSE(job, &j->g.all, job_list, link)
+	{
+		job->g.wanted = concerns(job, ino, &s);
+		for (unsigned i = 0; i < job->g.ndependents && !job->g.wanted; i++)
+			job->g.wanted = job->g.dependents[i]->g.wanted;
+		if (!job->g.wanted)
+			continue;
+		n++;
+		if (best == NULL || weight_locked(job) >= weight_locked(best))
+			best = job;
+	}
+	TAILQ_FOREACH (job, &j->g.all, link)
+		job->g.wanted = false;
+	if (best != NULL)
+		info_of_locked(j, best, ret);
+	return n;
+}
+
 bool job_wait(struct jobs *j, uint64_t ino, struct job_waiter *w)
 {
 	struct scope s;

@@ -25,5 +25,33 @@ same "$(getfattr --only-values -n user.astra.tier monthly_report_2024.pdf)" WARM
 same "$(getfattr --only-values -n user.astra.tier customer_data.csv)" HOT
 grep -q '\$0.230' "$work/engine"
 grep -q '82.6' "$work/engine"
+# a renamed directory with an archived file: the rest follows, sync says what it waits for
+mkdir d
+echo cold >d/x; echo warm >d/y
+settle
+setfattr -n user.astra.tier -v ARCHIVE d/x
+settle
+mv d e
+for _ in $(seq 100); do [ ! -e "$(native aws e/y)" ] || [ -e "$(native aws d/y)" ] || break; sleep 0.1; done
+same "$(cat "$(native aws e/y)")" warm
+[ -e "$(native aws d/x)" ]
+same "$(stat -c %s e/x)" 5
+status=0
+"$astra" --mount "$mnt" sync --timeout 3s e 2>"$work/says" || status=$?
+same "$status" 5
+grep -q "not everything was in the clouds when the time was over; it waits for /aws/e/x: archived: " "$work/says"
+"$astra" --mount "$mnt" sync e 2>/dev/null & sync=$!
+sleep 0.5
+kill -INT "$sync" 2>/dev/null || true
+kill "$sync"
+status=0
+wait "$sync" || status=$?
+[ "$status" -gt 128 ]
+"$astra" --mount "$mnt" sync --timeout soon 2>/dev/null && exit 1
+"$astra" --mount "$mnt" sync /aws/e/y
+"$astra" --mount "$mnt" restore e/x >/dev/null
+"$astra" --mount "$mnt" sync --timeout 60s 2>/dev/null
+same "$(cat "$(native aws e/x)")" cold
+[ ! -e "$(native aws d/x)" ]
 cd /
 unmount_it
