@@ -145,6 +145,7 @@ struct store_caps {
 	bool etag_of_bytes;   /* the same bytes may have the same ETag, also in another class */
 	bool silent_remove;   /* removing what is not there may succeed */
 	bool list_meta;	      /* LIST carries metadata */
+	bool head_meta;	      /* else: the user wants a HEAD of what is new in a LIST */
 	bool set_meta;	      /* metadata can be changed in place, free of fees */
 	uint64_t meta_copy;   /* else set_meta copies the object onto itself, up to so many bytes */
 	bool part_copy, copy; /* server side */

@@ -28,6 +28,7 @@ struct merge {
 	uint64_t dir, seq;
 	uint32_t remote;
 	bool list_meta; /* pages say what attributes objects have */
+	bool head_meta; /* or objects are asked for them */
 	char prefix[META_PATH_MAX + 1];
 	size_t prefix_len; /* of keys in pages (bucket and hidden prefix included) */
 	const struct store_page *page;
@@ -650,6 +651,83 @@ static errint_t listed(struct merge *m, bool marker)
 	return meta_commit(t);
 }
 
+/* The index has this very version. */
+static bool version_known(struct merge *m, struct meta_txn *t, const struct store_entry *e,
+	const char *path, const char *name)
+{
+	uint64_t ino = 0;
+	struct meta_inode in;
+
+	return meta_lookup(t, m->dir, name, &ino) == 0 && meta_inode_get(t, ino, &in) == 0 &&
+	       (in.flags & META_F_OBJECT) != 0 && in.loc.remote == m->remote &&
+	       strcmp(in.loc.path, path) == 0 && e->etag != NULL &&
+	       strcmp(in.loc.etag, e->etag) == 0;
+}
+
+/* The metadata of an object that the index does not know in this version; st stays empty where it
+ * cannot be had: then it is shown as one that has none. */
+static errint_t head_read(
+	struct merge *m, const struct store_entry *e, struct store_stat *st, struct err *err)
+{
+	struct objref o;
+	struct store_call call = {0};
+	char path[META_PATH_MAX + 1], name[META_NAME_MAX + 1];
+	bool alias = false;
+
+	if (e->is_prefix || strlen(e->key) < m->prefix_len || !entry_name(m, e, path, name, &alias))
+		return 0;
+	struct meta_txn *t = meta_begin_read(m->j->conf.meta);
+	bool known = version_known(m, t, e, path, name);
+
+	meta_abort(t);
+	if (known || hands_off(m, path))
+		return 0;
+	errint_t r = objref_make(m->j, m->remote, path, &o, err);
+
+	if (r == 0)
+		r = store_head(o.st, &call, o.o, st, err);
+	if (r < 0 &&
+		(err->kind == ERR_NOT_FOUND || err->kind == ERR_FINAL || err->kind == ERR_AUTH)) {
+		if (err->kind != ERR_NOT_FOUND)
+			log_info("job", "'%s': its metadata cannot be read: %s", path,
+				err_text(err, r));
+		err_clear(err);
+		return 0;
+	}
+	if (r == 0 && (e->etag == NULL || strcmp(st->etag, e->etag) != 0))
+		store_stat_done(st); /* of another version: the next listing sees that one */
+	return r;
+}
+
+/* Gives the entries of p the metadata that the LIST does not have. *ret is owned by the caller. */
+static errint_t heads_read(
+	struct merge *m, struct store_page *p, struct store_stat **ret, struct err *err)
+{
+	errint_t r = 0;
+
+	*ret = NULL;
+	if (!m->head_meta)
+		return 0;
+	struct store_stat *st = calloc(p->n + 1, sizeof(*st));
+
+	if (st == NULL)
+		return err_set(err, -ENOMEM, ERR_RETRY, "out of memory");
+	for (size_t i = 0; r == 0 && i < p->n; i++) {
+		r = head_read(m, &p->e[i], &st[i], err);
+		p->e[i].meta = st[i].meta;
+		p->e[i].nmeta = st[i].nmeta;
+	}
+	*ret = st;
+	return r;
+}
+
+static void heads_done(const struct store_page *p, struct store_stat *st)
+{
+	for (size_t i = 0; st != NULL && i < p->n; i++)
+		store_stat_done(&st[i]);
+	free(st);
+}
+
 static errint_t list_objects(struct merge *m, struct err *err)
 {
 	struct objref o;
@@ -666,6 +744,7 @@ static errint_t list_objects(struct merge *m, struct err *err)
 	m->prefix_len = r == 0 ? strlen(o.o.key) : 0;
 	while (r == 0 && more) {
 		struct store_page p = {0};
+		struct store_stat *heads = NULL;
 
 		count_inc(list_pages);
 		r = store_list(
@@ -673,7 +752,10 @@ static errint_t list_objects(struct merge *m, struct err *err)
 		if (r < 0)
 			break;
 		marker |= p.n != 0 && m->prefix_len != 0 && strcmp(p.e[0].key, o.o.key) == 0;
-		r = merge_page(m, &p, err);
+		r = heads_read(m, &p, &heads, err);
+		if (r == 0)
+			r = merge_page(m, &p, err);
+		heads_done(&p, heads);
 		if (r == 0)
 			r = note_keys(a, m, &p);
 		more = p.truncated;
@@ -744,7 +826,8 @@ static errint_t list_dir(struct merge *m, struct err *err)
 
 	if (rem == NULL)
 		return err_set(err, -ENODEV, ERR_FINAL, "its remote is not configured");
-	m->list_meta = rem->caps.list_meta;
+	m->list_meta = rem->caps.list_meta || rem->caps.head_meta;
+	m->head_meta = m->list_meta && !rem->caps.list_meta;
 	return (in.flags & META_F_ROOT) != 0 && rem->bucket[0] == '\0' ? list_buckets(m, rem, err)
 								       : list_objects(m, err);
 }

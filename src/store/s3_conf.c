@@ -5,7 +5,8 @@
  *	endpoint= (URL; none = AWS)  addressing=auto|path|virtual  dualstack=  ca_file=
  *	profile=  access_key_id= with secret_access_key_file= or secret_access_key_env=
  *	session_token_env=  role_arn=  external_id=  role_session_name=  sts_endpoint=  anonymous=
- *	checksum=auto|crc64nvme|crc32c|md5|off  conditional=auto|yes|no  unsafe_transition=
+ *	checksum=auto|crc64nvme|crc32c|md5|off  conditional=auto|yes|no  read_metadata=
+ *	unsafe_transition=
  *	encryption=none|s3|kms|customer  kms_key_id=  customer_key_file=
  *	requester_pays=  restore_tier=Standard|Bulk|Expedited
  *
@@ -147,6 +148,7 @@ static errint_t choices_read(const struct section *s, struct s3_conf *conf, stru
 	r = r ? r : word(s, "restore_tier", tiers, &tier, err);
 	r = r ? r : section_flag(s, "dualstack", &conf->dualstack, err);
 	r = r ? r : section_flag(s, "requester_pays", &conf->requester_pays, err);
+	r = r ? r : section_flag(s, "read_metadata", &conf->read_metadata, err);
 	r = r ? r : section_flag(s, "unsafe_transition", &conf->unsafe_transition, err);
 	conf->style = (enum s3_style)style;
 	conf->sum = (enum s3_sum)sum;
@@ -237,8 +239,9 @@ const struct remote_type remote_type_s3 = {
 	.keys = (const char *const[]){"endpoint", "addressing", "dualstack", "ca_file", "profile",
 		"access_key_id", "secret_access_key_file", "secret_access_key_env",
 		"session_token_env", "role_arn", "external_id", "role_session_name", "sts_endpoint",
-		"anonymous", "checksum", "conditional", "unsafe_transition", "encryption",
-		"kms_key_id", "customer_key_file", "requester_pays", "restore_tier", NULL},
+		"anonymous", "checksum", "conditional", "read_metadata", "unsafe_transition",
+		"encryption", "kms_key_id", "customer_key_file", "requester_pays", "restore_tier",
+		NULL},
 	.provider = "aws",
 	.real = true,
 	.in_environment = aws_cred_in_environment,

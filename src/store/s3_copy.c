@@ -418,7 +418,7 @@ static errint_t change(struct s3 *d, const struct store_call *c, struct store_ob
 	store_stat_done(ret);
 	*ret = (struct store_stat){0};
 	opt->src_if_match = etag;
-	opt->dst_if_match = d->conf.unsafe_transition ? NULL : etag;
+	opt->dst_if_match = d->conf.unsafe_transition && !nset ? NULL : etag;
 	r = copy_go(&x, ret, err);
 	copy_done(&x);
 	return r;

@@ -52,6 +52,7 @@ struct s3_conf {
 	char kms_key[256];
 	uint8_t customer_key[32]; /* of S3_SSE_CUSTOMER */
 	bool requester_pays;
+	bool read_metadata;	/* of what a LIST finds, by a HEAD each */
 	bool unsafe_transition; /* class changes by a copy that may revert a concurrent write */
 	char restore_tier[16];
 	struct remote_class classes[TIER_N];

@@ -16,7 +16,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 clean_environment
-[ $# -gt 0 ] || set -- basic move dirs kill programs
+[ $# -gt 0 ] || set -- attrs basic move dirs kill programs
 
 failed=0
 for case in "$@"; do
@@ -25,6 +25,7 @@ for case in "$@"; do
     export ASTRA_NATIVE=$work/versitygw$case.buckets ASTRA_CONF=$work/$case.conf
     for cloud in aws gcp azure; do
         s3_section "$cloud" "$vgw_url" "bucket = astra-$cloud" "create_bucket = yes" \
+            "read_metadata = yes" \
             "class.WARM =" "class.COLD =" "class.ARCHIVE ="
     done >"$ASTRA_CONF"
     status=0

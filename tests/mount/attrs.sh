@@ -13,6 +13,9 @@ for dirpath, dirs, files in os.walk(sys.argv[1]):
     dirs.sort()
     for f in sorted(files):
         p = os.path.join(dirpath, f)
+        if os.path.islink(p):
+            print(os.path.relpath(p, sys.argv[1]), "->", os.readlink(p))
+            continue
         s = os.stat(p)
         x = {n: os.getxattr(p, n) for n in os.listxattr(p) if not n.startswith(("user.astra.", "trusted."))}
         print(os.path.relpath(p, sys.argv[1]), oct(s.st_mode), s.st_uid, s.st_gid, s.st_mtime_ns, sorted(x.items()))
@@ -32,6 +35,7 @@ for cloud in aws gcp azure; do
     echo one >"$t/one"
     head -c 20000000 /dev/urandom >"$t/d/large"
     : >"$t/empty"
+    ln -s d/large "$t/link"
     python3 - "$t" <<'PY'
 import os, sys
 t = sys.argv[1]
@@ -48,7 +52,7 @@ PY
     touch -d '2001-02-03 04:05:06.789' "$t/d/large"
     touch -d '1969-12-31 23:59:58.5 UTC' "$t/empty"
 done
-settle
+a sync
 shown "$mnt" >"$work/before"
 grep -q "some words" "$work/before"
 same "$(stat -c %.1Y "$mnt/aws/empty")" "-1.5"
@@ -83,7 +87,7 @@ mv "$mnt/aws/d" "$mnt/aws/dir"
 mv "$mnt/gcp/d/large" "$mnt/azure/from-gcp"
 mv "$mnt/azure/d" "$mnt/gcp/from-azure"
 cp -a "$mnt/aws/dir/large" "$mnt/aws/copy"
-settle
+a sync
 shown "$mnt" >"$work/before"
 forget
 shown "$mnt" >"$work/after"
@@ -101,7 +105,7 @@ for i in $(seq 40); do
 done
 mv "$mnt/aws/up" "$mnt/gcp/up"
 setfattr -n user.last -v 1 "$mnt/gcp/up"
-settle
+a sync
 forget
 same "$(get user.count "$mnt/gcp/up") $(get user.last "$mnt/gcp/up") $(stat -c %a "$mnt/gcp/up")" "40 1 640"
 
@@ -141,7 +145,7 @@ if command -v rsync >/dev/null; then
         setfattr -n user.n -v "$i" "$work/tree/sub/f$i" 2>/dev/null || true
     done
     rsync -aX "$work/tree/" "$mnt/gcp/tree/"
-    settle
+    a sync
     for round in warm cold; do
         [ $round = warm ] || forget
         rsync -aXi "$work/tree/" "$mnt/gcp/tree/" >"$work/says"

@@ -590,6 +590,50 @@ static void test_attributes_by_copy(void **state)
 	assert_true(clock_mono_ns() - start < 30 * NS_PER_S);
 }
 
+/* Where listings have no metadata the objects are asked, each version once. */
+static void test_attributes_by_head(void **state)
+{
+	struct store_meta m[] = {{"mode", "33024"}, {"xattr", "{\"user.theirs\":\"dg==\"}"}};
+	struct store_put opt = {.meta = m, .nmeta = 2};
+	static const char *const keys[] = {"a", "bad", "gone"};
+	struct fix *f = *state;
+	uint64_t ino;
+
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(store_put(f->remotes[0].st, NULL, (struct store_obj){"b", keys[i]},
+					 "x", 1, &opt, NULL, NULL),
+			0);
+	f->remotes[0].caps.list_meta = false;
+	f->remotes[0].caps.head_meta = true;
+	/* one that may not be asked, or is gone when it is, breaks no listing; one that does not
+	 * answer does, and nothing wrong is kept */
+	fault(f, 0, "head:key=a:error=EIO");
+	assert_int_equal(lookup(f, f->aws, "a", NULL), -EIO);
+	fault(f, 0, "head:key=bad:error=EACCES;head:key=gone:error=ENOENT");
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_int_equal(lookup(f, f->aws, "bad", &ino), 0);
+	assert_int_equal(attr(f, ino).st_mode, S_IFREG | 0644);
+	assert_int_equal(lookup(f, f->aws, "a", &ino), 0);
+	assert_int_equal(attr(f, ino).st_mode, S_IFREG | 0400);
+	assert_string_equal(getx(f, ino, "user.theirs"), "v");
+	/* what is known is not asked again, nor what we wrote */
+	(void)make(f, f->aws, "ours", "x", 1);
+	sync_all(f);
+	fault(f, 0, "head:error=EIO");
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_int_equal(attr(f, ino).st_mode, S_IFREG | 0400);
+	/* a new version is */
+	m[0].value = "33152";
+	fault(f, 0, "");
+	opt.nmeta = 1;
+	assert_int_equal(store_put(f->remotes[0].st, NULL, (struct store_obj){"b", "a"}, "y", 1,
+				 &opt, NULL, NULL),
+		0);
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_int_equal(attr(f, ino).st_mode, S_IFREG | 0600);
+	assert_null(getx(f, ino, "user.theirs"));
+}
+
 /* What is changed while the bytes are on their way is not lost on them. */
 static void test_attributes_during_an_upload(void **state)
 {
@@ -771,6 +815,7 @@ int main(void)
 		T(test_attributes_of_another_version),
 		T(test_attributes_during_an_upload),
 		T(test_attributes_by_copy),
+		T(test_attributes_by_head),
 		T(test_readdir),
 		T(test_readdir_attributes),
 		T(test_buckets),
