@@ -104,7 +104,8 @@ struct jobs_conf {
 	bool ro;		  /* stale uploads stay as well */
 	char host[64];		  /* for conflict copies */
 	bool power_cut;		  /* the index was put back to its last sync point */
-	int64_t retry_max_ns;	  /* longest back-off; 0 = 5 min */
+	int64_t retry_max_ns; /* longest back-off; 0 = 5 min, of an upload that failed for good 1 h
+			       */
 };
 
 /* Reads the journal and brings every job back, without starting any. */

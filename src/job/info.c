@@ -109,6 +109,7 @@ void jobs_close(struct jobs *j)
 		free(e);
 	}
 	sched_done(j);
+	setbacks_free(j);
 	lock_done(&j->g.lock);
 	(void)pthread_cond_destroy(&j->idle);
 	free(j);

@@ -161,6 +161,12 @@ struct share {
 	unsigned nactive, nbuffers;
 };
 
+struct setback { /* an inode whose upload failed for good, until one succeeds */
+	UT_hash_handle hh;
+	uint64_t ino;
+	unsigned n; /* failures in a row */
+};
+
 struct jobs {
 	struct jobs_conf conf;
 	uint64_t nonce;		 /* of this run; part of every write mark */
@@ -193,6 +199,7 @@ struct jobs {
 		struct listing *listings;
 		struct stamp *stamps;
 		struct quarrel quarrels[JOB_QUARRELS];
+		struct setback *setbacks;
 		struct { /* removals of the last minute */
 			int64_t since_ns;
 			uint64_t n;
@@ -376,6 +383,11 @@ bool copy_twin(struct job *job, const struct meta_inode *in, struct stage_file *
 	struct store_stat *st, struct err *err, errint_t *ret);
 /* upload.c: class of what is written. */
 void upload_class(const struct job *job, const struct meta_inode *in, struct move_spec *spec);
+
+/* An upload of ino failed for good: when it is to be tried again. */
+int64_t setback_delay_ns(struct jobs *j, uint64_t ino);
+void setback_clear(struct jobs *j, uint64_t ino); /* it succeeded, or is gone */
+void setbacks_free(struct jobs *j);
 
 /* uploads.c: ends multipart uploads of job's earlier attempts at dst, whose answers were lost. */
 void uploads_abort_own(struct job *job, const struct objref *dst);

@@ -454,6 +454,7 @@ errint_t orphan_sweep(struct jobs *j, struct meta_txn *t, uint64_t ino, const st
 	if (j->conf.hooks.is_open != NULL && j->conf.hooks.is_open(j->conf.hooks.arg, ino))
 		return 0;
 	(void)meta_dirty_set(t, ino, false);
+	setback_clear(j, ino);
 	r = meta_inode_del(t, ino);
 	return r < 0 ? r : drop_later(j, t, ino);
 }

@@ -10,6 +10,9 @@
 
 #include "job_priv.h"
 
+#define AGAIN_MIN_NS (20 * NS_PER_MS)
+#define AGAIN_MAX_NS (3600 * NS_PER_S)
+
 /* ETag that may be overwritten at job->dst, "" when the key must be free. */
 static void expect(struct job *job, struct meta_txn *t, const struct meta_inode *in, char *ret)
 {
@@ -116,6 +119,7 @@ static bool became_clean(struct job *job, struct stage_file *f)
 	}
 	if (j->conf.hooks.cleaned != NULL)
 		j->conf.hooks.cleaned(j->conf.hooks.arg, job->ino);
+	setback_clear(j, job->ino);
 	return true;
 }
 
@@ -212,6 +216,48 @@ static enum step upload_settle(struct job *job)
 	return s;
 }
 
+int64_t setback_delay_ns(struct jobs *j, uint64_t ino)
+{
+	struct setback *s = NULL;
+	int64_t most = j->conf.retry_max_ns != 0 ? j->conf.retry_max_ns : AGAIN_MAX_NS;
+	int64_t delay = MAX_OF(j->conf.upload_delay_ns, AGAIN_MIN_NS);
+	LOCKED(&j->g.lock);
+
+	HASH_FIND(hh, j->g.setbacks, &ino, sizeof(ino), s);
+	if (s == NULL) {
+		s = calloc(1, sizeof(*s));
+		if (s == NULL)
+			return MAX_OF(delay, most);
+		s->ino = ino;
+		HASH_ADD(hh, j->g.setbacks, ino, sizeof(ino), s);
+	}
+	delay <<= MIN_OF(s->n, 16u);
+	s->n++;
+	return MIN_OF(delay, MAX_OF(most, j->conf.upload_delay_ns));
+}
+
+void setback_clear(struct jobs *j, uint64_t ino)
+{
+	struct setback *s = NULL;
+	LOCKED(&j->g.lock);
+
+	HASH_FIND(hh, j->g.setbacks, &ino, sizeof(ino), s);
+	if (s != NULL) {
+		HASH_DEL(j->g.setbacks, s);
+		free(s);
+	}
+}
+
+void setbacks_free(struct jobs *j)
+{
+	struct setback *s = NULL, *more = NULL;
+
+	HASH_ITER (hh, j->g.setbacks, s, more) {
+		HASH_DEL(j->g.setbacks, s);
+		free(s);
+	}
+}
+
 static enum step failed(struct job *job, errint_t r, struct err *err)
 {
 	if (r == -EAGAIN && err->kind == ERR_STALE) { /* settle_doubt: an earlier attempt of ours */
@@ -224,7 +270,7 @@ static enum step failed(struct job *job, errint_t r, struct err *err)
 
 	if (s != STEP_DONE)
 		return s;
-	/* Never dropped: it stays dirty, says so, and is tried again. */
+	/* Never dropped: it stays dirty, says so, and is tried again, more and more seldom. */
 	struct jobs *j = job->jobs;
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin(j->conf.meta);
@@ -236,7 +282,8 @@ static enum step failed(struct job *job, errint_t r, struct err *err)
 	}
 	s = job_finish(job, t);
 	if (s == STEP_DONE && j->conf.hooks.dirty_again != NULL)
-		j->conf.hooks.dirty_again(j->conf.hooks.arg, job->ino, 0);
+		j->conf.hooks.dirty_again(
+			j->conf.hooks.arg, job->ino, setback_delay_ns(j, job->ino));
 	return s;
 }
 

@@ -98,7 +98,7 @@ void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 	timer_locked(v, d->due_ns);
 }
 
-void dirty_defer(struct vfs *v, uint64_t ino, int64_t delay_ns)
+void dirty_defer(struct vfs *v, uint64_t ino, int64_t delay_ns, bool held)
 {
 	struct dirty *d;
 	LOCKED(&v->lock);
@@ -107,7 +107,7 @@ void dirty_defer(struct vfs *v, uint64_t ino, int64_t delay_ns)
 	if (!d)
 		return;
 	d->due_ns = clock_mono_ns() + delay_ns;
-	hold_locked(v, d, true);
+	hold_locked(v, d, held);
 }
 
 void dirty_forget(struct vfs *v, uint64_t ino)

@@ -206,7 +206,7 @@ static void hook_dirty_again(void *arg, uint64_t ino, int64_t delay_ns)
 	if (!r) {
 		dirty_event(v, ino, DIRTY_AGAIN);
 		if (delay_ns)
-			dirty_defer(v, ino, delay_ns);
+			dirty_defer(v, ino, delay_ns, (in.flags & META_F_CONFLICT) != 0);
 	} else if (r != -ENOENT)
 		log_error("vfs", "inode %llu cannot be marked for upload: %s",
 			(unsigned long long)ino, strerrordesc_np(-r));

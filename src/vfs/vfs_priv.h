@@ -257,9 +257,9 @@ enum dirty_event {
 	DIRTY_AGAIN,   /* a job says so */
 };
 void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev);
-void dirty_defer(
-	struct vfs *v, uint64_t ino, int64_t delay_ns); /* not before, but for new changes */
-void dirty_hurry(struct vfs *v);			/* all is due: staging is full */
+void dirty_defer(struct vfs *v, uint64_t ino, int64_t delay_ns,
+	bool held);		 /* not before, but for new changes */
+void dirty_hurry(struct vfs *v); /* all is due: staging is full */
 void dirty_forget(struct vfs *v, uint64_t ino);
 void dirty_run(struct pool_task *t);
 errint_t dirty_recover(struct vfs *v, struct err *err);

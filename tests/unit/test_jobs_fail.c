@@ -39,6 +39,52 @@ static void test_stale_uploads(void **state)
 	assert_int_equal(pending(f, "b"), 0);
 }
 
+/* ---- uploads that fail for good ---- */
+
+static void count_puts(void *arg, const char *op, uint64_t calls, uint64_t errors, uint64_t bytes,
+	uint64_t total_us)
+{
+	if (strcmp(op, "put") == 0)
+		*(uint64_t *)arg = calls;
+}
+
+static uint64_t puts_in(struct fix *f, useconds_t us)
+{
+	uint64_t before = 0, after = 0;
+
+	store_stats_each(f->remotes[0].st, count_puts, &before);
+	usleep(us);
+	store_stats_each(f->remotes[0].st, count_puts, &after);
+	return after - before;
+}
+
+/* Tried again, more and more seldom; one that succeeds makes a new start. */
+static void test_upload_again(void **state)
+{
+	struct fix *f = *state;
+	char got[8];
+	uint64_t ino;
+
+	f->jobs->conf.retry_max_ns = 0;
+	fault(f, 0, "put:error=EACCES/auth");
+	ino = make(f, f->aws, "a", "one", 3);
+	assert_in_range(puts_in(f, 1500000), 4, 9);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "upload-failed");
+	assert_in_range(puts_in(f, 500000), 0, 1);
+	fault(f, 0, "");
+	sync_all(f); /* does not wait for it */
+	assert_int_equal(object_get(&f->remotes[0], "a", got, sizeof(got)), 3);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "settled");
+	assert_int_equal(setback_delay_ns(f->jobs, ino), 20 * NS_PER_MS);
+	assert_int_equal(setback_delay_ns(f->jobs, ino), 40 * NS_PER_MS);
+	for (int i = 0; i < 40; i++)
+		(void)setback_delay_ns(f->jobs, ino);
+	assert_in_range(setback_delay_ns(f->jobs, ino) / NS_PER_S, 1200, 3600);
+	assert_int_equal(unlink_in(f, f->aws, "a"), 0);
+	sync_all(f);
+	assert_int_equal(setback_delay_ns(f->jobs, ino), 20 * NS_PER_MS);
+}
+
 /* ---- moves that fail for good ---- */
 
 static void text_is(struct fix *f, const char *key, const char *want)
@@ -341,9 +387,9 @@ static void test_exchange_dirs(void **state)
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-	const struct CMUnitTest tests[] = {T(test_stale_uploads), T(test_name_reused),
-		T(test_later_rename), T(test_victim), T(test_replaced_twice), T(test_copy_counts),
-		T(test_directory), T(test_exchange), T(test_exchange_goes_on),
+	const struct CMUnitTest tests[] = {T(test_stale_uploads), T(test_upload_again),
+		T(test_name_reused), T(test_later_rename), T(test_victim), T(test_replaced_twice),
+		T(test_copy_counts), T(test_directory), T(test_exchange), T(test_exchange_goes_on),
 		T(test_exchange_dirs)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
