@@ -159,6 +159,12 @@ errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode
 errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *in);
 /* Whether an object of in can have the extended attributes that t has given it: -ENOSPC. */
 errint_t job_attrs_fit(struct jobs *j, struct meta_txn *t, const struct meta_inode *in);
+/* in is a file whose move was taken back, and nothing has been written since: whoever replaces what
+ * its old name stands for may not know, and believes the old content to be at the new one. */
+bool job_taken_back(const struct meta_inode *in);
+/* Before the content of such a file is dropped: another inode, NAME.unmoved-TIME, takes its object,
+ * and in, which is stored, has none. */
+errint_t job_keep_old(struct jobs *j, struct meta_txn *t, struct meta_inode *in);
 /* An orphan's last handle was closed: deletes the row unless a job still needs it. */
 errint_t job_orphan_closed(struct jobs *j, struct meta_txn *t, uint64_t ino);
 

@@ -12,6 +12,7 @@
  * A copy of ours at the destination, from an attempt whose answer was lost, is believed when its
  * checksum is the source's: then the move succeeded. Otherwise it is removed.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -260,6 +261,63 @@ errint_t job_name_back(struct job *job, struct meta_txn *t, struct meta_inode *i
 	j->conf.hooks.entry_changed(j->conf.hooks.arg, was, old);
 	j->conf.hooks.entry_changed(j->conf.hooks.arg, dir, in->name);
 	return 0;
+}
+
+/* ---- what happens to one that was taken back ---- */
+
+bool job_taken_back(const struct meta_inode *in)
+{
+	const uint32_t is = META_F_FAILED | META_F_OBJECT | META_F_BASE;
+	const uint32_t not = META_F_DIRTY | META_F_ORPHAN | META_F_CONFLICT;
+
+	return in->kind == META_FILE && (in->flags & (is | not )) == is;
+}
+
+errint_t job_keep_old(struct jobs *j, struct meta_txn *t, struct meta_inode *in)
+{
+	struct meta_inode old = *in;
+	char name[META_NAME_MAX + 1], path[META_PATH_MAX + 1];
+	uint64_t other = 0;
+	uint32_t remote = 0;
+	unsigned n = 0;
+
+	assert(job_taken_back(in));
+	in->flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE | META_F_FAILED | META_F_ARCHIVED |
+				 META_F_RESTORING);
+	in->loc = (struct meta_loc){0};
+	in->last_error[0] = '\0';
+	in->has_crc32c = false;
+	errint_t r = meta_inode_put(t, in);
+
+	do
+		unmoved(name, old.name, strlen(old.name), n++);
+	while (meta_lookup(t, in->parent, name, &other) == 0);
+	old.ino = meta_ino_next(t);
+	old.flags &= ~(uint32_t)META_F_ALIAS;
+	if (r == 0)
+		r = meta_link(t, &old, in->parent, name);
+	if (r == 0)
+		r = meta_desired(t, old.ino, &remote, path);
+	if (r < 0)
+		return r;
+	struct job *job = job_alloc(j, JOB_RELOCATE, old.ino);
+
+	if (job == NULL || job_set_src(job, old.loc.remote, old.loc.path) < 0 ||
+		job_set_dst(job, remote, path) < 0) {
+		job_free(job);
+		meta_txn_fail(t, -ENOMEM);
+		return -ENOMEM;
+	}
+	job->own.turned = true; /* there is no name to go back to */
+	r = job_post(j, t, job, NULL);
+	if (r == 0) {
+		log_warn("job",
+			"'%s' is replaced after its move was taken back: the old content is "
+			"kept as '%s'",
+			in->name, name);
+		j->conf.hooks.entry_changed(j->conf.hooks.arg, in->parent, name);
+	}
+	return r;
 }
 
 /* ---- taking back ---- */

@@ -152,6 +152,9 @@ static errint_t move_name(
 	errint_t r = job_pin_prefix(v->jobs, t, &n->in);
 
 	n->in.ctime_ns = clock_now_ns();
+	/* Somebody else has both names of it then: the old content goes beside. */
+	if (!r && n->has_old && job_taken_back(&n->old))
+		r = job_keep_old(v->jobs, t, &n->old);
 	if (!r && n->has_old) {
 		n->old.ctime_ns = n->in.ctime_ns;
 		r = meta_unlink(t, &n->old);

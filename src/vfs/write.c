@@ -120,12 +120,33 @@ void vfs_write(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t
 
 /* The row forgets the old content before, and its base after, staging does: a kill in between
  * leaves at worst an upload of the same bytes. */
+/* Who empties a file may mean the one that he renamed away before, and that came back. */
+static errint_t keep_old(struct vfs *v, struct vfs_node *n)
+{
+	struct meta_inode in;
+	struct meta_txn *t;
+	errint_t r = row_get(v, n->ino, &in);
+
+	if (r || !job_taken_back(&in))
+		return r == -ENOENT ? -ESTALE : r;
+	t = meta_begin(v->conf.meta);
+	r = meta_inode_get(t, n->ino, &in);
+	if (!r && job_taken_back(&in))
+		r = job_keep_old(v->jobs, t, &in);
+	if (!r)
+		return meta_commit(t);
+	meta_abort(t);
+	return r == -ENOENT ? -ESTALE : r;
+}
+
 errint_t write_reset(struct vfs *v, struct vfs_node *n)
 {
 	struct meta_inode in;
 	struct meta_txn *t;
-	errint_t r = node_mark(v, n);
+	errint_t r = keep_old(v, n);
 
+	if (!r)
+		r = node_mark(v, n);
 	if (!r)
 		r = stage_reset(node_sf(n));
 	if (!r)

@@ -146,6 +146,32 @@ static const char *unmoved_in(struct fix *f, uint64_t dir, const char *prefix)
 	return ret;
 }
 
+static void file_is(struct fix *f, uint64_t dir, const char *name, const char *want)
+{
+	char got[64] = "";
+	struct vfs_handle *h = NULL;
+	uint64_t ino = 0;
+
+	if (lookup(f, dir, name, &ino) != 0)
+		fail_msg("there is no file %s", name);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	ssize_t n = get(f, h, 0, got, sizeof(got) - 1);
+
+	assert_true(n >= 0);
+	got[n] = '\0';
+	close_h(f, h);
+	assert_string_equal(got, want);
+}
+
+static void cut(struct fix *f, uint64_t ino)
+{
+	struct ask *a = ask_new();
+	struct stat st = {0};
+
+	assert_int_equal(CALL(a, vfs_setattr, ino, NULL, &st, VFS_SET_SIZE), 0);
+	ask_free(a);
+}
+
 /* The name of a file that could not leave was given to another one meanwhile. */
 static void test_name_reused(void **state)
 {
@@ -162,6 +188,59 @@ static void test_name_reused(void **state)
 	text_is(f, unmoved_in(f, f->aws, "log"), "old");
 	assert_int_equal(lookup(f, f->aws, "log.1", NULL), -ENOENT);
 	assert_non_null(strstr(getx(f, ino, "user.astra.state"), "failed"));
+}
+
+/* The name is given to another one only after the move was taken back: whoever does so believes the
+ * old content to be under the new name. In three ways: opened with O_TRUNC, truncated, and replaced
+ * by a rename. */
+static void test_name_reused_late(void **state)
+{
+	struct fix *f = *state;
+
+	for (int how = 0; how < 3; how++) {
+		char name[8], to[8], tmp[8];
+		struct vfs_handle *h = NULL;
+		uint64_t ino = 0;
+
+		(void)snprintf(name, sizeof(name), "log%d", how);
+		(void)snprintf(to, sizeof(to), "to%d", how);
+		(void)snprintf(tmp, sizeof(tmp), "tmp%d", how);
+		make_text(f, f->aws, name, "old");
+		sync_all(f);
+		fault(f, 0, "copy:n=1:error=EIO/final");
+		assert_int_equal(rename_to(f, f->aws, name, f->aws, to, 0), 0);
+		all_done(f);
+		assert_int_equal(lookup(f, f->aws, name, &ino), 0);
+		if (how == 2) {
+			make_text(f, f->aws, tmp, "new");
+			assert_int_equal(rename_to(f, f->aws, tmp, f->aws, name, 0), 0);
+		} else {
+			assert_int_equal(
+				open_ino(f, ino, O_WRONLY | (how == 0 ? O_TRUNC : 0), &h), 0);
+			if (how == 1)
+				cut(f, ino);
+			assert_int_equal(put(f, h, 0, "new", 3), 0);
+			close_h(f, h);
+		}
+		all_done(f);
+		sync_all(f);
+		text_is(f, name, "new");
+		file_is(f, f->aws, name, "new");
+		text_is(f, unmoved_in(f, f->aws, name), "old");
+		file_is(f, f->aws, unmoved_in(f, f->aws, name), "old");
+		absent(f, to);
+	}
+	/* once is enough */
+	uint64_t ino = 0;
+	struct vfs_handle *h = NULL;
+
+	assert_int_equal(lookup(f, f->aws, "log0", &ino), 0);
+	assert_int_equal(open_ino(f, ino, O_WRONLY | O_TRUNC, &h), 0);
+	assert_int_equal(put(f, h, 0, "newer", 5), 0);
+	close_h(f, h);
+	sync_all(f);
+	text_is(f, "log0", "newer");
+	text_is(f, unmoved_in(f, f->aws, "log0"), "old");
 }
 
 /* A later rename makes up for the one that failed; the key is left all the same. */
@@ -282,23 +361,6 @@ static void only_keys(struct fix *f, const char *one, const char *two)
 	assert_int_equal(pending(f, "b"), 0);
 }
 
-static void file_is(struct fix *f, uint64_t dir, const char *name, const char *want)
-{
-	char got[64] = "";
-	struct vfs_handle *h = NULL;
-	uint64_t ino = 0;
-
-	if (lookup(f, dir, name, &ino) != 0)
-		fail_msg("there is no file %s", name);
-	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
-	ssize_t n = get(f, h, 0, got, sizeof(got) - 1);
-
-	assert_true(n >= 0);
-	got[n] = '\0';
-	close_h(f, h);
-	assert_string_equal(got, want);
-}
-
 /* Failures of any kind at any call, also on the way back: done, or not. */
 static void test_exchange(void **state)
 {
@@ -388,9 +450,9 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_stale_uploads), T(test_upload_again),
-		T(test_name_reused), T(test_later_rename), T(test_victim), T(test_replaced_twice),
-		T(test_copy_counts), T(test_directory), T(test_exchange), T(test_exchange_goes_on),
-		T(test_exchange_dirs)};
+		T(test_name_reused), T(test_name_reused_late), T(test_later_rename), T(test_victim),
+		T(test_replaced_twice), T(test_copy_counts), T(test_directory), T(test_exchange),
+		T(test_exchange_goes_on), T(test_exchange_dirs)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
