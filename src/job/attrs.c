@@ -408,6 +408,49 @@ bool meta_set_leave(struct meta_set *s)
 	return false;
 }
 
+/* Bytes of all pairs, as stores count them and a little more. */
+static size_t set_bytes(const struct meta_set *s)
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; i < s->n; i++)
+		n += strlen(s->m[i].key) + strlen(s->m[i].value) + 2;
+	return n;
+}
+
+static size_t pair_bytes(const struct store_pair *p)
+{
+	return meta_key_ours(p->key) ? 0 : strlen(p->key) + strlen(p->value) + 2;
+}
+
+bool meta_set_others(
+	struct meta_set *s, const struct store_stat *st, size_t bytes_max, const char *path)
+{
+	size_t bytes = set_bytes(s);
+	bool left = false;
+
+	for (unsigned i = 0; i < st->nmeta; i++)
+		bytes += pair_bytes(&st->meta[i]);
+	if (bytes > bytes_max)
+		left = meta_set_leave(s); /* the index has them still, and nobody has these */
+	bytes = set_bytes(s);
+	for (unsigned i = 0; i < st->nmeta; i++) {
+		const struct store_pair *p = &st->meta[i];
+
+		if (meta_key_ours(p->key))
+			continue;
+		if (bytes + pair_bytes(p) > bytes_max || s->n >= STORE_META_MAX - 1) {
+			log_warn("job",
+				"'%s': metadata '%s' does not fit at its new place and is lost",
+				path, p->key);
+			continue;
+		}
+		set_add(s, p->key, p->value);
+		bytes += pair_bytes(p);
+	}
+	return left;
+}
+
 void attrs_left_log(const char *path)
 {
 	log_warn("job",
@@ -452,4 +495,13 @@ bool attrs_differ(struct job *job, struct meta_txn *t, const struct meta_inode *
 
 	return meta_set_make(&s, job->jobs, t, in->loc.remote, in, NULL) < 0 ||
 	       meta_set_sum(&s) != job->own.attrs_sum;
+}
+
+void attrs_arrived(struct job *job, struct meta_txn *t, struct meta_inode *in)
+{
+	if (!job->own.attrs_known)
+		return;
+	in->flags &= ~(uint32_t)META_F_ATTR_LOCAL;
+	if (job->own.attrs_left || attrs_differ(job, t, in))
+		in->flags |= META_F_ATTR_LOCAL;
 }

@@ -234,6 +234,7 @@ static errint_t point(struct job *job, const struct meta_inode *was, uint32_t re
 
 	if (meta_inode_get(t, was->ino, &in) == 0) {
 		job_loc_set(&in, job->jobs, remote, path, st);
+		attrs_arrived(job, t, &in);
 		(void)meta_inode_put(t, &in);
 		stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
 	}

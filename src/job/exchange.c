@@ -113,6 +113,7 @@ static enum step arrived(struct job *job, uint64_t ino, uint32_t remote, const c
 		}
 		stage_rebase(j, ino, in.loc.etag, st->etag);
 		job_loc_set(&in, j, remote, path, st);
+		attrs_arrived(job, t, &in);
 		(void)meta_inode_put(t, &in);
 	}
 	job->own.dst_etag[0] = '\0';

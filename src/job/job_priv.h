@@ -260,12 +260,18 @@ void meta_set_drop(struct meta_set *s);
 /* Without the extended attributes, where it has some. */
 bool meta_set_leave(struct meta_set *s);
 void attrs_left_log(const char *path);
+/* What others have put on the object st, of path, goes along, with nothing of ours but the rest of
+ * s. True: the extended attributes had to make room. st must outlive s. */
+bool meta_set_others(
+	struct meta_set *s, const struct store_stat *st, size_t bytes_max, const char *path);
 uint32_t meta_set_sum(const struct meta_set *s); /* of all but the mark */
 /* meta_set_make for an object that job makes, and job remembers it. */
 errint_t attrs_sent(struct job *job, struct meta_set *s, uint32_t remote,
 	const struct meta_inode *in, const char *mark, struct err *err);
 /* in has other attributes now than those that went along. */
 bool attrs_differ(struct job *job, struct meta_txn *t, const struct meta_inode *in);
+/* in's object was made by job: whether its attributes are all there. in is to be stored. */
+void attrs_arrived(struct job *job, struct meta_txn *t, struct meta_inode *in);
 void meta_set_done(struct meta_set *s);
 #define cleanup_meta_set __attribute__((cleanup(meta_set_done)))
 

@@ -69,6 +69,7 @@ struct parts { /* one transfer under way */
 	bool has_src;
 	struct store_call call;
 	struct meta_set meta;
+	struct store_stat from; /* owned; of the source, when bytes come from it */
 	struct store_put put;
 	uint64_t part_size;
 	uint32_t crc; /* of all so far */
@@ -289,27 +290,35 @@ static errint_t one_part(struct parts *x, const char *id, uint64_t off, size_t l
 	return 0;
 }
 
-/* What the source states about itself, against what was read from it: a store, or the way from it,
- * that hands out other bytes must not have them accepted at the destination. */
+/* What the source says of itself: its checksum, and the metadata that others gave it. */
+static errint_t source_look(struct parts *x, struct err *err)
+{
+	if (x->staged != NULL || !x->has_src)
+		return 0;
+	errint_t r = store_head(x->src.st, &x->call, x->src.o, &x->from, err);
+
+	if (r == 0 && strcmp(x->from.etag, x->spec->src_etag) != 0)
+		return err_set(err, -ESTALE, ERR_STALE, "'%s' was changed meanwhile", x->spec->src);
+	if (r == 0 && meta_set_others(&x->meta, &x->from, x->caps.meta_max, x->spec->src)) {
+		x->job->own.attrs_left = true;
+		attrs_left_log(x->spec->dst);
+	}
+	return r;
+}
+
+/* Its checksum against what was read from it: a store, or the way from it, that hands out other
+ * bytes must not have them accepted at the destination. */
 static errint_t source_check(struct parts *x, struct err *err)
 {
-	struct store_stat st = {0};
 	struct store_caps caps;
 
-	if (x->staged != NULL || !x->has_crc)
+	if (x->staged != NULL || !x->has_crc || !x->has_src)
 		return 0;
 	store_caps(x->src.st, &caps);
-	if (!caps.checksums)
+	if (!caps.checksums || !x->from.has_crc32c || x->from.crc32c == x->crc)
 		return 0;
-	errint_t r = store_head(x->src.st, &x->call, x->src.o, &st, err);
-
-	if (r == 0 && strcmp(st.etag, x->spec->src_etag) != 0)
-		r = err_set(err, -ESTALE, ERR_STALE, "'%s' was changed meanwhile", x->spec->src);
-	else if (r == 0 && st.has_crc32c && st.crc32c != x->crc)
-		r = err_set(err, -EIO, ERR_RETRY, "'%s' gives other bytes than its checksum says",
-			x->spec->src);
-	store_stat_done(&st);
-	return r;
+	return err_set(err, -EIO, ERR_RETRY, "'%s' gives other bytes than its checksum says",
+		x->spec->src);
 }
 
 static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *err)
@@ -447,6 +456,8 @@ static errint_t transfer(struct parts *x, struct store_stat *ret, struct err *er
 	store_caps(x->dst.st, &x->caps);
 	mark_make(x->job, mark, sizeof(mark));
 	r = attrs_sent(x->job, &x->meta, s->dst_remote, s->attrs, mark, err);
+	if (r == 0)
+		r = source_look(x, err);
 	if (r < 0)
 		return r;
 	x->put = (struct store_put){.if_match = s->if_match,
@@ -526,12 +537,14 @@ errint_t move_object(
 {
 	const struct remote *src = remote_of(job->jobs, spec->src_remote);
 
+	job->own.attrs_known = false; /* a copy has the source's */
 	if (spec->src_remote == spec->dst_remote && src != NULL && src->caps.copy &&
 		src->caps.conditional_copy)
 		return copy_inside(job, spec, ret, err);
 	struct parts x = {.job = job, .spec = spec};
 	errint_t r = transfer(&x, ret, err);
 
+	store_stat_done(&x.from);
 	meta_set_done(&x.meta);
 	return r;
 }
@@ -542,6 +555,7 @@ errint_t move_staged(struct job *job, struct stage_file *f, const struct move_sp
 	struct parts x = {.job = job, .spec = spec, .staged = f};
 	errint_t r = transfer(&x, ret, err);
 
+	store_stat_done(&x.from);
 	meta_set_done(&x.meta);
 	return r;
 }

@@ -193,6 +193,7 @@ errint_t job_point(struct job *job, const struct store_stat *st)
 
 		(void)snprintf(old_etag, sizeof(old_etag), "%s", in.loc.etag);
 		job_loc_set(&in, job->jobs, job->dst_remote, job->dst, st);
+		attrs_arrived(job, t, &in);
 		if (!job->own.turned) {
 			in.flags &= ~(uint32_t)META_F_FAILED;
 			in.last_error[0] = '\0';

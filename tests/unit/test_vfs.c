@@ -418,13 +418,19 @@ static void set_mode(struct fix *f, uint64_t ino, mode_t mode)
 	ask_free(a);
 }
 
-static struct store_stat head(struct fix *f, const char *key)
+static struct store_stat head_at(struct fix *f, unsigned remote, const char *key)
 {
 	struct store_stat st;
 
 	assert_int_equal(
-		store_head(f->remotes[0].st, NULL, (struct store_obj){"b", key}, &st, NULL), 0);
+		store_head(f->remotes[remote].st, NULL, (struct store_obj){"b", key}, &st, NULL),
+		0);
 	return st;
+}
+
+static struct store_stat head(struct fix *f, const char *key)
+{
+	return head_at(f, 0, key);
 }
 
 static void set_theirs(struct fix *f, const char *key, const char *name, const char *value)
@@ -526,6 +532,56 @@ static bool mode_is(struct fix *f, const char *key, const char *mode)
 
 	store_stat_done(&st);
 	return is;
+}
+
+/* What others have put on an object goes with it to another cloud, ours goes as far as it fits. */
+static void test_attributes_move(void **state)
+{
+	struct fix *f = *state;
+	struct store_stat st;
+	char big[2001], mine[801];
+	uint64_t ino = make(f, f->aws, "a", "x", 1);
+
+	memset(big, 'f', 2000);
+	big[2000] = '\0';
+	memset(mine, 'm', 800);
+	mine[800] = '\0';
+	assert_int_equal(setx(f, ino, "user.mine", "v"), 0);
+	sync_all(f);
+	set_theirs(f, "a", "their-key", "theirs");
+	assert_int_equal(rename_to(f, f->aws, "a", f->gcp, "b", 0), 0);
+	sync_all(f);
+	st = head_at(f, 1, "b");
+	assert_string_equal(store_stat_meta(&st, "their-key"), "theirs");
+	assert_string_equal(store_stat_meta(&st, "xattr"), "{\"user.mine\":\"dg==\"}");
+	store_stat_done(&st);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "settled");
+	/* both do not fit: nobody else has theirs */
+	assert_int_equal(rename_to(f, f->gcp, "b", f->aws, "a", 0), 0);
+	sync_all(f);
+	set_theirs(f, "a", "their-key", big);
+	assert_int_equal(setx(f, ino, "user.mine", mine), 0);
+	sync_all(f);
+	assert_int_equal(rename_to(f, f->aws, "a", f->gcp, "b", 0), 0);
+	sync_all(f);
+	st = head_at(f, 1, "b");
+	assert_string_equal(store_stat_meta(&st, "their-key"), big);
+	assert_null(store_stat_meta(&st, "xattr"));
+	store_stat_done(&st);
+	assert_string_equal(getx(f, ino, "user.mine"), mine);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "meta-local");
+	/* nor does ours where there is less room */
+	ino = make(f, f->aws, "small", "x", 1);
+	assert_int_equal(setx(f, ino, "user.mine", mine), 0);
+	sync_all(f);
+	f->remotes[1].caps.meta_max = 600;
+	assert_int_equal(rename_to(f, f->aws, "small", f->gcp, "small", 0), 0);
+	sync_all(f);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "meta-local");
+	assert_string_equal(getx(f, ino, "user.mine"), mine);
+	assert_int_equal(rename_to(f, f->gcp, "small", f->aws, "small", 0), 0);
+	sync_all(f);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "settled");
 }
 
 /* Where a change of metadata copies the object it is made when it is worth that, and late. */
@@ -814,6 +870,7 @@ int main(void)
 		T(test_attributes_and_others),
 		T(test_attributes_of_another_version),
 		T(test_attributes_during_an_upload),
+		T(test_attributes_move),
 		T(test_attributes_by_copy),
 		T(test_attributes_by_head),
 		T(test_readdir),
