@@ -38,6 +38,7 @@ struct meta_txn;
 struct meta_conf {
 	const char *dir;	   /* existing directory, 0700 */
 	uint64_t map_size;	   /* 0 = 1 TiB of address space, less under ulimit -v */
+	uint64_t grow_max;	   /* of the file, in bytes, between sync points; 0 = 256 MiB */
 	const char *boot_id;	   /* of this boot; differs after a power cut */
 	unsigned sync_interval_ms; /* 0 = 1000 */
 	bool read_only;		   /* --check: no writer, no sync thread */

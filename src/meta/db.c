@@ -32,10 +32,11 @@
 #include "astra/base_count.h"
 #include "astra/base_log.h"
 
-#define MAP_DEFAULT (UINT64_C(1) << 40)
-#define MAP_LEAST   (UINT64_C(64) << 20)
-#define READERS_MAX 512
-#define POOL_MAX    64
+#define GROW_DEFAULT (UINT64_C(256) << 20)
+#define MAP_DEFAULT  (UINT64_C(1) << 40)
+#define MAP_LEAST    (UINT64_C(64) << 20)
+#define READERS_MAX  512
+#define POOL_MAX     64
 /* Numbers skipped after a power cut: more than can be given in the time that it takes back. */
 #define COUNTER_SKIP (UINT64_C(1) << 24)
 #define SHORT_MAX    (UINT64_C(4) << 20)
@@ -333,10 +334,12 @@ struct meta_txn *meta_begin(struct meta *m)
 	struct meta_txn *t = &m->w.txn;
 	int rc;
 
-	/* Short of space, pages that deletes free must come back into use soon: not before the
-	 * next sync point. */
+	/* Short of space, or when the file grows fast, pages that changes free must come back into
+	 * use soon: not before the next sync point. */
 	if (atomic_load(&m->room.disk_low) || atomic_load(&m->room.map_tight))
-		sync_throttle(m);
+		sync_throttle(m, NS_PER_S);
+	else if (sync_grown(m))
+		sync_throttle(m, NS_PER_S / 10); /* others wait behind our caller */
 	lock_take(&m->w.lock);
 	memset(t, 0, sizeof(*t));
 	t->m = m;
@@ -651,6 +654,7 @@ static struct meta *meta_new(const struct meta_conf *conf)
 	m->sy.before = conf->before_sync;
 	m->sy.before_arg = conf->before_sync_arg;
 	m->sy.interval_ns = (int64_t)ms * NS_PER_MS;
+	m->grow_max = conf->grow_max != 0 ? conf->grow_max : GROW_DEFAULT;
 	m->w.ino = (struct db_counter){.key = "next_ino", .first = META_INO_LOW};
 	m->w.job = (struct db_counter){.key = "next_job", .first = 1};
 	lock_init(&m->w.lock, RANK_META_W, "meta.w");

@@ -79,6 +79,7 @@ struct db_counter {
 struct meta_pin {
 	MDB_txn *txn; /* NULL = none */
 	uint64_t id;
+	uint64_t pages; /* of the file when it was taken */
 };
 
 struct meta_access_pend; /* access.c */
@@ -90,6 +91,7 @@ struct meta {
 	int dir_fd;
 	unsigned page_size;
 	uint64_t map_size;
+	uint64_t grow_max; /* bytes between sync points */
 	char boot_id[65];
 	bool read_only;
 	bool started; /* the initial sync point was made: a clean mark may be written at the end */
@@ -121,6 +123,7 @@ struct meta {
 		/* without the lock: */
 		_Atomic bool idle; /* the thread sleeps without a deadline */
 		_Atomic uint64_t synced;
+		_Atomic uint64_t synced_pages; /* of the file at that transaction */
 		pthread_t thread;
 		bool has_thread;
 	} sync;
@@ -227,8 +230,10 @@ errint_t sync_thread_start(struct meta *m, struct err *err);
 errint_t sync_stop(struct meta *m); /* last sync point; its result */
 void sync_done(struct meta *m);	    /* releases pin and descriptors; before mdb_env_close */
 void sync_changed(struct meta *m);  /* after a commit */
-/* Waits for a sync point, at most a second, when some transactions came since the last one. */
-void sync_throttle(struct meta *m);
+/* Waits for a sync point, but not long, when some transactions came since the last one. */
+void sync_throttle(struct meta *m, int64_t wait_ns);
+/* The file has grown so much since the last sync point that writers are to wait for the next. */
+bool sync_grown(struct meta *m);
 
 /* ---- access.c ---- */
 

@@ -57,7 +57,6 @@
 #define WANTED_REST_NS (50 * NS_PER_MS)
 #define WANTED_SHARE   4 /* times as long as the last point took */
 #define UNSYNCED_MAX   4096
-#define THROTTLE_NS    NS_PER_S
 #define THROTTLE_TXNS  8
 
 /* ---- files ---- */
@@ -253,6 +252,7 @@ static errint_t pin_take(struct meta *m, struct meta_pin *ret)
 {
 	mdb_filehandle_t fd;
 	errint_t r = 0;
+	MDB_envinfo info;
 	int rc;
 
 	LOCKED(&m->w.lock);
@@ -262,6 +262,8 @@ static errint_t pin_take(struct meta *m, struct meta_pin *ret)
 		return db_err(rc);
 	}
 	ret->id = mdb_txn_id(ret->txn);
+	(void)mdb_env_info(m->env, &info);
+	ret->pages = (uint64_t)info.me_last_pgno + 1;
 	rc = mdb_env_get_fd(m->env, &fd);
 	r = rc != 0 ? db_err(rc)
 		    : read_all(fd, m->sy.slot + SLOT_HEAD, (size_t)2 * m->page_size, 0);
@@ -350,6 +352,7 @@ errint_t sync_point(struct meta *m, struct err *err)
 	}
 	pin_end(&m->sy.pin);
 	m->sy.pin = pin;
+	atomic_store(&m->sync.synced_pages, pin.pages);
 	atomic_store(&m->sync.synced, pin.id);
 	count_inc(meta_sync_points);
 	return 0;
@@ -447,9 +450,21 @@ void sync_changed(struct meta *m)
 	(void)pthread_cond_signal(&m->sync.wake);
 }
 
-void sync_throttle(struct meta *m)
+/* Pages freed since the pin are used again only after the next sync point. When that takes long
+ * (many staged files, a slow disk) the file would grow by gigabytes under a flood of changes. */
+bool sync_grown(struct meta *m)
 {
-	int64_t until = clock_mono_ns() + THROTTLE_NS;
+	uint64_t base = atomic_load(&m->sync.synced_pages), now;
+	MDB_envinfo info;
+
+	(void)mdb_env_info(m->env, &info);
+	now = (uint64_t)info.me_last_pgno + 1;
+	return now > base && (now - base) * m->page_size > m->grow_max;
+}
+
+void sync_throttle(struct meta *m, int64_t wait_ns)
+{
+	int64_t until = clock_mono_ns() + wait_ns;
 	uint64_t synced = atomic_load(&m->sync.synced);
 
 	if (!m->sync.has_thread || pthread_equal(pthread_self(), m->sync.thread) ||

@@ -661,6 +661,45 @@ static void test_thread(void **state)
 	meta_close(m);
 }
 
+static errint_t slow_before_sync(void *arg)
+{
+	if (!atomic_load((atomic_bool *)arg))
+		nap(300);
+	return 0;
+}
+
+/* Sync points that take long: changes come slower, rather than that the file grows without end. */
+static void test_growth_is_bounded(void **state)
+{
+	enum { LIMIT = 1 << 20, SIZE = 60000 };
+	atomic_bool quick = false;
+	struct meta_conf conf = {.dir = dir,
+		.map_size = 64 * MAP,
+		.grow_max = LIMIT,
+		.boot_id = "b",
+		.sync_interval_ms = 10,
+		.before_sync = slow_before_sync,
+		.before_sync_arg = &quick};
+	static uint8_t value[SIZE];
+	struct meta_stat st;
+	struct err err = {0};
+	struct meta *m;
+
+	assert_int_equal(meta_open(&conf, &m, NULL, &err), 0);
+	for (int i = 0; i < 120; i++) {
+		struct meta_txn *t = meta_begin(m);
+
+		memset(value, i, sizeof(value));
+		assert_int_equal(meta_kv_put(t, "k", value, sizeof(value)), 0);
+		assert_int_equal(meta_commit(t), 0);
+	}
+	assert_int_equal(meta_stat(m, &st), 0);
+	/* Twice: what came before a point is free only after the next. The rest: THROTTLE_TXNS. */
+	assert_true(st.file_bytes < 3 * LIMIT + 16 * SIZE);
+	atomic_store(&quick, true);
+	meta_close(m);
+}
+
 /* After a failed fdatasync all pages are written again, beside running transactions. */
 static void test_rewrite(void **state)
 {
@@ -835,6 +874,7 @@ int main(void)
 		T(test_read_only),
 		T(test_kill),
 		T(test_thread),
+		T(test_growth_is_bounded),
 		T(test_rewrite),
 		T(test_shared),
 		T(test_full_disk),
