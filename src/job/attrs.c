@@ -137,21 +137,29 @@ static size_t get_char(const char **s, char to[4])
 	return len;
 }
 
+/* Steps over c; not over the end. */
+static bool eat(const char **s, char c)
+{
+	if (**s != c)
+		return false;
+	(*s)++;
+	return true;
+}
+
 /* "..." at *s, without its quotes. */
 static bool get_string(const char **s, struct buf *out)
 {
 	char c[4];
 
 	buf_reset(out);
-	if (*(*s)++ != '"')
+	if (!eat(s, '"'))
 		return false;
-	while (**s != '"') {
+	while (!eat(s, '"')) {
 		size_t n = **s == '\0' ? 0 : get_char(s, c);
 
 		if (n == 0 || buf_add(out, c, n) < 0)
 			return false;
 	}
-	(*s)++;
 	return buf_adds(out, "") == 0;
 }
 
@@ -190,19 +198,18 @@ errint_t attrs_parse(const char *text, attrs_fn fn, void *arg)
 	if (r == 0) {
 		unescape(copy);
 		skip_blanks(&s);
-		r = *s++ == '{' ? 0 : -EBADMSG;
+		r = eat(&s, '{') ? 0 : -EBADMSG;
 		skip_blanks(&s);
 	}
 	while (r == 0 && *s != '}') {
-		if (!get_string(&s, &name) || (skip_blanks(&s), *s++ != ':') ||
+		if (!get_string(&s, &name) || (skip_blanks(&s), !eat(&s, ':')) ||
 			(skip_blanks(&s), !get_string(&s, &value)) ||
 			base64_decode(value.len != 0 ? value.p : "", data, strlen(text), &len) < 0)
 			r = name.failed == -ENOMEM || value.failed == -ENOMEM ? -ENOMEM : -EBADMSG;
 		else
 			r = fn(arg, name.len != 0 ? name.p : "", data, len);
 		skip_blanks(&s);
-		if (r == 0 && *s == ',') {
-			s++;
+		if (r == 0 && eat(&s, ',')) {
 			skip_blanks(&s);
 			r = *s == '"' ? 0 : -EBADMSG;
 		} else if (r == 0 && *s != '}') {
