@@ -103,6 +103,7 @@ struct jobs_conf {
 	int64_t undo_window_ns;	  /* how long the others are held */
 	bool ro;		  /* stale uploads stay as well */
 	char host[64];		  /* for conflict copies */
+	int64_t follow_ns;	  /* how long what must not be given up is tried; 0 = 10 min */
 	bool power_cut;		  /* the index was put back to its last sync point */
 	int64_t retry_max_ns; /* longest back-off; 0 = 5 min, of an upload that failed for good 1 h
 			       */

@@ -45,6 +45,7 @@ struct walk {
 	uint64_t *archived; /* owned; inodes of files that wait for a restore */
 	size_t narchived, caparchived;
 	size_t skipped; /* files that stay behind for good */
+	bool unlisted;	/* there may be more that nobody knows */
 	bool cancelled;
 	uint64_t stay; /* one whose object has to leave its key all the same: goes to stay_path */
 	char stay_path[META_PATH_MAX + 1];
@@ -165,6 +166,83 @@ static errint_t target_of(
 		       : 0;
 }
 
+/* Nothing has moved, nobody counts on it, and the old name is free. */
+static bool can_go_back(struct job *job, struct meta_txn *t, struct meta_inode *in)
+{
+	uint32_t remote = 0;
+	char want[META_PATH_MAX + 1];
+
+	if (job->attempts != 1 || job->firm || atomic_load(&job->files_done) != 0 ||
+		meta_inode_get(t, job->ino, in) < 0 ||
+		(in->flags & (META_F_PREFIX | META_F_ORPHAN)) != META_F_PREFIX ||
+		in->loc.remote != job->src_remote || strcmp(in->loc.path, job->src) != 0 ||
+		meta_desired(t, job->ino, &remote, want) < 0 || remote != job->dst_remote ||
+		strcmp(want, job->dst) != 0)
+		return false;
+	LOCKED(&job->jobs->g.lock);
+	return job->g.ndependents == 0;
+}
+
+/* The directory has its old name again: no object has moved. */
+static enum step go_back(struct job *job)
+{
+	const struct job_hooks *h = &job->jobs->conf.hooks;
+	struct meta_inode in;
+	char name[META_NAME_MAX + 1], was[META_NAME_MAX + 1];
+	uint64_t dir = 0, other = 0, parent = 0;
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	job_state_set(job, JOB_ROLLING_BACK);
+	if (!can_go_back(job, t, &in) ||
+		job_parent_of(job->jobs, t, job->src_remote, job->src, &dir, name) < 0 ||
+		meta_lookup(t, dir, name, &other) == 0) {
+		meta_abort(t);
+		return STEP_AGAIN;
+	}
+	parent = in.parent;
+	(void)snprintf(was, sizeof(was), "%s", in.name);
+	in.flags &= ~(uint32_t)META_F_PREFIX;
+	in.loc = (struct meta_loc){0};
+	(void)meta_move(t, &in, dir, name);
+	enum step s = job_finish(job, t);
+
+	if (s != STEP_DONE)
+		return s;
+	log_warn("job", "directory '%s' is called '%s' again", was, name);
+	h->entry_changed(h->arg, parent, was);
+	h->entry_changed(h->arg, dir, name);
+	return s;
+}
+
+/* For good: the directory gets its old name again. Where others count on the move already it is
+ * tried for a while; then what is known is moved, and the rest, which nobody has seen, shows up
+ * under the old name. STEP_DONE with w->unlisted: go on. */
+static enum step list_failed(struct job *job, struct walk *w, errint_t r, struct err *err)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	bool may = can_go_back(job, t, &in);
+
+	meta_abort(t);
+	if (atomic_load(&job->cancel) && !atomic_load(&job->jobs->stopping))
+		w->cancelled = true;
+	enum step s = may ? job_trouble(job, r, err) : job_follow(job, r, err);
+
+	if (s != STEP_DONE && job->firm && !job_src_hidden(job) && job->own.follow_until_ns != 0 &&
+		clock_mono_ns() >= job->own.follow_until_ns && err_is_final(r, err))
+		s = STEP_DONE;
+	if (s != STEP_DONE)
+		return s;
+	s = may ? go_back(job) : STEP_AGAIN;
+	if (s != STEP_AGAIN)
+		return s;
+	w->unlisted = true;
+	w->skip_r = r;
+	(void)snprintf(w->skip_why, sizeof(w->skip_why), "%.140s", err_text(err, r));
+	job->own.result = 0;
+	return STEP_DONE;
+}
+
 /* Phase 0: one directory a step. */
 static enum step list_one(struct job *job, struct walk *w)
 {
@@ -186,9 +264,10 @@ static enum step list_one(struct job *job, struct walk *w)
 		in.listed_at_ns <= job->jobs->listed_epoch_ns)
 		r = list_now(job->jobs, dir, job, &err);
 	if (r < 0 && r != -ENOENT) {
-		enum step s = job_follow(job, r, &err);
+		enum step s = list_failed(job, w, r, &err);
 
-		return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
+		if (s != STEP_DONE || !w->unlisted)
+			return s;
 	}
 	t = meta_begin_read(job->jobs->conf.meta);
 	r = meta_children(t, dir, 0, false, take_dir, w);
@@ -546,7 +625,7 @@ static enum step next_file(struct job *job, struct walk *w)
 		r = set_aside(job, w, ino);
 	}
 	enum step s =
-		r == 0 || (r == -EEXIST && !job->firm) ? STEP_DONE : job_trouble(job, r, &err);
+		r == 0 || (r == -EEXIST && !job->firm) ? STEP_DONE : job_firm_trouble(job, r, &err);
 
 	if (s == STEP_DONE && r < 0)
 		s = leave_behind(job, w, ino, r, &err);
@@ -744,6 +823,10 @@ static enum step finish_dir(struct job *job, struct walk *w)
 		job->own.result = w->skip_r;
 		(void)snprintf(job->own.why, sizeof(job->own.why),
 			"%zu files stay at the source: %.140s", w->skipped, w->skip_why);
+	} else if (w->unlisted) {
+		job->own.result = w->skip_r;
+		(void)snprintf(job->own.why, sizeof(job->own.why),
+			"what could not be listed stays at the source: %.140s", w->skip_why);
 	}
 	enum step s = job_finish(job, t);
 

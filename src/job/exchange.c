@@ -12,8 +12,9 @@
  *
  * A copy that fails for good turns the job round (PHASE_BACK), up these lines: the old versions
  * count again while they are there, else they are copied back; at the top the names are changed
- * back. On that way it is never given up, since no listing shows tmp; nor is it turned when one of
- * both has been renamed or unlinked since: then there are no names to go back to.
+ * back. On that way it is never given up, since no listing shows tmp. When one of both has been
+ * renamed or unlinked since there are no names to go back to: it is turned only after a while, and
+ * then each goes on to its name from where it was.
  *
  * When one of both has no object, since its upload failed, the other just moves. When one is
  * elsewhere, since an earlier move failed, each goes to its name by a job of its own.
@@ -89,9 +90,9 @@ static enum step carry_failed(struct job *job, errint_t r, struct err *err)
 
 	if (s != STEP_DONE)
 		return s;
-	if (!can_turn(job)) {
+	if (!can_turn(job) && job_follow(job, r, err) != STEP_DONE) {
 		job->own.result = 0;
-		return persist(job, r, err);
+		return STEP_LATER;
 	}
 	job->own.phase = PHASE_BACK;
 	return STEP_AGAIN;

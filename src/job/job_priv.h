@@ -71,7 +71,8 @@ struct job {
 	unsigned days, attempts;
 	bool held; /* a removal, by the delete guard */
 	bool by_engine;
-	bool firm; /* never given up: it would leave objects at keys that no listing shows */
+	bool firm; /* not given up before job_follow does, from hidden keys never: no listing shows
+		      these */
 	int64_t created_ns;
 
 	struct { /* protected by graph.lock */
@@ -342,6 +343,10 @@ enum step job_trouble(struct job *job, errint_t r, const struct err *err);
 /* The same past the point of no return: what no retry helps against is told, and tried again all
  * the same for a while, since giving up would leave an object that no name stands for. */
 enum step job_follow(struct job *job, errint_t r, const struct err *err);
+/* What it moves lies at keys that no listing shows. */
+bool job_src_hidden(const struct job *job);
+/* As job_trouble; for a firm job what is final is followed up for a while first. */
+enum step job_firm_trouble(struct job *job, errint_t r, const struct err *err);
 bool err_is_final(errint_t r, const struct err *err);
 /* Ends the job inside a transaction: removes the record; the graph follows at commit. */
 enum step job_finish(struct job *job, struct meta_txn *t);

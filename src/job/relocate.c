@@ -145,7 +145,7 @@ static enum step relocate_failed(struct job *job, errint_t r, struct err *err)
 				job, -ESTALE, "the source was changed by somebody else");
 		err->kind = ERR_RETRY;
 	}
-	enum step s = job_trouble(job, r, err);
+	enum step s = job_firm_trouble(job, r, err);
 
 	return s == STEP_DONE ? relocate_final(job, job->own.result, job->own.why) : s;
 }

@@ -198,6 +198,28 @@ enum step job_gone(struct job *job, const struct meta_inode *in)
 	return job_finish(job, t);
 }
 
+bool job_src_hidden(const struct job *job)
+{
+	const struct remote *r = remote_of(job->jobs, job->src_remote);
+	const char *slash = r != NULL && r->bucket[0] == '\0' ? strchr(job->src, '/') : NULL;
+
+	return strncmp(slash != NULL ? slash + 1 : job->src, STORE_TMP_PREFIX,
+		       strlen(STORE_TMP_PREFIX)) == 0;
+}
+
+enum step job_firm_trouble(struct job *job, errint_t r, const struct err *err)
+{
+	if (!job->firm || !err_is_final(r, err) || job_src_hidden(job))
+		return job_trouble(job, r, err);
+	if (job->own.follow_until_ns == 0 || clock_mono_ns() < job->own.follow_until_ns)
+		return job_follow(job, r, err);
+	{
+		LOCKED(&job->jobs->g.lock);
+		job->firm = false;
+	}
+	return job_trouble(job, r, err);
+}
+
 /* ---- names ---- */
 
 /* The key is claimed by a job of something else. */

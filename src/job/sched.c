@@ -151,7 +151,9 @@ enum step job_follow(struct job *job, errint_t r, const struct err *err)
 	if (!err_is_final(r, err))
 		return job_trouble(job, r, err);
 	if (job->own.follow_until_ns == 0) {
-		job->own.follow_until_ns = now + FOLLOW_NS;
+		job->own.follow_until_ns =
+			now +
+			(job->jobs->conf.follow_ns != 0 ? job->jobs->conf.follow_ns : FOLLOW_NS);
 		log_warn("job", "%s %llu '%s': %s; it is tried again for a while",
 			job_kind_name(job->kind), (unsigned long long)job->id, job->src,
 			err_text(err, r));

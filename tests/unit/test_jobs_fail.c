@@ -123,6 +123,14 @@ static void all_done(struct fix *f)
 	} while (st.live != 0);
 }
 
+static uint64_t job_failures(struct fix *f)
+{
+	struct jobs_stat st;
+
+	jobs_stat(f->jobs, &st);
+	return st.failed;
+}
+
 /* The one name in dir that begins with prefix and ".unmoved-". Static. */
 static const char *unmoved_in(struct fix *f, uint64_t dir, const char *prefix)
 {
@@ -344,6 +352,59 @@ static void test_directory(void **state)
 	text_is(f, unmoved_in(f, dir, "d/x"), "old x");
 }
 
+/* A directory that cannot be listed gets its old name again. */
+static void test_unlisted(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = 0, ino = 0;
+
+	object_put(&f->remotes[0], "d/x", "one", 3);
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_int_equal(lookup(f, f->aws, "d", &d), 0);
+	fault(f, 0, "list:error=EACCES/auth");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	all_done(f);
+	fault(f, 0, "");
+	assert_int_equal(lookup(f, f->aws, "e", NULL), -ENOENT);
+	assert_int_equal(lookup(f, f->aws, "d", &ino), 0);
+	assert_int_equal(ino, d);
+	file_is(f, d, "x", "one");
+	/* and goes when it can be */
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	sync_all(f);
+	text_is(f, "e/x", "one");
+	absent(f, "d/x");
+}
+
+/* Somebody counts on the new place: what is known moves, the rest is where it was. */
+static void test_unlisted_goes_on(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = 0, s = 0, n = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	make_text(f, d, "y", "two");
+	sync_all(f);
+	object_put(&f->remotes[0], "d/s/x", "one", 3);
+	assert_int_equal(setx(f, d, "user.astra.refresh", "1"), 0);
+	assert_int_equal(lookup(f, d, "s", &s), 0);
+	f->jobs->conf.follow_ns = 300 * NS_PER_MS;
+	fault(f, 0, "list:delay=100:error=EACCES/auth");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	make_text(f, d, "z", "three");
+	all_done(f);
+	assert_int_equal(job_failures(f), 1);
+	fault(f, 0, "");
+	text_is(f, "e/y", "two");
+	text_is(f, "e/z", "three");
+	text_is(f, "d/s/x", "one");
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_int_equal(lookup(f, f->aws, "d", &n), 0);
+	assert_int_equal(lookup(f, n, "s", &s), 0);
+	file_is(f, s, "x", "one");
+	file_is(f, d, "y", "two");
+}
+
 /* ---- exchanges ---- */
 
 static void only_keys(struct fix *f, const char *one, const char *two)
@@ -425,6 +486,55 @@ static void test_exchange_goes_on(void **state)
 	absent(f, "c");
 }
 
+/* Renamed on, and the store refuses for good: it ends, and each file has the name that it was given
+ * last, or one beside. */
+static void test_exchange_ends(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "a", "one");
+	make_text(f, f->aws, "b", "two");
+	sync_all(f);
+	f->jobs->conf.follow_ns = 300 * NS_PER_MS;
+	fault(f, 0, "copy:key=.astra-tmp*:delay=200:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", RENAME_EXCHANGE), 0);
+	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "c", 0), 0);
+	all_done(f);
+	assert_true(job_failures(f) >= 1);
+	fault(f, 0, "");
+	file_is(f, f->aws, "b", "one");
+	file_is(f, f->aws, "c", "two");
+	text_is(f, "b", "one");
+	text_is(f, "c", "two");
+	absent(f, "a");
+}
+
+/* Directories, one file of which cannot follow: it stays, the others have changed places. */
+static void test_exchange_dirs_ends(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = 0, e = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	assert_int_equal(mkdir_in(f, f->aws, "e", &e), 0);
+	make_text(f, d, "x", "one");
+	make_text(f, d, "y", "two");
+	make_text(f, e, "z", "three");
+	sync_all(f);
+	f->jobs->conf.follow_ns = 300 * NS_PER_MS;
+	fault(f, 0, "copy:key=.astra-tmp*/x:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", RENAME_EXCHANGE), 0);
+	all_done(f);
+	assert_true(job_failures(f) >= 1);
+	fault(f, 0, "");
+	text_is(f, "e/y", "two");
+	text_is(f, "d/z", "three");
+	text_is(f, "d/x", "one");
+	file_is(f, d, "y", "two");
+	file_is(f, e, "z", "three");
+	file_is(f, e, "x", "one"); /* d's name is e now */
+}
+
 /* Directories change places whatever happens on the way. */
 static void test_exchange_dirs(void **state)
 {
@@ -451,8 +561,9 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_stale_uploads), T(test_upload_again),
 		T(test_name_reused), T(test_name_reused_late), T(test_later_rename), T(test_victim),
-		T(test_replaced_twice), T(test_copy_counts), T(test_directory), T(test_exchange),
-		T(test_exchange_goes_on), T(test_exchange_dirs)};
+		T(test_replaced_twice), T(test_copy_counts), T(test_directory), T(test_unlisted),
+		T(test_unlisted_goes_on), T(test_exchange_ends), T(test_exchange_dirs_ends),
+		T(test_exchange), T(test_exchange_goes_on), T(test_exchange_dirs)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
