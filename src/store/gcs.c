@@ -234,12 +234,13 @@ static errint_t gcs_get(struct store *s, const struct store_call *c, struct stor
 	cleanup_gcs_req struct gcs_req r = {0};
 	struct get w = {
 		.o = o, .if_match = if_match, .off = off, .len = len, .progress = c->progress};
-	struct store_stat st;
 	errint_t e = gcs_key_check(o.key, err);
 
 	if (e)
 		return e;
 	if (!len) { /* no range says so */
+		struct store_stat st = {0};
+
 		e = head(g, c, o, &st, err);
 		if (!e)
 			e = driver_cond(st.etag, if_match, NULL, o, err);

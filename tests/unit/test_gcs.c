@@ -162,6 +162,7 @@ static void errors_have_their_kinds(void **state)
 	size_t n;
 	char b[8];
 
+	assert_int_equal(store_get(st, NULL, obj("e"), NULL, 0, b, 0, &n, &err), -ENOENT);
 	assert_int_equal(put("e", "x", 1, "1.1", NULL, &err), 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		faults("[{\"on\": \"alt=media|POST /upload\", \"times\": 2, \"do\": \"status\", "
