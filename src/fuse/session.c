@@ -235,16 +235,32 @@ void fuse_front_exit(struct fuse_front *f)
 	(void)pthread_kill(f->loop_thread, WAKE_SIGNAL);
 }
 
+/* Gives back what the mount took. After a detach another mount may be at that place by now; libfuse
+ * leaves it alone when its descriptor tells that the connection has ended, as that of a pipe that
+ * nobody reads does. */
+static void session_unmount(struct fuse_front *f)
+{
+	int p[2], r;
+
+	if (atomic_load(&f->detached)) {
+		if (pipe2(p, O_CLOEXEC) < 0)
+			return;
+		r = dup3(p[1], fuse_session_fd(f->se), O_CLOEXEC);
+		(void)close(p[0]);
+		(void)close(p[1]);
+		if (r < 0)
+			return;
+	}
+	fuse_session_unmount(f->se);
+}
+
 void fuse_front_destroy(struct fuse_front *f)
 {
 	if (!f)
 		return;
 	if (f->se) {
 		atomic_store(&f->mounted, false);
-		/* After a detach another mount may be at that place by now; libfuse leaves it
-		 * alone only when the kernel has ended our connection. */
-		if (!atomic_load(&f->detached) || !atomic_load(&f->exit))
-			fuse_session_unmount(f->se);
+		session_unmount(f);
 		fuse_session_destroy(f->se);
 	}
 	free(f->mountpoint);

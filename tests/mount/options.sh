@@ -77,6 +77,26 @@ sed -i 's/^fault.*//' "$work/c"
 "$astrafs" -c "$work/c" -o "state=$work/s2,data=$work/d2,upload_delay=100ms,log_file=$work/log" "$mnt"
 settle
 same "$(cat "$work/d2/slow/b/f")" kept
+"$astra" --mount "$mnt" umount
+
+# ---- a second signal ends what drains; at the place of the mount may be another one by then
+sed -i 's/^bucket = b$/&\nfault = put:hang/' "$work/c"
+"$astrafs" -f -c "$work/c" -o "state=$work/s2,data=$work/d2,upload_delay=0s,drain_timeout=1h,log_file=$work/log" \
+    "$mnt" 2>>"$work/err" &
+pid=$!
+for _ in $(seq 300); do mountpoint -q "$mnt" && break; sleep 0.05; done
+echo kept >"$mnt/slow/g"
+kill -TERM "$pid"
+for _ in $(seq 300); do mountpoint -q "$mnt" || break; sleep 0.05; done
+mount -t tmpfs tmpfs "$mnt"
+kill -TERM "$pid"
+wait "$pid"
+mountpoint -q "$mnt"
+umount "$mnt"
+sed -i 's/^fault.*//' "$work/c"
+"$astrafs" -c "$work/c" -o "state=$work/s2,data=$work/d2,upload_delay=100ms,log_file=$work/log" "$mnt"
+settle
+same "$(cat "$work/d2/slow/b/g")" kept
 
 # ---- a remote without bucket shows its buckets; a prefix is hidden
 mkdir "$mnt/whole/bkt"
