@@ -301,10 +301,12 @@ static void expect_cut(const struct bytes *data, const struct bytes *pin, const 
 static void test_power_cuts(void **state)
 {
 	struct meta *m = slow_open(dir, "boot-1", NULL);
+	const char *few = getenv("ASTRA_FEW");
+	const int rounds = few && *few ? 7 : 20;
 	int cuts = 0;
 
 	work(m, 200);
-	for (int round = 0; round < 20; round++) {
+	for (int round = 0; round < rounds; round++) {
 		struct disk safe, next;
 		struct bytes now, data, pin;
 
@@ -330,7 +332,7 @@ static void test_power_cuts(void **state)
 		disk_done(&safe);
 		disk_done(&next);
 	}
-	assert_true(cuts >= 60);
+	assert_int_equal(cuts, 3 * rounds);
 	meta_close(m);
 }
 
@@ -737,10 +739,15 @@ static void *sync_often(void *arg)
 	return NULL;
 }
 
+/* No further ahead of the disk than the map has room for: its pages are not used again before. */
 static void *write_always(void *arg)
 {
-	while (!stop_writers)
-		(void)put_something(arg);
+	while (!stop_writers) {
+		uint64_t id = put_something(arg);
+
+		while (!stop_writers && id > meta_synced(arg) + 2000)
+			nap(1);
+	}
 	return NULL;
 }
 
