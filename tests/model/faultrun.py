@@ -5,9 +5,10 @@ knows. A scenario is a row of SCENARIOS: files that are there and settled, one c
 files that must be there after it. For n = 1, 2, ... the n-th store call that the change causes at
 one of its remotes fails with each of ACTIONS. Whatever happens, in the end
 
-  - the tree holds the files of after, or those of before: where the change told an error, or where
-    the fault was one that no retry helps against, and then a job says that it failed (of a
-    directory, each file is at one of both places);
+  - the tree holds the files of after, or, where the change told an error or no retry helps against
+    the fault, one of the scenario's other ends: what was there before (of a directory, each file is
+    at one of both places), or what its steps make of a roll-back between them; then a job says that
+    it failed. No end has lost bytes that no step has overwritten;
   - the stores hold the same files with the same bytes, and nothing half-done;
   - no conflict copy of our own write, nor any other name, appears.
 
@@ -142,7 +143,7 @@ def replaced(d, c):
 
 
 X = h.RENAME_EXCHANGE
-# name: (remotes whose calls fail, (before, change, after[, after a roll-back, if not as before]),
+# name: (remotes whose calls fail, (before, change, after[, ends after a roll-back, if not before]),
 #        class expected of aws/a)
 SCENARIOS = {
     "upload": (("aws",), upload(SMALL), None),
@@ -154,11 +155,14 @@ SCENARIOS = {
     "patch-large": (("aws",), ({"aws/a": ("old", LARGE)},
                                lambda d, c: patch(d, c.p("aws/a"), 9 << 20, c.data("new")),
                                {"aws/a": ("patched", LARGE)}), None),
-    "save-by-rename": (("aws",), ({"aws/a": ("old", SMALL)}, replaced, {"aws/a": ("new", SMALL)}),
-                       None),
+    # What was written as tmp, before or after the rename, is never gone.
+    "save-by-rename": (("aws",), ({"aws/a": ("old", SMALL)}, replaced, {"aws/a": ("new", SMALL)},
+                                  {"aws/a": ("old", SMALL), "aws/tmp": ("new", SMALL)}), None),
     "logrotate": (("aws",), ({"aws/log": ("old", SMALL)}, logrotate,
                              {"aws/log.1": ("old", SMALL), "aws/log": ("new", SMALL)},
-                             {"aws/log.unmoved": ("old", SMALL), "aws/log": ("new", SMALL)}), None),
+                             {"aws/log.unmoved": ("old", SMALL), "aws/log": ("new", SMALL)},
+                             # taken back before the second step, which then overwrote it
+                             {"aws/log": ("new", SMALL)}), None),
     "rename": (("aws",), renamed("aws/a", "aws/b", SMALL), None),
     "rename-over": (("aws",), renamed("aws/a", "aws/b", SMALL, True), None),
     "exchange": (("aws",), renamed("aws/a", "aws/b", SMALL, True, X), None),
@@ -284,13 +288,13 @@ def halfway(mount, before, after):
     return out
 
 
-def judge(d, case, before, after, excused, by_file):
-    """The end state; excused: it may be as before, of a directory (by_file) for each file."""
+def judge(d, case, ends, after, excused, by_file):
+    """The end state; excused: it may be one of ends, of a directory (by_file) for each file."""
     mount, native = state_of(d, case)
     why = differ(mount, after)
     if why and excused:
-        back = differ(mount, halfway(mount, before, after) if by_file else before)
-        why = back and "%s; and for a roll-back: %s" % (why, back)
+        backs = [differ(mount, halfway(mount, e, after) if by_file else e) for e in ends]
+        why = all(backs) and "%s; and for a roll-back: %s" % (why, "; or: ".join(backs))
     if why:
         raise h.Fail(why)
     why = differ(native, mount)
@@ -306,7 +310,8 @@ def run_case(d, number, name, remote, rules, final):
     """One change with one fault; returns the store calls it took."""
     _, (before, change, after, *back), want_class = SCENARIOS[name]
     case = Case(number)
-    before, after, back = (contents(case, x) for x in (before, after, back[0] if back else before))
+    ends = [contents(case, x) for x in back or [before]]
+    before, after = contents(case, before), contents(case, after)
     make(d, before)
     d.verb("sync")
     d.settle()
@@ -329,7 +334,7 @@ def run_case(d, number, name, remote, rules, final):
     fault(d, remote, "")
     settle(d, settled)
     try:
-        there = judge(d, case, back, after, told or final, name.endswith("-dir"))
+        there = judge(d, case, ends, after, told or final, name.endswith("-dir"))
     except h.Fail as e:
         raise h.Fail("%s%s" % (e, " (the change said: %s)" % told if told else "")) from e
     if want_class:
