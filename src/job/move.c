@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "job_priv.h"
 
@@ -22,6 +23,14 @@
 static unsigned share_buffers(const struct jobs *j)
 {
 	return MAX_OF(bufs_count(j->conf.bufs) * 3 / 8, 1u);
+}
+
+/* Not malloc: what it frees of this size it keeps, for each thread. */
+static void *own_buffer(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
 }
 
 /* A buffer of the pool, of which readers are left one; when there is none, one of its own for the
@@ -39,7 +48,7 @@ static void *buffer_take(struct job *job, bool *ret_own)
 			p = bufs_try_take(j->conf.bufs, true);
 		*ret_own = p == NULL;
 		if (p == NULL && s->nbuffers == 0)
-			p = malloc(bufs_size(j->conf.bufs));
+			p = own_buffer(bufs_size(j->conf.bufs));
 		if (p != NULL)
 			s->nbuffers++;
 		if (p != NULL || s->nbuffers == 0)
@@ -53,7 +62,7 @@ static void buffer_give(struct job *job, void *p, bool own)
 	struct jobs *j = job->jobs;
 
 	if (own)
-		free(p);
+		(void)munmap(p, bufs_size(j->conf.bufs));
 	else
 		bufs_give(j->conf.bufs, p);
 	LOCKED(&j->g.lock);

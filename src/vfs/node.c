@@ -115,6 +115,12 @@ void node_orphan_set(struct vfs *v, uint64_t ino, bool orphan)
 		n->orphan = orphan;
 }
 
+uint32_t node_dep_remote(struct vfs *v, struct vfs_node *n)
+{
+	LOCKED(&v->open.lock);
+	return n->dep_remote;
+}
+
 void node_dep_set(struct vfs *v, struct vfs_node *n, const struct meta_inode *in)
 {
 	const uint32_t has = META_F_OBJECT | META_F_BASE;

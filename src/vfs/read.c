@@ -217,7 +217,7 @@ static bool fetch_start_locked(struct vfs *v, struct vfs_node *n, uint64_t off, 
 	TAILQ_INSERT_TAIL(&n->io.fetches, f, link);
 	n->io.nfetches++;
 	atomic_fetch_add(&v->background, 1);
-	pool_task_share(&f->task, remote_share(v, n->dep_remote));
+	pool_task_share(&f->task, remote_share(v, node_dep_remote(v, n)));
 	(void)pool_post(v->conf.pool, &f->task);
 	return true;
 }
@@ -516,7 +516,7 @@ static void run_read(struct vfs_call *c)
 	}
 	if (r == -ENOSPC) {
 		if (!call_is_at_remote(c)) {
-			call_at_remote(c, n->dep_remote);
+			call_at_remote(c, node_dep_remote(v, n));
 			return;
 		}
 		r = read_through(c, n);

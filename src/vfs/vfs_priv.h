@@ -230,6 +230,7 @@ errint_t call_node(struct vfs_call *c, uint64_t ino);
 errint_t node_bind(struct vfs *v, struct vfs_node *n);
 void node_unbind(struct vfs_node *n);
 /* Remembers which object n's missing bytes come from. */
+uint32_t node_dep_remote(struct vfs *v, struct vfs_node *n); /* where its missing bytes are */
 void node_dep_set(struct vfs *v, struct vfs_node *n, const struct meta_inode *in);
 void node_orphan_set(struct vfs *v, uint64_t ino, bool orphan);
 /* Before staged content changes: dirty in the index, and on the list. */
