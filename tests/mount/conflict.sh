@@ -6,10 +6,12 @@
 get() { getfattr --absolute-names --only-values -n "user.astra.$1" "$2"; }
 copies() { find "$mnt/aws" -name "$1.conflict-*" | wc -l; }
 clash() { # NAME TEXT: changes it here and there
-    printf '%s here\n' "$2" >>"$mnt/aws/$1"
+    exec 9>>"$mnt/aws/$1" # open, so that no upload is due before theirs is there
+    printf '%s here\n' "$2" >&9
     printf '%s there\n' "$2" >"$work/there"
     mv "$work/there" "$(native aws "$1")"
     sync "$mnt/aws/$1" 2>"$work/says" && { echo "fsync says nothing of a conflict"; exit 1; }
+    exec 9>&-
     grep -q "Stale file handle" "$work/says"
 }
 mount_it metadata_ttl=1h,upload_delay=1s
