@@ -155,10 +155,8 @@ static enum step carry(struct job *job, const struct meta_inode *in, uint32_t re
 		r = job_attempt(job);
 	if (r == 0)
 		r = move_object(job, &spec, &st, &err);
-	if (r == -EAGAIN && err.kind == ERR_STALE) {
-		(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%.127s", err.msg);
+	if (r == -EAGAIN && err.kind == ERR_STALE && job_earlier(job, &err))
 		return STEP_AGAIN;
-	}
 	if (r < 0)
 		return carry_failed(job, r, &err);
 	enum step s = arrived(job, in->ino, remote, path, &st);

@@ -373,6 +373,7 @@ struct move_spec {
 	const struct meta_inode *attrs; /* metadata of the destination */
 	bool fresh; /* a new file: class and metadata as said, not the source's */
 };
+bool job_earlier(struct job *job, const struct err *err);
 /* Copies and verifies; the destination is committed when this returns 0. */
 errint_t move_object(
 	struct job *job, const struct move_spec *spec, struct store_stat *ret, struct err *err);

@@ -85,6 +85,7 @@ struct parts { /* one transfer under way */
 	bool has_crc;
 	char *buf;
 	bool own;		  /* buf is not the pool's */
+	bool sent;		  /* the commit was asked for */
 	struct store_part *parts; /* owned */
 	unsigned nparts;
 	struct store_caps caps;
@@ -351,6 +352,7 @@ static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *er
 	if (r == 0)
 		r = source_check(x, err);
 	if (r == 0) {
+		x->sent = true;
 		job_state_set(x->job, JOB_COMMITTING);
 		r = parts_gone(store_parts_finish(x->dst.st, &x->call, x->dst.o, id, x->parts,
 				       x->nparts, &x->put, ret, err),
@@ -379,6 +381,7 @@ static errint_t single(struct parts *x, struct store_stat *ret, struct err *err)
 	r = source_check(x, err);
 	if (r < 0)
 		return r;
+	x->sent = true;
 	job_state_set(x->job, JOB_COMMITTING);
 	r = store_put(x->dst.st, &x->call, x->dst.o, x->buf, len, &x->put, ret, err);
 	if (r == 0) {
@@ -434,11 +437,13 @@ static errint_t settle_doubt(struct parts *x, errint_t r, struct store_stat *ret
 	if (h == 0) {
 		enum mark_owner owner = mark_check(x->job, ret);
 
-		if (owner == MARK_NOW) {
+		if (owner == MARK_NOW && x->sent) {
 			err_clear(err);
 			return 0;
 		}
-		if (owner == MARK_EARLIER) /* an attempt of ours: the caller takes it as its base */
+		/* An attempt of ours, maybe of this number, which a power cut took back: the caller
+		 * takes it as its base. */
+		if (owner != MARK_OTHER)
 			r = err_set(err, -EAGAIN, ERR_STALE, "%s", ret->etag);
 		store_stat_done(ret);
 		return r;
@@ -446,6 +451,16 @@ static errint_t settle_doubt(struct parts *x, errint_t r, struct store_stat *ret
 	if (herr.kind == ERR_NOT_FOUND && err->kind == ERR_UNKNOWN)
 		return err_set(err, -EIO, ERR_RETRY, "the answer was lost; it had not happened");
 	return err->kind == ERR_UNKNOWN ? err_set(err, -EIO, ERR_RETRY, "%s", herr.msg) : r;
+}
+
+/* An earlier attempt of this job is at its destination. False: that was known, and did not help, so
+ * it is to be tried again later and not at once. */
+bool job_earlier(struct job *job, const struct err *err)
+{
+	if (strcmp(job->own.dst_etag, err->msg) == 0)
+		return false;
+	(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%.127s", err->msg);
+	return true;
 }
 
 static errint_t transfer(struct parts *x, struct store_stat *ret, struct err *err)
@@ -528,6 +543,7 @@ static errint_t copy_inside(
 		opt.class_name = s->class_name;
 	}
 
+	x.sent = true;
 	job_state_set(job, JOB_COMMITTING);
 	r = store_copy(x.dst.st, &x.call, x.src.o, x.dst.o, &opt, ret, err);
 	if (r < 0)

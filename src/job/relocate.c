@@ -124,10 +124,8 @@ static enum step relocate_final(struct job *job, errint_t r, const char *why)
 
 static enum step relocate_failed(struct job *job, errint_t r, struct err *err)
 {
-	if (r == -EAGAIN && err->kind == ERR_STALE) {
-		(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%.127s", err->msg);
+	if (r == -EAGAIN && err->kind == ERR_STALE && job_earlier(job, err))
 		return STEP_AGAIN;
-	}
 	if (err->kind == ERR_STALE && r == -EEXIST) {
 		char why[sizeof(job->own.why)];
 

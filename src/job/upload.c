@@ -260,10 +260,8 @@ void setbacks_free(struct jobs *j)
 
 static enum step failed(struct job *job, errint_t r, struct err *err)
 {
-	if (r == -EAGAIN && err->kind == ERR_STALE) { /* settle_doubt: an earlier attempt of ours */
-		(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%.127s", err->msg);
+	if (r == -EAGAIN && err->kind == ERR_STALE && job_earlier(job, err))
 		return STEP_AGAIN;
-	}
 	if (err->kind == ERR_STALE && (r == -EEXIST || r == -ESTALE))
 		return upload_conflict(job);
 	enum step s = job_trouble(job, r, err);
@@ -399,6 +397,49 @@ static bool vouched(struct job *job, const struct meta_inode *in)
 	return ours;
 }
 
+/* An earlier attempt of this job replaced the object that the bytes which staging lacks were to
+ * come from: its answer was lost, or a power cut took back what we knew of it. It has those bytes,
+ * so it becomes the base. Staging first: a crash in between finds the same again. */
+static errint_t base_follow(
+	struct job *job, struct meta_inode *in, struct stage_file *f, struct err *err)
+{
+	const uint32_t has = META_F_OBJECT | META_F_BASE;
+	struct store_stat st = {0};
+	struct store_call call;
+	struct objref o;
+	errint_t r = 0;
+
+	if (job->own.dst_etag[0] == '\0' || (in->flags & has) != has ||
+		in->loc.remote != job->dst_remote || strcmp(in->loc.path, job->dst) != 0 ||
+		strcmp(in->loc.etag, job->own.dst_etag) == 0)
+		return 0;
+	call_init(&call, job);
+	r = objref_make(job->jobs, job->dst_remote, job->dst, &o, err);
+	if (r == 0)
+		r = store_head(o.st, &call, o.o, &st, err);
+	if (r == 0 &&
+		(strcmp(st.etag, job->own.dst_etag) != 0 || mark_check(job, &st) == MARK_OTHER)) {
+		job->own.dst_etag[0] = '\0'; /* somebody came after it */
+		r = err_set(err, -EIO, ERR_RETRY, "'%s' changed meanwhile", job->dst);
+	}
+	if (r == 0) {
+		struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+		r = meta_inode_get(t, job->ino, in);
+		if (r == 0)
+			r = stage_base(f, st.etag, st.size);
+		if (r == 0) {
+			job_loc_set(in, job->jobs, job->dst_remote, job->dst, &st);
+			(void)meta_inode_put(t, in);
+		}
+		r = r < 0 ? (meta_abort(t), r) : meta_commit(t);
+		if (r < 0)
+			err_set(err, r, ERR_RETRY, "index: %s", strerror(-r));
+	}
+	store_stat_done(&st);
+	return r;
+}
+
 enum step upload_step(struct job *job)
 {
 	struct jobs *j = job->jobs;
@@ -452,9 +493,11 @@ enum step upload_step(struct job *job)
 		if (stage_mtime(f) != 0)
 			in.mtime_ns = stage_mtime(f);
 	}
-	r = job_attempt(job);
-	if (r < 0)
+	r = f != NULL && !copy ? base_follow(job, &in, f, &err) : 0;
+	if (r == 0 && (r = job_attempt(job)) < 0)
 		err_set(&err, r, ERR_RETRY, "index: %s", strerror(-r));
+	if (r < 0)
+		; /* below */
 	else if (copy)
 		r = copy_body(job, &in, etag, &st, &err);
 	else if (f != NULL)

@@ -58,6 +58,43 @@ static uint64_t puts_in(struct fix *f, useconds_t us)
 	return after - before;
 }
 
+/* What was written over a part of an object goes up, and the answer is lost: the bytes that staging
+ * lacks are then only in what went up. */
+static void test_earlier_attempt_is_the_base(void **state)
+{
+	struct fix *f = *state;
+	size_t len = 300000;
+	char *p = malloc(len), *buf = malloc(len + 10);
+	struct vfs_handle *h;
+	uint64_t ino;
+
+	for (size_t i = 0; i < len; i++)
+		p[i] = (char)(i * 7 + i / 256);
+	object_put(&f->remotes[0], "p", p, len);
+	assert_int_equal(lookup(f, f->aws, "p", &ino), 0);
+	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+	assert_int_equal(put(f, h, 200001, "XYZ", 3), 0);
+	memcpy(p + 200001, "XYZ", 3);
+	fault(f, 0, "put:n=1:lost;head:n=1:error=EIO");
+	assert_int_equal(fsync_h(f, h), 0);
+	assert_int_equal(object_get(&f->remotes[0], "p", buf, len + 10), len);
+	assert_memory_equal(buf, p, len);
+	/* Twice in a row, and written on in between. */
+	fault(f, 0, "put:n=1:lost:delay=100;head:n=1:error=EIO;put:n=2:lost;head:n=2:error=EIO");
+	assert_int_equal(put(f, h, 100, "ab", 2), 0);
+	memcpy(p + 100, "ab", 2);
+	usleep(50000);
+	assert_int_equal(put(f, h, len, "end", 3), 0);
+	assert_int_equal(fsync_h(f, h), 0);
+	assert_int_equal(object_get(&f->remotes[0], "p", buf, len + 10), len + 3);
+	assert_memory_equal(buf, p, len);
+	assert_memory_equal(buf + len, "end", 3);
+	fault(f, 0, "");
+	close_h(f, h);
+	free(p);
+	free(buf);
+}
+
 /* Tried again, more and more seldom; one that succeeds makes a new start. */
 static void test_upload_again(void **state)
 {
@@ -559,8 +596,9 @@ static void test_exchange_dirs(void **state)
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-	const struct CMUnitTest tests[] = {T(test_stale_uploads), T(test_upload_again),
-		T(test_name_reused), T(test_name_reused_late), T(test_later_rename), T(test_victim),
+	const struct CMUnitTest tests[] = {T(test_stale_uploads),
+		T(test_earlier_attempt_is_the_base), T(test_upload_again), T(test_name_reused),
+		T(test_name_reused_late), T(test_later_rename), T(test_victim),
 		T(test_replaced_twice), T(test_copy_counts), T(test_directory), T(test_unlisted),
 		T(test_unlisted_goes_on), T(test_exchange_ends), T(test_exchange_dirs_ends),
 		T(test_exchange), T(test_exchange_goes_on), T(test_exchange_dirs)};
