@@ -214,7 +214,8 @@ errint_t meta_resolve(struct meta_txn *t, const char *path, uint64_t *ret_ino);
 errint_t meta_desired(
 	struct meta_txn *t, uint64_t ino, uint32_t *ret_remote, char ret_path[META_PATH_MAX + 1]);
 /* Where a directory's objects are in the cloud now: its own or the nearest ancestor's explicit
- * prefix with the names below it. Ends with '/' or is "". */
+ * prefix with the names below it. Ends with '/' or is "". -ESTALE for an orphan without a prefix of
+ * its own. */
 errint_t meta_dir_prefix(
 	struct meta_txn *t, uint64_t dir, uint32_t *ret_remote, char ret_path[META_PATH_MAX + 1]);
 /* True when anc is ino or an ancestor of it. */

@@ -243,6 +243,16 @@ static enum step list_failed(struct job *job, struct walk *w, errint_t r, struct
 	return STEP_DONE;
 }
 
+static bool is_removed(struct job *job, uint64_t dir)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	errint_t r = meta_inode_get(t, dir, &in);
+
+	meta_abort(t);
+	return r == -ENOENT || (r == 0 && (in.flags & META_F_ORPHAN) != 0);
+}
+
 /* Phase 0: one directory a step. */
 static enum step list_one(struct job *job, struct walk *w)
 {
@@ -263,7 +273,7 @@ static enum step list_one(struct job *job, struct walk *w)
 	if (r == 0 && concerned(job, &in) && (in.flags & META_F_ORPHAN) == 0 &&
 		in.listed_at_ns <= job->jobs->listed_epoch_ns)
 		r = list_now(job->jobs, dir, job, &err);
-	if (r < 0 && r != -ENOENT) {
+	if (r < 0 && !is_removed(job, dir)) {
 		enum step s = list_failed(job, w, r, &err);
 
 		if (s != STEP_DONE || !w->unlisted)

@@ -817,6 +817,8 @@ static errint_t list_dir(struct merge *m, struct err *err)
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
 	errint_t r = meta_inode_get(t, m->dir, &in);
 
+	if (r == 0 && (in.flags & META_F_ORPHAN) != 0)
+		r = -ESTALE; /* what is at its prefix is not its own */
 	if (r == 0)
 		r = meta_dir_prefix(t, m->dir, &m->remote, m->prefix);
 	meta_abort(t);

@@ -142,13 +142,12 @@ static errint_t cloud_path(struct meta_txn *t, struct meta_inode *in, bool prefi
 	while (r == 0 && !(in->flags & META_F_ROOT)) {
 		if (in->ino == META_ROOT_INO)
 			return -EINVAL;
+		if (prefixes && in->kind == META_DIR && (in->flags & META_F_PREFIX))
+			break; /* one that was removed has no name, and may have this still */
 		if (in->parent == 0)
 			return -ESTALE;
-		if (in->kind == META_DIR) {
-			if (prefixes && (in->flags & META_F_PREFIX))
-				break;
+		if (in->kind == META_DIR)
 			r = tail_add(&b, "/", 1);
-		}
 		if (r == 0)
 			r = component_add(&b, in);
 		if (r == 0)

@@ -593,6 +593,47 @@ static void test_exchange_dirs(void **state)
 	file_is(f, e, "x", "two");
 }
 
+/* ---- directories that are removed while one above them moves ---- */
+
+static uint64_t tree(struct fix *f)
+{
+	uint64_t d = 0, s = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	assert_int_equal(mkdir_in(f, d, "s", &s), 0);
+	make_text(f, d, "x", "one");
+	make_text(f, d, "y", "two");
+	sync_all(f);
+	text_is(f, "d/s/", "");
+	fault(f, 0, "copy:delay=100");
+	return d;
+}
+
+/* Its marker goes as well, from where it is. */
+static void test_removed_in_move(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = tree(f);
+
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	usleep(50000);
+	assert_int_equal(rmdir_in(f, d, "s"), 0);
+	all_done(f);
+	only_keys(f, "e/x", "e/y");
+}
+
+static void test_removed_before_move(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = tree(f);
+
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "e", f->aws, "g", 0), 0);
+	assert_int_equal(rmdir_in(f, d, "s"), 0);
+	all_done(f);
+	only_keys(f, "g/x", "g/y");
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -601,7 +642,8 @@ int main(void)
 		T(test_name_reused_late), T(test_later_rename), T(test_victim),
 		T(test_replaced_twice), T(test_copy_counts), T(test_directory), T(test_unlisted),
 		T(test_unlisted_goes_on), T(test_exchange_ends), T(test_exchange_dirs_ends),
-		T(test_exchange), T(test_exchange_goes_on), T(test_exchange_dirs)};
+		T(test_exchange), T(test_exchange_goes_on), T(test_exchange_dirs),
+		T(test_removed_in_move), T(test_removed_before_move)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -526,6 +526,22 @@ static void test_clouds(void **state)
 	desired_is(t, f, id1, "short");
 	assert_int_equal(meta_unlink(t, &in), 0);
 	assert_int_equal(meta_desired(t, f, &id3, path), -ESTALE);
+	/* A removed directory has no name; where its marker is is known when it says so itself. */
+	assert_int_equal(meta_inode_get(t, e, &in), 0);
+	while (in.nchild != 0 && meta_lookup(t, e, "%2E%2E", &odd) == 0) {
+		struct meta_inode child;
+
+		assert_int_equal(meta_inode_get(t, odd, &child), 0);
+		assert_int_equal(meta_unlink(t, &child), 0);
+		assert_int_equal(meta_inode_get(t, e, &in), 0);
+	}
+	assert_int_equal(meta_unlink(t, &in), 0);
+	assert_int_equal(meta_dir_prefix(t, e, &id3, path), -ESTALE);
+	in.flags |= META_F_PREFIX;
+	in.loc.remote = id1;
+	strcpy(in.loc.path, "d/e/");
+	assert_int_equal(meta_inode_put(t, &in), 0);
+	prefix_is(t, e, id1, "d/e/");
 	assert_int_equal(meta_commit(t), 0);
 	check_clean(m);
 }
