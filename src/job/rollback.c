@@ -81,7 +81,8 @@ errint_t job_remove_copy(struct job *job, uint32_t remote, const char *path, str
 	struct store_stat st = {0};
 	char etag[META_ETAG_MAX] = "";
 
-	if (job->attempts == 0 || remote == 0)
+	/* A power cut may have taken back the number of an attempt, not the attempt. */
+	if ((job->attempts == 0 && job->nonce == job->jobs->nonce) || remote == 0)
 		return 0;
 	errint_t r = job_look(job, remote, path, &st, err);
 
@@ -185,7 +186,8 @@ enum step job_gone(struct job *job, const struct meta_inode *in)
 	}
 	if (job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag))
 		return STEP_LATER;
-	errint_t r = elsewhere ? job_remove_copy(job, job->dst_remote, job->dst, &err) : 0;
+	/* Also over the object that the row names: by an attempt that the row does not know. */
+	errint_t r = job_remove_copy(job, job->dst_remote, job->dst, &err);
 
 	if (r == 0)
 		r = job_remove_object(job, in->loc.remote, in->loc.path, in->loc.etag, &err);

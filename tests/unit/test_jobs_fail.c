@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What is left in the clouds and in the tree after requests failed: nothing half-done, nothing of
  * ours that looks like somebody else's. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -93,6 +94,32 @@ static void test_earlier_attempt_is_the_base(void **state)
 	close_h(f, h);
 	free(p);
 	free(buf);
+}
+
+/* The answer to an upload is lost, and the file is unlinked: nothing of it stays. */
+static void test_lost_upload_is_removed(void **state)
+{
+	struct fix *f = *state;
+	char buf[10] = "";
+	struct vfs_handle *h;
+	uint64_t ino;
+
+	object_put(&f->remotes[0], "p", "old", 3);
+	assert_int_equal(lookup(f, f->aws, "p", &ino), 0);
+	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+	fault(f, 0, "put:n=1:lost;head:n=1:error=EIO");
+	assert_int_equal(put(f, h, 0, "new", 3), 0);
+	close_h(f, h);
+	for (int i = 0; i < 5000 && memcmp(buf, "new", 3) != 0; i++) {
+		(void)object_get(&f->remotes[0], "p", buf, sizeof(buf));
+		usleep(1000);
+	}
+	assert_memory_equal(buf, "new", 3);
+	assert_int_equal(unlink_in(f, f->aws, "p"), 0);
+	for (int i = 0; i < 5000 && object_get(&f->remotes[0], "p", buf, sizeof(buf)) >= 0; i++)
+		usleep(1000);
+	assert_int_equal(object_get(&f->remotes[0], "p", buf, sizeof(buf)), -ENOENT);
+	fault(f, 0, "");
 }
 
 /* Tried again, more and more seldom; one that succeeds makes a new start. */
@@ -638,12 +665,13 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_stale_uploads),
-		T(test_earlier_attempt_is_the_base), T(test_upload_again), T(test_name_reused),
-		T(test_name_reused_late), T(test_later_rename), T(test_victim),
-		T(test_replaced_twice), T(test_copy_counts), T(test_directory), T(test_unlisted),
-		T(test_unlisted_goes_on), T(test_exchange_ends), T(test_exchange_dirs_ends),
-		T(test_exchange), T(test_exchange_goes_on), T(test_exchange_dirs),
-		T(test_removed_in_move), T(test_removed_before_move)};
+		T(test_earlier_attempt_is_the_base), T(test_upload_again),
+		T(test_lost_upload_is_removed), T(test_name_reused), T(test_name_reused_late),
+		T(test_later_rename), T(test_victim), T(test_replaced_twice), T(test_copy_counts),
+		T(test_directory), T(test_unlisted), T(test_unlisted_goes_on),
+		T(test_exchange_ends), T(test_exchange_dirs_ends), T(test_exchange),
+		T(test_exchange_goes_on), T(test_exchange_dirs), T(test_removed_in_move),
+		T(test_removed_before_move)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
