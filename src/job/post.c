@@ -345,6 +345,27 @@ static errint_t post_relocate(struct jobs *j, struct meta_txn *t, struct meta_in
 	return job_post(j, t, job, ret_job);
 }
 
+/* in takes the name of the empty directory victim, whose marker may be on its way, or elsewhere
+ * while something above it moves: it goes as when victim is removed, before in's comes. Where in is
+ * there already, and nothing is to come, it serves in. */
+static errint_t replaced_dir(
+	struct jobs *j, struct meta_txn *t, struct meta_inode *in, const struct meta_inode *victim)
+{
+	struct meta_inode v = *victim;
+	uint32_t remote = 0, at = 0;
+	char want[META_PATH_MAX + 1], path[META_PATH_MAX + 1];
+	errint_t r = meta_desired(t, in->ino, &remote, want);
+
+	if (r < 0)
+		return r;
+	job_expected_dir(j, in, &at, path);
+	if (at != remote || strcmp(path, want) != 0)
+		return job_removed_dir(j, t, &v);
+	in->flags |= v.flags & META_F_MARKER;
+	r = meta_inode_put(t, in);
+	return r < 0 ? r : orphan_sweep(j, t, v.ino, NULL);
+}
+
 errint_t job_moved(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
 	const struct meta_inode *victim, uint64_t *ret_job)
 {
@@ -354,9 +375,7 @@ errint_t job_moved(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
 
 	*ret_job = 0;
 	if (in->kind == META_DIR) {
-		if (victim != NULL && (victim->flags & META_F_MARKER) != 0)
-			in->flags |= META_F_MARKER; /* the empty directory's serves this one */
-		errint_t e = victim != NULL ? orphan_sweep(j, t, victim->ino, NULL) : 0;
+		errint_t e = victim != NULL ? replaced_dir(j, t, in, victim) : 0;
 
 		return e < 0 ? e : moved_dir(j, t, in, ret_job);
 	}

@@ -157,6 +157,9 @@ static errint_t move_name(
 		r = job_keep_old(v->jobs, t, &n->old);
 	if (!r && n->has_old) {
 		n->old.ctime_ns = n->in.ctime_ns;
+		r = job_pin_prefix(v->jobs, t, &n->old); /* where its marker is */
+	}
+	if (!r && n->has_old) {
 		r = meta_unlink(t, &n->old);
 		node_orphan_set(v, n->old.ino, true);
 	}

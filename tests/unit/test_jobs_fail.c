@@ -661,6 +661,47 @@ static void test_removed_before_move(void **state)
 	only_keys(f, "g/x", "g/y");
 }
 
+/* Another directory takes its name meanwhile. */
+static void test_replaced_in_move(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = tree(f), n = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "n", &n), 0);
+	sync_all(f);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	usleep(50000);
+	assert_int_equal(rename_to(f, f->aws, "n", d, "s", 0), 0);
+	all_done(f);
+	text_is(f, "e/s/", "");
+	absent(f, "n/");
+	absent(f, "d/s/");
+	assert_int_equal(rmdir_in(f, d, "s"), 0);
+	all_done(f);
+	only_keys(f, "e/x", "e/y");
+}
+
+/* The one whose name it takes was just made: its marker is being put. */
+static void test_replaced_when_new(void **state)
+{
+	struct fix *f = *state;
+	uint64_t n = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "n", &n), 0);
+	make_text(f, n, "x", "one");
+	make_text(f, n, "y", "two");
+	all_done(f);
+	fault(f, 0, "put:key=d/:delay=300");
+	assert_int_equal(mkdir_in(f, f->aws, "d", NULL), 0);
+	usleep(150000);
+	assert_int_equal(rename_to(f, f->aws, "n", f->aws, "d", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	all_done(f);
+	absent(f, "d/");
+	text_is(f, "e/x", "one");
+	text_is(f, "e/y", "two");
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -671,7 +712,7 @@ int main(void)
 		T(test_directory), T(test_unlisted), T(test_unlisted_goes_on),
 		T(test_exchange_ends), T(test_exchange_dirs_ends), T(test_exchange),
 		T(test_exchange_goes_on), T(test_exchange_dirs), T(test_removed_in_move),
-		T(test_removed_before_move)};
+		T(test_removed_before_move), T(test_replaced_in_move), T(test_replaced_when_new)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
