@@ -318,6 +318,22 @@ static bool others_claim(struct jobs *j, const char *name, const struct job *but
 	return false;
 }
 
+bool graph_marker_wanted(struct jobs *j, uint32_t remote, const char *path, uint64_t moves_before,
+	const struct job *but)
+{
+	char name[KEY_NAME_MAX];
+	struct job *o = NULL;
+
+	lock_assert_held(&j->g.lock);
+	TAILQ_FOREACH (o, &j->g.moves, move)
+		if (o != but && o->id <= moves_before &&
+			(below(remote, path, o->src_remote, o->src) ||
+				below(remote, path, o->dst_remote, o->dst)))
+			return true;
+	key_name(name, remote, path);
+	return others_claim(j, name, but);
+}
+
 bool graph_untouched(
 	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but)
 {

@@ -287,6 +287,9 @@ bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const stru
 /* Nobody but job, and restores, which nobody waits for, claims this inode or a key of it. */
 bool graph_untouched(
 	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but);
+/* A marker is claimed, or by a move that was posted before its directory was made. */
+bool graph_marker_wanted(struct jobs *j, uint32_t remote, const char *path, uint64_t moves_before,
+	const struct job *but);
 /* By a job of another inode. */
 bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
 /* As graph_claimed for anything at or below a prefix. */

@@ -165,20 +165,15 @@ static bool stamped_locked(struct merge *m, const char *name)
 	return s != NULL && s->seq > m->seq;
 }
 
-/* The key belongs to jobs, or did since the LIST was asked. */
-static bool hands_off(struct merge *m, const char *path)
+/* Jobs that ended since the LIST was asked had the key, or moved a directory above it. */
+static bool key_stamped_locked(struct merge *m, const char *path)
 {
-	struct jobs *j = m->j;
-	struct stamp *s = NULL;
 	char name[META_PATH_MAX + 32];
 
-	LOCKED(&j->g.lock);
-	if (graph_claimed(j, m->remote, path, m->but))
-		return true;
 	(void)snprintf(name, sizeof(name), "%u:%s", m->remote, path);
 	if (stamped_locked(m, name))
 		return true;
-	for (char *p = name + strlen(name); --p > name;) /* a directory above it was moved */
+	for (char *p = name + strlen(name); --p > name;)
 		if (*p == '/' || *p == ':') {
 			char keep = p[1];
 
@@ -187,6 +182,20 @@ static bool hands_off(struct merge *m, const char *path)
 				return true;
 			p[1] = keep;
 		}
+	return false;
+}
+
+/* The key belongs to jobs, or did since the LIST was asked. */
+static bool hands_off(struct merge *m, const char *path)
+{
+	struct jobs *j = m->j;
+	struct stamp *s = NULL;
+	char name[META_PATH_MAX + 32];
+
+	LOCKED(&j->g.lock);
+	if (graph_claimed(j, m->remote, path, m->but) || key_stamped_locked(m, path))
+		return true;
+	(void)snprintf(name, sizeof(name), "%u:%s", m->remote, path);
 	size_t n = strlen(path);
 
 	/* a directory: anything at or below it */
@@ -637,6 +646,15 @@ static errint_t merge_page(struct merge *m, const struct store_page *p, struct e
 	return r < 0 ? err_set(err, r, ERR_RETRY, "index: %s", strerror(-r)) : 0;
 }
 
+/* The marker that the LIST found is dir's: not of one that had the name before, which takes it
+ * along, or whose removal is on its way. */
+static bool marker_is_own(struct merge *m, const struct meta_inode *dir)
+{
+	LOCKED(&m->j->g.lock);
+	return !key_stamped_locked(m, m->prefix) &&
+	       !graph_marker_wanted(m->j, m->remote, m->prefix, dir->moves_before, m->but);
+}
+
 static errint_t listed(struct merge *m, bool marker)
 {
 	struct meta_inode in;
@@ -644,7 +662,7 @@ static errint_t listed(struct merge *m, bool marker)
 
 	if (meta_inode_get(t, m->dir, &in) == 0) {
 		in.listed_at_ns = clock_now_ns();
-		if (marker)
+		if (marker && marker_is_own(m, &in))
 			in.flags |= META_F_MARKER;
 		(void)meta_inode_put(t, &in);
 	}

@@ -702,6 +702,44 @@ static void test_replaced_when_new(void **state)
 	text_is(f, "e/y", "two");
 }
 
+/* ---- directories that are made where others were ---- */
+
+static void made_and_listed(struct fix *f, uint64_t dir, const char *name, uint64_t *ret)
+{
+	assert_int_equal(mkdir_in(f, dir, name, ret), 0);
+	assert_int_equal(setx(f, *ret, "user.astra.refresh", "1"), 0);
+}
+
+/* A listing finds the marker of the one that leaves: the new one gets its own all the same. */
+static void test_made_in_move(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = 0, s = 0;
+
+	tree(f);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	made_and_listed(f, d, "s", &s);
+	all_done(f);
+	text_is(f, "d/s/", "");
+	text_is(f, "e/s/", "");
+}
+
+static void test_made_after_removal(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	sync_all(f);
+	text_is(f, "d/", "");
+	fault(f, 0, "remove:delay=300");
+	assert_int_equal(rmdir_in(f, f->aws, "d"), 0);
+	made_and_listed(f, f->aws, "d", &d);
+	all_done(f);
+	text_is(f, "d/", "");
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -712,7 +750,8 @@ int main(void)
 		T(test_directory), T(test_unlisted), T(test_unlisted_goes_on),
 		T(test_exchange_ends), T(test_exchange_dirs_ends), T(test_exchange),
 		T(test_exchange_goes_on), T(test_exchange_dirs), T(test_removed_in_move),
-		T(test_removed_before_move), T(test_replaced_in_move), T(test_replaced_when_new)};
+		T(test_removed_before_move), T(test_replaced_in_move), T(test_replaced_when_new),
+		T(test_made_in_move), T(test_made_after_removal)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
