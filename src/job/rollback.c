@@ -158,6 +158,33 @@ enum step job_skip(struct job *job)
 	return job_finish(job, t);
 }
 
+/* Where an attempt whose answer is not known replaced the object that the row names, the row learns
+ * of it: whoever is to overwrite that object, as its victim, expects what is there. */
+static errint_t learn_attempt(struct job *job, struct err *err)
+{
+	struct store_stat st = {0};
+	struct meta_inode in;
+
+	if (job->attempts == 0 && job->nonce == job->jobs->nonce)
+		return 0;
+	errint_t r = job_look(job, job->dst_remote, job->dst, &st, err);
+
+	if (r > 0 && mark_check(job, &st) != MARK_OTHER) {
+		struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+		if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_OBJECT) != 0 &&
+			strcmp(in.loc.etag, st.etag) != 0) {
+			job_loc_set(&in, job->jobs, job->dst_remote, job->dst, &st);
+			(void)meta_inode_put(t, &in);
+		}
+		r = meta_commit(t);
+		if (r < 0)
+			err_set(err, r, ERR_RETRY, "index: %s", strerror(-r));
+	}
+	store_stat_done(&st);
+	return MIN_OF(r, 0);
+}
+
 /* The inode lost its name while the job waited. When its object is to be removed anyway that is
  * done here: whoever waits for the key may rely on it. */
 enum step job_gone(struct job *job, const struct meta_inode *in)
@@ -177,8 +204,13 @@ enum step job_gone(struct job *job, const struct meta_inode *in)
 	/* An orphan's upload leaves its old key all the same: jobs behind count on it. */
 	bool elsewhere = in->loc.remote != job->dst_remote || strcmp(in->loc.path, job->dst) != 0;
 
-	if (!removed && !(job->kind == JOB_UPLOAD && elsewhere))
-		return elsewhere ? job_skip(job) : job_finish_alone(job, 0, NULL);
+	if (!removed && !elsewhere) {
+		errint_t e = job->kind == JOB_UPLOAD ? learn_attempt(job, &err) : 0;
+
+		return e < 0 ? follow_to_end(job, e, &err) : job_finish_alone(job, 0, NULL);
+	}
+	if (!removed && job->kind != JOB_UPLOAD)
+		return job_skip(job);
 	if (job->own.phase != 3) { /* all that was committed up to now must be durable */
 		job->own.phase = 3;
 		job->own.barrier_txn = meta_last_txn(j);

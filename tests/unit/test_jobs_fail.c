@@ -122,6 +122,35 @@ static void test_lost_upload_is_removed(void **state)
 	fault(f, 0, "");
 }
 
+/* The same, and another file takes the name: it replaces what came up, and is no conflict. */
+static void test_lost_upload_is_replaced(void **state)
+{
+	struct fix *f = *state;
+	char buf[10] = "";
+	struct vfs_handle *h;
+	uint64_t ino;
+
+	object_put(&f->remotes[0], "p", "old", 3);
+	assert_int_equal(lookup(f, f->aws, "p", &ino), 0);
+	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+	fault(f, 0, "put:key=p:n=1:lost;head:key=p:n=1:error=EIO");
+	assert_int_equal(put(f, h, 0, "new", 3), 0);
+	close_h(f, h);
+	for (int i = 0; i < 5000 && memcmp(buf, "new", 3) != 0; i++) {
+		(void)object_get(&f->remotes[0], "p", buf, sizeof(buf));
+		usleep(1000);
+	}
+	assert_memory_equal(buf, "new", 3);
+	make(f, f->aws, "q", "other", 5);
+	assert_int_equal(rename_to(f, f->aws, "q", f->aws, "p", 0), 0);
+	for (int i = 0; i < 5000 && memcmp(buf, "other", 5) != 0; i++) {
+		(void)object_get(&f->remotes[0], "p", buf, sizeof(buf));
+		usleep(1000);
+	}
+	assert_memory_equal(buf, "other", 5);
+	fault(f, 0, "");
+}
+
 /* Tried again, more and more seldom; one that succeeds makes a new start. */
 static void test_upload_again(void **state)
 {
@@ -745,13 +774,13 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_stale_uploads),
 		T(test_earlier_attempt_is_the_base), T(test_upload_again),
-		T(test_lost_upload_is_removed), T(test_name_reused), T(test_name_reused_late),
-		T(test_later_rename), T(test_victim), T(test_replaced_twice), T(test_copy_counts),
-		T(test_directory), T(test_unlisted), T(test_unlisted_goes_on),
-		T(test_exchange_ends), T(test_exchange_dirs_ends), T(test_exchange),
-		T(test_exchange_goes_on), T(test_exchange_dirs), T(test_removed_in_move),
-		T(test_removed_before_move), T(test_replaced_in_move), T(test_replaced_when_new),
-		T(test_made_in_move), T(test_made_after_removal)};
+		T(test_lost_upload_is_removed), T(test_lost_upload_is_replaced),
+		T(test_name_reused), T(test_name_reused_late), T(test_later_rename), T(test_victim),
+		T(test_replaced_twice), T(test_copy_counts), T(test_directory), T(test_unlisted),
+		T(test_unlisted_goes_on), T(test_exchange_ends), T(test_exchange_dirs_ends),
+		T(test_exchange), T(test_exchange_goes_on), T(test_exchange_dirs),
+		T(test_removed_in_move), T(test_removed_before_move), T(test_replaced_in_move),
+		T(test_replaced_when_new), T(test_made_in_move), T(test_made_after_removal)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
