@@ -417,12 +417,10 @@ static errint_t base_follow(
 	r = objref_make(job->jobs, job->dst_remote, job->dst, &o, err);
 	if (r == 0)
 		r = store_head(o.st, &call, o.o, &st, err);
-	if (r == 0 &&
-		(strcmp(st.etag, job->own.dst_etag) != 0 || mark_check(job, &st) == MARK_OTHER)) {
-		job->own.dst_etag[0] = '\0'; /* somebody came after it */
-		r = err_set(err, -EIO, ERR_RETRY, "'%s' changed meanwhile", job->dst);
-	}
-	if (r == 0) {
+	if (r < 0 && err->kind == ERR_NOT_FOUND)
+		r = 0;
+	else if (r == 0 && strcmp(st.etag, job->own.dst_etag) == 0 &&
+		 mark_check(job, &st) != MARK_OTHER) { /* else theirs, to be overwritten */
 		struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 
 		r = meta_inode_get(t, job->ino, in);
