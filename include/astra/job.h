@@ -162,7 +162,7 @@ errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 errint_t job_attrs_fit(struct jobs *j, struct meta_txn *t, const struct meta_inode *in);
 /* in is a file whose move was taken back, and nothing has been written since: whoever replaces what
  * its old name stands for may not know, and believes the old content to be at the new one. */
-bool job_taken_back(const struct meta_inode *in);
+bool job_taken_back(struct jobs *j, const struct meta_inode *in);
 /* Before the content of such a file is dropped: another inode, NAME.unmoved-TIME, takes its object,
  * and in, which is stored, has none. */
 errint_t job_keep_old(struct jobs *j, struct meta_txn *t, struct meta_inode *in);

@@ -321,12 +321,16 @@ errint_t job_name_back(struct job *job, struct meta_txn *t, struct meta_inode *i
 
 /* ---- what happens to one that was taken back ---- */
 
-bool job_taken_back(const struct meta_inode *in)
+bool job_taken_back(struct jobs *j, const struct meta_inode *in)
 {
 	const uint32_t is = META_F_FAILED | META_F_OBJECT | META_F_BASE;
 	const uint32_t not = META_F_DIRTY | META_F_ORPHAN | META_F_CONFLICT;
 
-	return in->kind == META_FILE && (in->flags & (is | not )) == is;
+	if (in->kind != META_FILE || (in->flags & (is | not )) != is)
+		return false;
+	/* The object of one that moves again is that job's, which removes it in the end. */
+	LOCKED(&j->g.lock);
+	return graph_last_of(j, in->ino) == NULL;
 }
 
 errint_t job_keep_old(struct jobs *j, struct meta_txn *t, struct meta_inode *in)
@@ -337,7 +341,7 @@ errint_t job_keep_old(struct jobs *j, struct meta_txn *t, struct meta_inode *in)
 	uint32_t remote = 0;
 	unsigned n = 0;
 
-	assert(job_taken_back(in));
+	assert(job_taken_back(j, in));
 	in->flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE | META_F_FAILED | META_F_ARCHIVED |
 				 META_F_RESTORING);
 	in->loc = (struct meta_loc){0};

@@ -153,7 +153,7 @@ static errint_t move_name(
 
 	n->in.ctime_ns = clock_now_ns();
 	/* Somebody else has both names of it then: the old content goes beside. */
-	if (!r && n->has_old && job_taken_back(&n->old))
+	if (!r && n->has_old && job_taken_back(v->jobs, &n->old))
 		r = job_keep_old(v->jobs, t, &n->old);
 	if (!r && n->has_old) {
 		n->old.ctime_ns = n->in.ctime_ns;

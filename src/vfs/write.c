@@ -127,11 +127,11 @@ static errint_t keep_old(struct vfs *v, struct vfs_node *n)
 	struct meta_txn *t;
 	errint_t r = row_get(v, n->ino, &in);
 
-	if (r || !job_taken_back(&in))
+	if (r || !job_taken_back(v->jobs, &in))
 		return r == -ENOENT ? -ESTALE : r;
 	t = meta_begin(v->conf.meta);
 	r = meta_inode_get(t, n->ino, &in);
-	if (!r && job_taken_back(&in))
+	if (!r && job_taken_back(v->jobs, &in))
 		r = job_keep_old(v->jobs, t, &in);
 	if (!r)
 		return meta_commit(t);
