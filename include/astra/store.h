@@ -52,7 +52,7 @@ struct store_obj { /* names an object; strings borrowed for the call */
 };
 
 struct store_pair {
-	char *key, *value; /* owned; metadata keys are lower case [a-z0-9-] */
+	char *key, *value; /* owned; a metadata key that can be written: store_meta_key_ok */
 };
 
 /* What a store knows about an object. Strings inside the struct; meta is owned. */
@@ -72,6 +72,12 @@ struct store_stat {
 void store_stat_done(struct store_stat *st); /* frees meta; safe on a zeroed or done struct */
 /* Value of a metadata key or NULL. */
 const char *store_stat_meta(const struct store_stat *st, const char *key);
+
+/* Every store takes such a key: up to STORE_META_KEY_MAX of a-z, 0-9 and "-_.", not none. Azure
+ * makes
+ * '-' of the last two. */
+#define STORE_META_KEY_MAX 200
+bool store_meta_key_ok(const char *key);
 
 struct store_meta {		 /* metadata to write; borrowed */
 	const char *key, *value; /* store_set_meta: value NULL = the key goes */

@@ -446,10 +446,11 @@ bool meta_set_others(
 
 		if (meta_key_ours(p->key))
 			continue;
-		if (bytes + pair_bytes(p) > bytes_max || s->n >= STORE_META_MAX - 1) {
+		if (bytes + pair_bytes(p) > bytes_max || s->n >= STORE_META_MAX - 1 ||
+			!store_meta_key_ok(p->key)) {
 			log_warn("job",
-				"'%s': metadata '%s' does not fit at its new place and is lost",
-				path, p->key);
+				"'%s': metadata '%.*s' cannot be had at its new place and is lost",
+				path, STORE_META_KEY_MAX, p->key);
 			continue;
 		}
 		set_add(s, p->key, p->value);

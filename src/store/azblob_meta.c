@@ -85,7 +85,7 @@ errint_t azblob_meta_name(struct buf *b, const char *key)
 	if (isdigit((unsigned char)key[strspn(key, "-")]))
 		(void)buf_adds(b, "_");
 	for (; *key; key++)
-		(void)buf_add(b, *key == '-' ? "_" : key, 1);
+		(void)buf_add(b, *key == '-' || *key == '.' ? "_" : key, 1);
 	return b->failed;
 }
 

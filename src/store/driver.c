@@ -130,10 +130,11 @@ errint_t driver_meta_check(
 	for (unsigned i = 0; i < n; i++) {
 		const char *k = m[i].key;
 
-		if (!k[0] || strlen(k) > 200 ||
-			strspn(k, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(k))
+		if (!store_meta_key_ok(k))
 			return err_set(err, -EINVAL, ERR_FINAL,
-				"metadata key '%.40s' is not made of a-z, 0-9 and '-'", k);
+				"metadata key '%.40s' is not made of up to %d of a-z, 0-9 and "
+				"'-_.'",
+				k, STORE_META_KEY_MAX);
 		if (m[i].value)
 			bytes += strlen(k) + strlen(m[i].value) + 2;
 	}

@@ -74,7 +74,7 @@ void gcs_crc_format(uint32_t crc, char ret[9])
 	base64_encode(b, sizeof(b), ret);
 }
 
-/* A name in the words of the seam: lower case, [a-z0-9-]; false for another. */
+/* A name in the words of the seam; false for another. */
 static bool meta_name(const char *name, char ret[STORE_KEY_MAX])
 {
 	size_t n = strlen(name);
@@ -86,7 +86,7 @@ static bool meta_name(const char *name, char ret[STORE_KEY_MAX])
 
 		ret[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 	}
-	return strspn(ret, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
+	return store_meta_key_ok(ret);
 }
 
 /* Foreign objects may have more than the seam can say: that stays at the object. */

@@ -35,6 +35,13 @@ void store_stat_done(struct store_stat *st)
 	st->nmeta = 0;
 }
 
+bool store_meta_key_ok(const char *key)
+{
+	size_t n = strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789-_.");
+
+	return n > 0 && n <= STORE_META_KEY_MAX && key[n] == '\0';
+}
+
 const char *store_stat_meta(const struct store_stat *st, const char *key)
 {
 	for (unsigned i = 0; i < st->nmeta; i++)

@@ -430,7 +430,7 @@ static void what_others_wrote_is_kept(void **state)
 {
 	static const char more[] =
 		"{\"bucket\": \"things\", \"name\": \"foreign\", \"contentType\": \"text/x-a\", "
-		"\"cacheControl\": \"no-store\", \"metadata\": {\"Mode\": \"1\", \"odd_key\": "
+		"\"cacheControl\": \"no-store\", \"metadata\": {\"Mode\": \"1\", \"odd key\": "
 		"\"2\", "
 		"\"mtime\": \"3\"}}";
 	struct store_meta meta[] = {{"uid", "5"}, {"mode", "2"}, {"mtime", NULL}};
@@ -447,7 +447,7 @@ static void what_others_wrote_is_kept(void **state)
 	assert_int_equal(store_set_meta(st, NULL, obj("foreign"), s.etag, meta, 3, NULL, &err), 0);
 	store_stat_done(&s);
 	text = fake_say(&fake, "GET", path, NULL);
-	assert_non_null(strstr(text, "\"odd_key\": \"2\""));
+	assert_non_null(strstr(text, "\"odd key\": \"2\""));
 	assert_null(strstr(text, "Mode"));
 	assert_null(strstr(text, "mtime"));
 	assert_non_null(strstr(text, "\"uid\": \"5\""));
@@ -457,7 +457,7 @@ static void what_others_wrote_is_kept(void **state)
 	assert_int_equal(store_set_tier(st, NULL, obj("foreign"), "COLDLINE", NULL, &s, &err), 0);
 	store_stat_done(&s);
 	text = fake_say(&fake, "GET", path, NULL);
-	assert_non_null(strstr(text, "\"odd_key\": \"2\""));
+	assert_non_null(strstr(text, "\"odd key\": \"2\""));
 	assert_non_null(strstr(text, "\"contentType\": \"text/x-a\""));
 	assert_non_null(strstr(text, "\"cacheControl\": \"no-store\""));
 	assert_non_null(strstr(text, "\"storageClass\": \"COLDLINE\""));
