@@ -64,6 +64,7 @@ struct job {
 
 	/* the record: fixed once live, but for attempts, dst (retarget) and upload */
 	uint64_t id, ino, victim, nonce;
+	uint64_t mark_id; /* in its write marks, where that is not id: an upload's that failed */
 	enum job_kind kind;
 	uint32_t src_remote, dst_remote;
 	char *src, *dst; /* owned; "" when none */
@@ -116,6 +117,7 @@ struct job {
 		bool attrs_known;      /* upload: and that is the object's */
 		bool attrs_left;       /* upload: not all attributes did */
 		struct job_copy *copy; /* upload: of an object's bytes; owned */
+		bool doubt;	       /* upload: an answer was lost, and nobody could be asked */
 		bool turned; /* rollback.c: the move failed, and became one out of the way */
 		void *walk;  /* dirmove; owned */
 	} own;
@@ -165,7 +167,9 @@ struct share {
 struct setback { /* an inode whose upload failed for good, until one succeeds */
 	UT_hash_handle hh;
 	uint64_t ino;
-	unsigned n; /* failures in a row */
+	unsigned n;		 /* failures in a row */
+	uint64_t nonce, mark_id; /* of attempts whose outcome is not known; mark_id 0 = none */
+	unsigned attempts;
 };
 
 struct jobs {
@@ -226,6 +230,10 @@ const char *class_of(struct jobs *j, uint32_t remote, enum tier t);
 /* For an object that comes from elsewhere: HOT's when it could not be read or changed there. */
 const char *class_online(struct jobs *j, uint32_t remote, enum tier t);
 void mark_make(const struct job *job, char *ret, size_t size); /* NONCE.ID.ATTEMPT */
+static inline uint64_t mark_id(const struct job *job)
+{
+	return job->mark_id != 0 ? job->mark_id : job->id;
+}
 enum mark_owner { MARK_OTHER, MARK_EARLIER, MARK_NOW };
 enum mark_owner mark_check(const struct job *job, const struct store_stat *st);
 void call_init(struct store_call *c, struct job *job);
@@ -403,6 +411,7 @@ void upload_class(const struct job *job, const struct meta_inode *in, struct mov
 int64_t setback_delay_ns(struct jobs *j, uint64_t ino);
 void setback_clear(struct jobs *j, uint64_t ino); /* it succeeded, or is gone */
 void setbacks_free(struct jobs *j);
+void setback_doubted(struct job *job); /* a new upload goes on with the marks of the failed one */
 
 /* uploads.c: ends multipart uploads of job's earlier attempts at dst, whose answers were lost. */
 void uploads_abort_own(struct job *job, const struct objref *dst);

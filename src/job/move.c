@@ -448,6 +448,7 @@ static errint_t settle_doubt(struct parts *x, errint_t r, struct store_stat *ret
 		store_stat_done(ret);
 		return r;
 	}
+	x->job->own.doubt |= herr.kind != ERR_NOT_FOUND;
 	if (herr.kind == ERR_NOT_FOUND && err->kind == ERR_UNKNOWN)
 		return err_set(err, -EIO, ERR_RETRY, "the answer was lost; it had not happened");
 	return err->kind == ERR_UNKNOWN ? err_set(err, -EIO, ERR_RETRY, "%s", herr.msg) : r;

@@ -251,6 +251,7 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
 	if (job_expected(j, &in, &at, place, &pending) && job_set_src(job, at, place) < 0)
 		return no_memory(t, job);
 	job->g.soon = soon;
+	setback_doubted(job);
 	return job_post(j, t, job, NULL);
 }
 

@@ -216,24 +216,58 @@ static enum step upload_settle(struct job *job)
 	return s;
 }
 
-int64_t setback_delay_ns(struct jobs *j, uint64_t ino)
+static struct setback *setback_get_locked(struct jobs *j, uint64_t ino)
 {
 	struct setback *s = NULL;
-	int64_t most = j->conf.retry_max_ns != 0 ? j->conf.retry_max_ns : AGAIN_MAX_NS;
-	int64_t delay = MAX_OF(j->conf.upload_delay_ns, AGAIN_MIN_NS);
-	LOCKED(&j->g.lock);
 
+	lock_assert_held(&j->g.lock);
 	HASH_FIND(hh, j->g.setbacks, &ino, sizeof(ino), s);
-	if (s == NULL) {
-		s = calloc(1, sizeof(*s));
-		if (s == NULL)
-			return MAX_OF(delay, most);
+	if (s == NULL && (s = calloc(1, sizeof(*s))) != NULL) {
 		s->ino = ino;
 		HASH_ADD(hh, j->g.setbacks, ino, sizeof(ino), s);
 	}
+	return s;
+}
+
+int64_t setback_delay_ns(struct jobs *j, uint64_t ino)
+{
+	int64_t most = j->conf.retry_max_ns != 0 ? j->conf.retry_max_ns : AGAIN_MAX_NS;
+	int64_t delay = MAX_OF(j->conf.upload_delay_ns, AGAIN_MIN_NS);
+	LOCKED(&j->g.lock);
+	struct setback *s = setback_get_locked(j, ino);
+
+	if (s == NULL)
+		return MAX_OF(delay, most);
 	delay <<= MIN_OF(s->n, 16u);
 	s->n++;
 	return MIN_OF(delay, MAX_OF(most, j->conf.upload_delay_ns));
+}
+
+static void setback_doubt(const struct job *job)
+{
+	LOCKED(&job->jobs->g.lock);
+	struct setback *s = setback_get_locked(job->jobs, job->ino);
+
+	if (s == NULL)
+		return;
+	s->nonce = job->nonce;
+	s->mark_id = mark_id(job);
+	s->attempts = job->attempts;
+}
+
+void setback_doubted(struct job *job)
+{
+	struct setback *s = NULL;
+	LOCKED(&job->jobs->g.lock);
+
+	HASH_FIND(hh, job->jobs->g.setbacks, &job->ino, sizeof(job->ino), s);
+	if (s == NULL || s->mark_id == 0)
+		return;
+	job->nonce = s->nonce;
+	job->mark_id = s->mark_id;
+	job->attempts = s->attempts;
+	job->own.doubt = true;
+	s->mark_id = 0;
 }
 
 void setback_clear(struct jobs *j, uint64_t ino)
@@ -258,6 +292,48 @@ void setbacks_free(struct jobs *j)
 	}
 }
 
+/* An attempt of ours may be at the key, and no row says so: the next job would take it for somebody
+ * else's. */
+static bool left_unknown(struct job *job)
+{
+	struct store_stat st = {0};
+	struct err err = {0};
+
+	if (!job->own.doubt && job->nonce == job->jobs->nonce)
+		return false;
+	errint_t r = job_look(job, job->dst_remote, job->dst, &st, &err);
+	bool ours = r > 0 && mark_check(job, &st) != MARK_OTHER;
+
+	store_stat_done(&st);
+	return ours || r < 0;
+}
+
+/* The next upload of it goes on with this one's marks: one that is posted already, or is to be.
+ * Not known any more after a restart before that: then a conflict copy has the same bytes. */
+static void hand_on_marks(struct job *job, struct meta_txn *t)
+{
+	struct job *next = NULL;
+	struct claim *c = NULL;
+	{
+		LOCKED(&job->jobs->g.lock);
+		struct claim_key *k = graph_ino_key(job->jobs, job->ino);
+
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (c->job->id > job->id && c->job->kind == JOB_UPLOAD && next == NULL)
+				next = c->job;
+		if (next != NULL) { /* it waits for this one */
+			next->nonce = job->nonce;
+			next->mark_id = mark_id(job);
+			next->attempts = job->attempts;
+			next->own.doubt = true;
+		}
+	}
+	if (next != NULL)
+		(void)journal_put(t, next);
+	else
+		setback_doubt(job);
+}
+
 static enum step failed(struct job *job, errint_t r, struct err *err)
 {
 	if (r == -EAGAIN && err->kind == ERR_STALE && job_earlier(job, err))
@@ -268,6 +344,7 @@ static enum step failed(struct job *job, errint_t r, struct err *err)
 
 	if (s != STEP_DONE)
 		return s;
+	bool unknown = left_unknown(job);
 	/* Never dropped: it stays dirty, says so, and is tried again, more and more seldom. */
 	struct jobs *j = job->jobs;
 	struct meta_inode in;
@@ -278,6 +355,8 @@ static enum step failed(struct job *job, errint_t r, struct err *err)
 		(void)snprintf(in.last_error, sizeof(in.last_error), "%.150s", job->own.why);
 		(void)meta_inode_put(t, &in);
 	}
+	if (unknown)
+		hand_on_marks(job, t);
 	s = job_finish(job, t);
 	if (s == STEP_DONE && j->conf.hooks.dirty_again != NULL)
 		j->conf.hooks.dirty_again(
@@ -346,6 +425,7 @@ static errint_t link_body(struct job *job, const struct meta_inode *in, const ch
 				return 0;
 			store_stat_done(st);
 		} else if (err->kind == ERR_UNKNOWN) {
+			job->own.doubt = true;
 			err->kind = ERR_RETRY;
 		}
 	}
@@ -488,10 +568,10 @@ enum step upload_step(struct job *job)
 			stage_put(f);
 			return STEP_AGAIN;
 		}
-		if (stage_mtime(f) != 0)
-			in.mtime_ns = stage_mtime(f);
 	}
 	r = f != NULL && !copy ? base_follow(job, &in, f, &err) : 0;
+	if (f != NULL && stage_mtime(f) != 0)
+		in.mtime_ns = stage_mtime(f);
 	if (r == 0 && (r = job_attempt(job)) < 0)
 		err_set(&err, r, ERR_RETRY, "index: %s", strerror(-r));
 	if (r < 0)
