@@ -465,8 +465,9 @@ bool job_still_archived(const struct job *job, const struct meta_inode *in);
 /* Removes job->src version own.etag after the sync point, and ends the job. */
 enum step job_vacate(struct job *job);
 enum step job_remove_source(struct job *job);
-/* The index points to the destination from here on. */
-errint_t job_point(struct job *job, const struct store_stat *st);
+/* The index points to the destination from here on, where st is a copy of `from`. -ESTALE: the row
+ * names another object by now, or none; it is as it was. */
+errint_t job_point(struct job *job, const struct meta_loc *from, const struct store_stat *st);
 
 /* rollback.c */
 #define PHASE_BACK 9 /* own.phase of a move that is being taken back */

@@ -180,29 +180,39 @@ void stage_rebase(struct jobs *j, uint64_t ino, const char *from, const char *to
 }
 
 /* The destination is there: the index follows in one transaction; the source is remembered. */
-errint_t job_point(struct job *job, const struct store_stat *st)
+errint_t job_point(struct job *job, const struct meta_loc *from, const struct store_stat *st)
 {
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 	errint_t r = meta_inode_get(t, job->ino, &in);
 
-	if (r == 0) {
-		char old_etag[META_ETAG_MAX];
-
-		(void)snprintf(old_etag, sizeof(old_etag), "%s", in.loc.etag);
-		job_loc_set(&in, job->jobs, job->dst_remote, job->dst, st);
-		attrs_arrived(job, t, &in);
-		if (!job->own.turned) {
-			in.flags &= ~(uint32_t)META_F_FAILED;
-			in.last_error[0] = '\0';
-		}
-		(void)meta_inode_put(t, &in);
-		stage_rebase(job->jobs, job->ino, old_etag, st->etag);
-		job_victim_gone(job, t);
-		(void)journal_put(t, job); /* with the version that is to be removed */
+	if (r < 0 || (in.flags & META_F_OBJECT) == 0 || in.loc.remote != from->remote ||
+		strcmp(in.loc.path, from->path) != 0 || strcmp(in.loc.etag, from->etag) != 0) {
+		meta_abort(t);
+		return r < 0 && r != -ENOENT ? r : -ESTALE;
 	}
+	job_loc_set(&in, job->jobs, job->dst_remote, job->dst, st);
+	attrs_arrived(job, t, &in);
+	if (!job->own.turned) {
+		in.flags &= ~(uint32_t)META_F_FAILED;
+		in.last_error[0] = '\0';
+	}
+	(void)meta_inode_put(t, &in);
+	stage_rebase(job->jobs, job->ino, from->etag, st->etag);
+	job_victim_gone(job, t);
+	(void)journal_put(t, job); /* with the version that is to be removed */
 	job->own.barrier_txn = meta_txn_id(t);
 	return meta_commit(t);
+}
+
+/* The row went on while the copy was made, which is out of date: what the row names now takes its
+ * place, or job_skip removes it. The object that was copied is not ours to remove. */
+static enum step copy_is_stale(struct job *job, const struct store_stat *st)
+{
+	log_warn("job", "inode %llu went on while '%s' was copied: the copy is not used",
+		(unsigned long long)job->ino, job->src);
+	(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", st->etag);
+	return STEP_AGAIN;
 }
 
 static enum step relocate_copy(struct job *job, struct meta_inode *in, const char *etag)
@@ -238,12 +248,15 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 		r = move_object(job, &spec, &st, &err);
 	if (r < 0)
 		return relocate_failed(job, r, &err);
-	r = job_point(job, &st);
+	r = job_point(job, &in->loc, &st);
+	enum step s = r == -ESTALE ? copy_is_stale(job, &st)
+		      : r < 0	   ? job_trouble(job, r, &(struct err){.kind = ERR_RETRY})
+				   : STEP_BARRIER;
+
 	store_stat_done(&st);
-	if (r < 0)
-		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
-	job->own.phase = 1;
-	return STEP_BARRIER;
+	if (s == STEP_BARRIER)
+		job->own.phase = 1;
+	return s;
 }
 
 /* Removes job->src version own.etag; STEP_DONE when it is gone, or cannot be, which own.result then

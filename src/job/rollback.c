@@ -145,11 +145,35 @@ static void adopt_victim(struct job *job, struct meta_txn *t)
 	(void)meta_inode_put(t, &v);
 }
 
+/* A file's row lost its object while this job copied that. 1: the copy is all that is left of it,
+ * as far as can be seen, and stays where a listing shows it. */
+static errint_t copy_is_last(struct job *job, struct err *err)
+{
+	struct store_stat st = {0};
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	bool named = meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0;
+
+	meta_abort(t);
+	if (job->kind != JOB_RELOCATE || job->own.etag[0] == '\0' || !named)
+		return 0;
+	errint_t r = job_look(job, job->src_remote, job->src, &st, err);
+	bool there = r > 0 && strcmp(st.etag, job->own.etag) == 0;
+
+	store_stat_done(&st);
+	if (r < 0 || there)
+		return MIN_OF(r, 0);
+	log_warn("job", "'%s' is gone from its old place: its copy '%s' stays", job->src, job->dst);
+	return 1;
+}
+
 enum step job_skip(struct job *job)
 {
 	struct err err = {0};
-	errint_t r = job_remove_copy(job, job->dst_remote, job->dst, &err);
+	errint_t r = copy_is_last(job, &err);
 
+	if (r == 0)
+		r = job_remove_copy(job, job->dst_remote, job->dst, &err);
 	if (r < 0)
 		return follow_to_end(job, r, &err);
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
@@ -544,7 +568,7 @@ enum step job_roll_back(struct job *job)
 	errint_t failed = job->own.result, r = clear_destination(job, &b, &st, &err);
 
 	if (r > 0) {
-		r = job_point(job, &st);
+		r = job_point(job, &b.in.loc, &st);
 		store_stat_done(&st);
 		if (r < 0)
 			return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
