@@ -437,7 +437,12 @@ static errint_t settle_doubt(struct parts *x, errint_t r, struct store_stat *ret
 	if (h == 0) {
 		enum mark_owner owner = mark_check(x->job, ret);
 
-		if (owner == MARK_NOW && x->sent) {
+		/* A power cut takes back numbers of attempts: then one of this number and of
+		 * other bytes may be there, which a checksum tells, or the condition that failed.
+		 */
+		if (owner == MARK_NOW && x->sent &&
+			(err->kind == ERR_UNKNOWN || x->has_crc ||
+				x->job->nonce == x->job->jobs->nonce)) {
 			err_clear(err);
 			return 0;
 		}
