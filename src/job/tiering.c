@@ -314,11 +314,15 @@ static errint_t attr_send(struct job *job, const struct meta_inode *in, struct o
 			break;
 		errint_t h = store_head(o->st, &call, o->o, ret, err);
 
-		if (h < 0 || mark_check(job, ret) != MARK_OTHER)
+		enum mark_owner owner = h == 0 ? mark_check(job, ret) : MARK_OTHER;
+
+		if (h < 0 || owner == MARK_NOW)
 			return h;
-		/* Theirs, but the same bytes: only what is said about them is new. */
-		bool same = ret->size == in->size && in->has_crc32c && ret->has_crc32c &&
-			    ret->crc32c == in->crc32c;
+		/* An earlier attempt of ours had other attributes; theirs, but the same bytes: only
+		 * what is said about them is new. */
+		bool same = owner == MARK_EARLIER ||
+			    (ret->size == in->size && in->has_crc32c && ret->has_crc32c &&
+				    ret->crc32c == in->crc32c);
 
 		(void)snprintf(etag, sizeof(etag), "%s", ret->etag);
 		store_stat_done(ret);
