@@ -10,18 +10,7 @@
 
 #include <cmocka.h>
 
-#include "vfs_help.h"
-
-static void text_is(struct fix *f, unsigned remote, const char *key, const char *want)
-{
-	char got[64] = "";
-	ssize_t n = object_get(&f->remotes[remote], key, got, sizeof(got) - 1);
-
-	if (n < 0)
-		fail_msg("object %s: %s", key, strerrorname_np((int)-n));
-	got[n] = '\0';
-	assert_string_equal(got, want);
-}
+#include "jobs_help.h"
 
 static bool is_there(struct fix *f, unsigned remote, const char *key)
 {
@@ -32,28 +21,6 @@ static bool is_there(struct fix *f, unsigned remote, const char *key)
 	store_stat_done(&st);
 	assert_true(r == 0 || r == -ENOENT);
 	return r == 0;
-}
-
-static void file_is(struct fix *f, uint64_t dir, const char *name, const char *want)
-{
-	char got[64] = "";
-	struct vfs_handle *h = NULL;
-	uint64_t ino = 0;
-
-	if (lookup(f, dir, name, &ino) != 0)
-		fail_msg("there is no file %s", name);
-	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
-	ssize_t n = get(f, h, 0, got, sizeof(got) - 1);
-
-	assert_true(n >= 0);
-	got[n] = '\0';
-	close_h(f, h);
-	assert_string_equal(got, want);
-}
-
-static uint64_t make_text(struct fix *f, uint64_t dir, const char *name, const char *text)
-{
-	return make(f, dir, name, text, strlen(text));
 }
 
 /* Its bytes are in the cloud only, and archived there. */
@@ -132,7 +99,7 @@ static void moved(struct fix *f, unsigned remote, uint64_t d, uint64_t x)
 	assert_true(is_there(f, remote, "e/x"));
 	assert_false(is_there(f, 0, "d/x"));
 	read_it(f, d, "x", x);
-	text_is(f, remote, "e/x", "cold");
+	object_is(f, remote, "e/x", "cold");
 }
 
 static void rest_has_moved(struct fix *f, unsigned remote, uint64_t d, uint64_t x)
@@ -141,8 +108,8 @@ static void rest_has_moved(struct fix *f, unsigned remote, uint64_t d, uint64_t 
 	struct vfs_handle *h = NULL;
 
 	only_stuck(f, 1);
-	text_is(f, remote, "e/y", "one");
-	text_is(f, remote, "e/s/z", "two");
+	object_is(f, remote, "e/y", "one");
+	object_is(f, remote, "e/s/z", "two");
 	assert_false(is_there(f, 0, "d/y"));
 	assert_false(is_there(f, 0, "d/s/z"));
 	assert_true(is_there(f, 0, "d/x"));
@@ -169,7 +136,7 @@ static void follows(struct fix *f, bool across)
 	assert_int_equal(put(f, h, 0, "new", 3), 0);
 	assert_int_equal(fsync_h(f, h), 0);
 	close_h(f, h);
-	text_is(f, remote, "e/new", "new");
+	object_is(f, remote, "e/new", "new");
 	fix_down(f);
 	fix_up(f);
 	rest_has_moved(f, remote, d, x);
@@ -231,7 +198,7 @@ static void test_cancelled(void **state)
 	sync_all(f);
 	assert_true(is_there(f, 0, "d/x"));
 	assert_false(is_there(f, 0, "e/x"));
-	text_is(f, 0, "e/y", "one");
+	object_is(f, 0, "e/y", "one");
 	restore(f, x);
 	sync_all(f);
 	file_is(f, old, "x", "cold");
@@ -263,11 +230,11 @@ static void test_name_taken(void **state)
 	struct fix *f = *state;
 	uint64_t x = 0, e = tree(f, &x), move = 0, d = name_taken(f, x, &move);
 
-	text_is(f, 0, "e/y", "one");
+	object_is(f, 0, "e/y", "one");
 	restore(f, x);
 	sync_all(f);
 	assert_true(is_there(f, 0, "e/x"));
-	text_is(f, 0, "d/x", "new");
+	object_is(f, 0, "d/x", "new");
 	read_it(f, e, "x", x);
 	file_is(f, d, "x", "new");
 }
@@ -290,7 +257,7 @@ static void test_name_taken_cancelled(void **state)
 	ask_free(a);
 	restore(f, x);
 	sync_all(f);
-	text_is(f, 0, "d/x", "new");
+	object_is(f, 0, "d/x", "new");
 	file_is(f, d, "x", "new");
 	struct vfs_handle *h = NULL;
 	char got[8];
@@ -316,12 +283,12 @@ static void unlinked(struct fix *f, bool taken)
 	sync_all(f);
 	assert_false(is_there(f, 0, "e/x"));
 	if (taken)
-		text_is(f, 0, "d/x", "new");
+		object_is(f, 0, "d/x", "new");
 	else
 		assert_false(is_there(f, 0, "d/x"));
 	if (taken)
 		file_is(f, d, "x", "new");
-	text_is(f, 0, "e/y", "one");
+	object_is(f, 0, "e/y", "one");
 }
 
 static void test_unlinked(void **state)
@@ -345,7 +312,7 @@ static void test_renamed_on(void **state)
 	assert_int_equal(rename_to(f, d, "x", f->aws, "w", 0), 0);
 	only_stuck(f, 2);
 	fault(f, 0, "");
-	text_is(f, 0, "e/s/z", "two");
+	object_is(f, 0, "e/s/z", "two");
 	for (int i = 0; i < 100 && job_live(f->jobs, x); i++) { /* each place is an archive */
 		restore(f, x);
 		usleep(200000);

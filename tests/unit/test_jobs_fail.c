@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "job/job_priv.h"
-#include "vfs_help.h"
+#include "jobs_help.h"
 
 static size_t pending(struct fix *f, const char *bucket)
 {
@@ -59,98 +59,6 @@ static uint64_t puts_in(struct fix *f, useconds_t us)
 	return after - before;
 }
 
-/* What was written over a part of an object goes up, and the answer is lost: the bytes that staging
- * lacks are then only in what went up. */
-static void test_earlier_attempt_is_the_base(void **state)
-{
-	struct fix *f = *state;
-	size_t len = 300000;
-	char *p = malloc(len), *buf = malloc(len + 10);
-	struct vfs_handle *h;
-	uint64_t ino;
-
-	for (size_t i = 0; i < len; i++)
-		p[i] = (char)(i * 7 + i / 256);
-	object_put(&f->remotes[0], "p", p, len);
-	assert_int_equal(lookup(f, f->aws, "p", &ino), 0);
-	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
-	assert_int_equal(put(f, h, 200001, "XYZ", 3), 0);
-	memcpy(p + 200001, "XYZ", 3);
-	fault(f, 0, "put:n=1:lost;head:n=1:error=EIO");
-	assert_int_equal(fsync_h(f, h), 0);
-	assert_int_equal(object_get(&f->remotes[0], "p", buf, len + 10), len);
-	assert_memory_equal(buf, p, len);
-	/* Twice in a row, and written on in between. */
-	fault(f, 0, "put:n=1:lost:delay=100;head:n=1:error=EIO;put:n=2:lost;head:n=2:error=EIO");
-	assert_int_equal(put(f, h, 100, "ab", 2), 0);
-	memcpy(p + 100, "ab", 2);
-	usleep(50000);
-	assert_int_equal(put(f, h, len, "end", 3), 0);
-	assert_int_equal(fsync_h(f, h), 0);
-	assert_int_equal(object_get(&f->remotes[0], "p", buf, len + 10), len + 3);
-	assert_memory_equal(buf, p, len);
-	assert_memory_equal(buf + len, "end", 3);
-	fault(f, 0, "");
-	close_h(f, h);
-	free(p);
-	free(buf);
-}
-
-/* The answer to an upload is lost, and the file is unlinked: nothing of it stays. */
-static void test_lost_upload_is_removed(void **state)
-{
-	struct fix *f = *state;
-	char buf[10] = "";
-	struct vfs_handle *h;
-	uint64_t ino;
-
-	object_put(&f->remotes[0], "p", "old", 3);
-	assert_int_equal(lookup(f, f->aws, "p", &ino), 0);
-	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
-	fault(f, 0, "put:n=1:lost;head:n=1:error=EIO");
-	assert_int_equal(put(f, h, 0, "new", 3), 0);
-	close_h(f, h);
-	for (int i = 0; i < 5000 && memcmp(buf, "new", 3) != 0; i++) {
-		(void)object_get(&f->remotes[0], "p", buf, sizeof(buf));
-		usleep(1000);
-	}
-	assert_memory_equal(buf, "new", 3);
-	assert_int_equal(unlink_in(f, f->aws, "p"), 0);
-	for (int i = 0; i < 5000 && object_get(&f->remotes[0], "p", buf, sizeof(buf)) >= 0; i++)
-		usleep(1000);
-	assert_int_equal(object_get(&f->remotes[0], "p", buf, sizeof(buf)), -ENOENT);
-	fault(f, 0, "");
-}
-
-/* The same, and another file takes the name: it replaces what came up, and is no conflict. */
-static void test_lost_upload_is_replaced(void **state)
-{
-	struct fix *f = *state;
-	char buf[10] = "";
-	struct vfs_handle *h;
-	uint64_t ino;
-
-	object_put(&f->remotes[0], "p", "old", 3);
-	assert_int_equal(lookup(f, f->aws, "p", &ino), 0);
-	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
-	fault(f, 0, "put:key=p:n=1:lost;head:key=p:n=1:error=EIO");
-	assert_int_equal(put(f, h, 0, "new", 3), 0);
-	close_h(f, h);
-	for (int i = 0; i < 5000 && memcmp(buf, "new", 3) != 0; i++) {
-		(void)object_get(&f->remotes[0], "p", buf, sizeof(buf));
-		usleep(1000);
-	}
-	assert_memory_equal(buf, "new", 3);
-	make(f, f->aws, "q", "other", 5);
-	assert_int_equal(rename_to(f, f->aws, "q", f->aws, "p", 0), 0);
-	for (int i = 0; i < 5000 && memcmp(buf, "other", 5) != 0; i++) {
-		(void)object_get(&f->remotes[0], "p", buf, sizeof(buf));
-		usleep(1000);
-	}
-	assert_memory_equal(buf, "other", 5);
-	fault(f, 0, "");
-}
-
 /* Tried again, more and more seldom; one that succeeds makes a new start. */
 static void test_upload_again(void **state)
 {
@@ -180,50 +88,6 @@ static void test_upload_again(void **state)
 
 /* ---- moves that fail for good ---- */
 
-static void text_is(struct fix *f, const char *key, const char *want)
-{
-	char got[64] = "";
-	ssize_t n = object_get(&f->remotes[0], key, got, sizeof(got) - 1);
-
-	if (n < 0)
-		fail_msg("there is no object %s", key);
-	got[n] = '\0';
-	assert_string_equal(got, want);
-}
-
-static void absent(struct fix *f, const char *key)
-{
-	char got[64];
-
-	assert_int_equal(object_get(&f->remotes[0], key, got, sizeof(got)), -ENOENT);
-}
-
-static uint64_t make_text(struct fix *f, uint64_t dir, const char *name, const char *text)
-{
-	return make(f, dir, name, text, strlen(text));
-}
-
-static void all_done(struct fix *f)
-{
-	struct jobs_stat st;
-
-	do {
-		struct ask *a = ask_new();
-
-		(void)CALL(a, vfs_sync, META_ROOT_INO); /* what failed is told here as well */
-		ask_free(a);
-		jobs_stat(f->jobs, &st);
-	} while (st.live != 0);
-}
-
-static uint64_t job_failures(struct fix *f)
-{
-	struct jobs_stat st;
-
-	jobs_stat(f->jobs, &st);
-	return st.failed;
-}
-
 /* The one name in dir that begins with prefix and ".unmoved-". Static. */
 static const char *unmoved_in(struct fix *f, uint64_t dir, const char *prefix)
 {
@@ -245,23 +109,6 @@ static const char *unmoved_in(struct fix *f, uint64_t dir, const char *prefix)
 	assert_int_equal(n, 1);
 	assert_int_equal(lookup(f, dir, strrchr(ret, '/') ? strrchr(ret, '/') + 1 : ret, &ino), 0);
 	return ret;
-}
-
-static void file_is(struct fix *f, uint64_t dir, const char *name, const char *want)
-{
-	char got[64] = "";
-	struct vfs_handle *h = NULL;
-	uint64_t ino = 0;
-
-	if (lookup(f, dir, name, &ino) != 0)
-		fail_msg("there is no file %s", name);
-	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
-	ssize_t n = get(f, h, 0, got, sizeof(got) - 1);
-
-	assert_true(n >= 0);
-	got[n] = '\0';
-	close_h(f, h);
-	assert_string_equal(got, want);
 }
 
 static void cut(struct fix *f, uint64_t ino)
@@ -772,9 +619,7 @@ static void test_made_after_removal(void **state)
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-	const struct CMUnitTest tests[] = {T(test_stale_uploads),
-		T(test_earlier_attempt_is_the_base), T(test_upload_again),
-		T(test_lost_upload_is_removed), T(test_lost_upload_is_replaced),
+	const struct CMUnitTest tests[] = {T(test_stale_uploads), T(test_upload_again),
 		T(test_name_reused), T(test_name_reused_late), T(test_later_rename), T(test_victim),
 		T(test_replaced_twice), T(test_copy_counts), T(test_directory), T(test_unlisted),
 		T(test_unlisted_goes_on), T(test_exchange_ends), T(test_exchange_dirs_ends),
