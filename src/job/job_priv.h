@@ -10,9 +10,10 @@
  *   rollback.c jobs that end without their deed
  *   copy.c     uploads that are copies inside a cloud
  *   conflict.c uploads that meet somebody else's object
- *   move.c     one object to another place, verified  list.c     LIST pages into the index
+ *   move.c     one object to another place, verified  list.c     LIST requests
  *   info.c     seeing and steering                    names.c    small helpers
- *   uploads.c  multipart uploads that nobody ended    attrs.c    attributes <-> metadata
+ *   uploads.c  multipart uploads that nobody ended    merge.c    LIST pages into the index
+ *   attrs.c    attributes <-> metadata
  *
  * Life of a struct job: made by job_new inside a transaction (pending), committed by the
  * transaction's hook (live), run in steps by sched.c, ended by job_end (kept for `jobs list` as a
