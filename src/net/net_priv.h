@@ -29,6 +29,9 @@ void lane_drop(struct lane *l);
 const struct net_conf *net_conf_of(const struct net *n);
 CURLSH *net_share_of(struct net *n);
 
+/* What the Date and Retry-After fields of an answer say; left out where that cannot be. */
+void answer_times(struct net_answer *a);
+
 /* The wire log: one line each way, secrets and bodies left out. */
 bool wire_on(void);
 void wire_request(const struct net_req *q, unsigned number);

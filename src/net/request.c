@@ -30,7 +30,6 @@
 #define BODY_DEFAULT	(1u << 20)
 #define EXPECT_MS	1000L
 #define CURL_BUFFER	(128L << 10)
-#define RETRY_AFTER_MAX 3600 /* s */
 
 struct transfer {
 	const struct net_req *q;
@@ -60,36 +59,14 @@ static enum err_kind kind_lost(const struct transfer *t)
 	return t->reads || !t->sends ? ERR_RETRY : ERR_UNKNOWN;
 }
 
-static unsigned retry_after(const char *v)
-{
-	int64_t at, now = clock_now_ns();
-	char *end;
-	unsigned long s = strtoul(v, &end, 10);
-
-	if (end == v || *end) {
-		if (net_date_parse(v, &at) || at <= now)
-			return 0;
-		s = (unsigned long)((at - now) / NS_PER_S) + 1;
-	}
-	return (unsigned)MIN_OF(s, (unsigned long)RETRY_AFTER_MAX) * 1000;
-}
-
 static void head_end(struct transfer *t)
 {
 	struct net_answer *a = t->a;
-	const char *date = net_field_get(&a->fields, "date");
-	const char *after = net_field_get(&a->fields, "retry-after");
-	int64_t at;
 
 	if (a->status < 200)
 		return; /* another head follows */
 	t->head_done = true;
-	if (date && !net_date_parse(date, &at)) {
-		a->has_date = true;
-		a->skew_ns = at - clock_now_ns();
-	}
-	if (after)
-		a->retry_after_ms = retry_after(after);
+	answer_times(a);
 	if (a->status / 100 == 2 && t->q->into && t->q->accept)
 		t->failed = t->q->accept(t->q->arg, a, t->err);
 }

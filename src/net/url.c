@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Header fields, URLs and dates of HTTP: data, and nothing that sends it. Pure. */
+/* Header fields, URLs and dates of HTTP: data, and nothing that sends it. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -13,9 +13,11 @@
 
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
-#include "astra/net.h"
+#include "net_priv.h"
 
-#define FIELDS_ADD 16
+#define FIELDS_ADD	16
+#define RETRY_AFTER_MAX 3600					/* s */
+#define SKEW_NS_MAX	(INT64_C(100) * 365 * 86400 * NS_PER_S) /* more is no clock */
 
 /* ---- fields ---- */
 
@@ -247,4 +249,36 @@ void net_date_format(int64_t ns, char ret[NET_DATE_LEN + 1])
 		days + 3 * tm.tm_wday, (unsigned)tm.tm_mday % 100, months + 3 * tm.tm_mon,
 		(unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 100,
 		(unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
+}
+
+/* ---- times of an answer ---- */
+
+static unsigned retry_after(const char *v)
+{
+	int64_t at, now = clock_now_ns();
+	char *end;
+	unsigned long s = strtoul(v, &end, 10);
+
+	if (end == v || *end) {
+		if (net_date_parse(v, &at) || at <= now)
+			return 0;
+		s = (unsigned long)((at - now) / NS_PER_S) + 1;
+	}
+	return (unsigned)MIN_OF(s, (unsigned long)RETRY_AFTER_MAX) * 1000;
+}
+
+void answer_times(struct net_answer *a)
+{
+	const char *date = net_field_get(&a->fields, "date");
+	const char *after = net_field_get(&a->fields, "retry-after");
+	int64_t at, skew;
+
+	if (date && !net_date_parse(date, &at) &&
+		!__builtin_sub_overflow(at, clock_now_ns(), &skew) && skew < SKEW_NS_MAX &&
+		skew > -SKEW_NS_MAX) {
+		a->has_date = true;
+		a->skew_ns = skew;
+	}
+	if (after)
+		a->retry_after_ms = retry_after(after);
 }

@@ -107,6 +107,8 @@ static bool serve(struct web *w, struct web_request *q)
 		return web_answer(q->fd, 503, "Retry-After: 7\r\n", "busy", 4);
 	if (IS("/date"))
 		return web_answer(q->fd, 200, "Date: Fri, 02 Jan 2026 03:04:05 GMT\r\n", "", 0);
+	if (IS("/no-clock"))
+		return web_answer(q->fd, 200, "Date: Sat, 01 Jan 1600 00:00:00 GMT\r\n", "", 0);
 	if (IS("/no-content"))
 		return web_write(q->fd, "HTTP/1.1 204 No Content\r\n\r\n", 27);
 	if (strstr(p, "echo"))
@@ -508,6 +510,9 @@ static void clocks_are_compared(void **state)
 	assert_in_range(clock_now_ns() + a.skew_ns, want, want + 2 * NS_PER_S);
 	net_answer_done(&a);
 	assert_int_equal(simple("GET", "/", &a, NULL), 0);
+	assert_false(a.has_date);
+	net_answer_done(&a);
+	assert_int_equal(simple("GET", "/no-clock", &a, NULL), 0); /* their difference overflows */
 	assert_false(a.has_date);
 	net_answer_done(&a);
 }
