@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Answers of S3 and of those who hand out AWS credentials. The input is an operation (one byte) and
- * an answer: "STATUS\nName: value\n...\n\nBODY". Every request of the operation gets it.
+ * what answers its requests (fuzz_net.h).
  */
-#include "fuzz.h"
+#include "fuzz_net.h"
 
 #include <errno.h>
 
@@ -11,81 +11,7 @@
 #include "store/aws_priv.h"
 #include "store/s3_priv.h"
 
-#define REQUESTS_MAX 20 /* of an operation: some go on while the server says so */
-
 static const struct store_obj key = {"bucket", "key"};
-
-static struct {
-	const uint8_t *p;
-	size_t n;
-	unsigned asked;
-} the;
-
-/* ---- the net of this program ---- */
-
-static const char *line(const uint8_t **p, size_t *n, size_t *len)
-{
-	const uint8_t *s = *p, *end = memchr(s, '\n', *n);
-
-	*len = end ? (size_t)(end - s) : *n;
-	*p += *len + (end != NULL);
-	*n -= *len + (end != NULL);
-	return (const char *)s;
-}
-
-static void head_read(struct net_answer *a, const uint8_t **p, size_t *n)
-{
-	size_t len;
-	const char *s = line(p, n, &len);
-
-	a->status = 0;
-	for (size_t i = 0; i < len && i < 3; i++)
-		a->status = a->status * 10 + (s[i] & 15) % 10;
-	a->status = a->status < 200 || a->status > 599 ? 200 : a->status;
-	while (*n) {
-		char name[256], value[2048];
-		const char *colon;
-
-		s = line(p, n, &len);
-		colon = memchr(s, ':', len);
-		if (!len)
-			return;
-		if (!colon || (size_t)(colon - s) >= sizeof(name) || len >= sizeof(value))
-			continue;
-		snprintf(name, sizeof(name), "%.*s", (int)(colon - s), s);
-		snprintf(value, sizeof(value), "%.*s", (int)(len - (size_t)(colon - s) - 1),
-			colon + 1);
-		net_field_add(&a->fields, name, value + strspn(value, " "));
-	}
-}
-
-errint_t net_perform(
-	struct net *n, const struct net_req *q, struct net_answer *ret, struct err *err)
-{
-	const uint8_t *p = the.p;
-	size_t left = the.n;
-
-	*ret = (struct net_answer){.body = BUF_INIT(q->body_max ? q->body_max : 1 << 20)};
-	if (the.asked++ == REQUESTS_MAX)
-		return err_set(err, -EIO, ERR_RETRY, "enough");
-	head_read(ret, &p, &left);
-	if (ret->status / 100 == 2 && q->into) {
-		errint_t r = q->accept ? q->accept(q->arg, ret, err) : 0;
-
-		if (r)
-			return r;
-		if (left > q->into_max)
-			return err_set(err, -EBADMSG, ERR_RETRY, "too long");
-		memcpy(q->into, p, left);
-		ret->got = left;
-		if (left && q->filled)
-			q->filled(q->arg, left);
-		return 0;
-	}
-	if (buf_add(&ret->body, p, left))
-		return err_set(err, -EBADMSG, ERR_RETRY, "too long");
-	return 0;
-}
 
 /* ---- operations ---- */
 
@@ -212,12 +138,12 @@ static void operation(struct store *s, uint8_t op, uint8_t more)
 	}
 }
 
-static void credentials(struct net *net, uint8_t op)
+static void credentials(struct net *net, uint8_t op, const uint8_t *p, size_t n)
 {
 	struct aws_ask q = {.net = net};
 	struct aws_role role = {.arn = "arn"};
 	struct aws_key by = {.access = "a", .secret = "s"}, k = {0};
-	struct aws_profile *p;
+	struct aws_profile *f;
 	struct err err;
 
 	switch (op % 4) {
@@ -231,13 +157,13 @@ static void credentials(struct net *net, uint8_t op)
 		(void)aws_instance(&q, &k, &err);
 		break;
 	case 3:
-		setenv("AWS_CONFIG_FILE", fuzz_file(the.p, the.n), 1);
-		p = aws_profile_load();
-		CHECK(p);
-		(void)aws_profile_get(p, "default", "region");
-		(void)aws_profile_get(p, "a", "aws_access_key_id");
-		(void)aws_profile_session(p, "a", "sso_region");
-		aws_profile_done(p);
+		setenv("AWS_CONFIG_FILE", fuzz_file(p, n), 1);
+		f = aws_profile_load();
+		CHECK(f);
+		(void)aws_profile_get(f, "default", "region");
+		(void)aws_profile_get(f, "a", "aws_access_key_id");
+		(void)aws_profile_session(f, "a", "sso_region");
+		aws_profile_done(f);
 		break;
 	}
 }
@@ -269,11 +195,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		s = store_make(&net);
 	}
 	fuzz_take(&p, &n, op, sizeof(op));
-	the.p = p;
-	the.n = n;
-	the.asked = 0;
+	fuzz_net_answers(p, n);
 	if (op[0] & 128)
-		credentials(net, op[0]);
+		credentials(net, op[0], p, n);
 	else
 		operation(s, op[0], op[1]);
 	return 0;
