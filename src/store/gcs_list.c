@@ -27,6 +27,7 @@ struct lister {
 	const char *bucket, *prefix;
 	char delimiter;
 	char start[STORE_KEY_MAX + 2]; /* names from here on; "" = all */
+	char last[STORE_KEY_MAX + 1];  /* that was listed */
 };
 
 static errint_t ask(
@@ -135,6 +136,21 @@ static errint_t group_shown(const struct lister *l, const struct driver_page *p,
 	return e;
 }
 
+/* Whether a line is to be looked at: each name once, and in the order that a token relies on. */
+static errint_t line_next(struct lister *l, const char *key, bool *ret, struct err *err)
+{
+	int order = strcmp(key, l->last);
+	size_t n = strlen(key);
+
+	*ret = order > 0 && n <= STORE_KEY_MAX;
+	if (order < 0)
+		return err_set(
+			err, -EBADMSG, ERR_RETRY, "list of %s: names out of order", l->bucket);
+	if (*ret)
+		memcpy(l->last, key, n + 1);
+	return 0;
+}
+
 /* False when the page is full. */
 static bool take(struct driver_page *p, const struct line *l, errint_t *ret)
 {
@@ -169,9 +185,11 @@ static errint_t page_fill(
 	e = ask(l, *token, (unsigned)(p->max - p->n), &j, err);
 	e = e ? e : lines_make(j, &lines, &n, err);
 	for (size_t i = 0; !e && i < n; i++) {
-		bool shown = true;
+		bool shown;
 
-		if (!lines[i].item)
+		e = line_next(l, lines[i].key, &shown, err);
+		/* Without a delimiter there are no groups, whatever the answer says. */
+		if (!e && shown && !lines[i].item && l->delimiter)
 			e = group_shown(l, p, lines[i].key, &shown, err);
 		if (!e && shown && !take(p, &lines[i], &bad))
 			break;
@@ -226,6 +244,17 @@ errint_t gcs_list(struct store *s, const struct store_call *c, const char *bucke
 
 /* ---- all of a prefix, ours included ---- */
 
+/* What follows may remove it: it must be what was asked for. */
+static errint_t item_check(const struct lister *l, const json_t *item, struct err *err)
+{
+	const char *name = json_string_value(json_object_get(item, "name"));
+
+	if (name && !strncmp(name, l->prefix, strlen(l->prefix)))
+		return 0;
+	return err_set(
+		err, -EBADMSG, ERR_RETRY, "list of %s: a name that was not asked for", l->bucket);
+}
+
 errint_t gcs_each(struct gcs *g, const struct store_call *c, const char *bucket, const char *prefix,
 	char delimiter, errint_t (*fn)(void *arg, const json_t *item, struct err *err), void *arg,
 	struct err *err)
@@ -245,7 +274,8 @@ errint_t gcs_each(struct gcs *g, const struct store_call *c, const char *bucket,
 		if (e)
 			return e;
 		json_array_foreach (json_object_get(j, "items"), i, item) {
-			e = fn(arg, item, err);
+			e = item_check(&l, item, err);
+			e = e ? e : fn(arg, item, err);
 			if (e)
 				return e;
 		}
