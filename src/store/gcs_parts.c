@@ -210,6 +210,11 @@ static errint_t piece_add(void *arg, const json_t *item, struct err *err)
 	return 0;
 }
 
+static int piece_order(const void *a, const void *b)
+{
+	return strcmp(((const struct piece *)a)->tail, ((const struct piece *)b)->tail);
+}
+
 static errint_t pieces_get(struct gcs *g, const struct store_call *c, const char *bucket,
 	const char *id, struct pieces *ret, struct err *err)
 {
@@ -220,6 +225,12 @@ static errint_t pieces_get(struct gcs *g, const struct store_call *c, const char
 	(void)strcat(prefix, "/"); /* name_make leaves room: an id has 32 bytes */
 	*ret = (struct pieces){.skip = strlen(prefix)};
 	e = gcs_each(g, c, bucket, prefix, 0, piece_add, ret, err);
+	if (!e && ret->n)
+		qsort(ret->v, ret->n, sizeof(*ret->v), piece_order);
+	for (size_t i = 1; i < ret->n && !e; i++)
+		if (!piece_order(&ret->v[i - 1], &ret->v[i]))
+			e = err_set(err, -EBADMSG, ERR_RETRY, "part %s is listed twice",
+				ret->v[i].tail);
 	if (e) {
 		free(ret->v);
 		*ret = (struct pieces){0};
@@ -653,7 +664,9 @@ static errint_t pending_add(void *arg, const json_t *item, struct err *err)
 	const size_t skip = strlen(UP_PREFIX);
 	struct store_upload *u;
 
-	if (!name || strlen(name) != skip + GCS_UPLOAD_ID || !key || strlen(key) > STORE_KEY_MAX)
+	if (!name || strlen(name) != skip + GCS_UPLOAD_ID ||
+		strspn(name + skip, "0123456789abcdef") != GCS_UPLOAD_ID || !key || !*key ||
+		strlen(key) > STORE_KEY_MAX)
 		return 0;
 	if (p->n % 16 == 0) {
 		void *v = reallocarray(p->v, p->n + 16, sizeof(*p->v));
