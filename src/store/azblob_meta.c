@@ -243,6 +243,7 @@ errint_t azblob_stat(struct azblob *d, const struct net_answer *a, struct store_
 	const struct net_fields *f = &a->fields;
 	const char *size = net_field_get(f, "content-length");
 	const char *inferred = net_field_get(f, "x-ms-access-tier-inferred");
+	const uint64_t most = AZ_BLOCK_MAX * AZ_BLOCKS_MAX;
 	struct store_stat st = {0};
 	bool dir = false;
 
@@ -253,7 +254,9 @@ errint_t azblob_stat(struct azblob *d, const struct net_answer *a, struct store_
 	if (has_size) {
 		if (!size || !*size || strspn(size, "0123456789") != strlen(size))
 			return bad(a, "length", err);
-		st.size = strtoull(size, NULL, 10);
+		st.size = strtoull(size, NULL, 10); /* the largest there is for one beyond */
+		if (st.size > most)
+			return bad(a, "length", err);
 	}
 	azblob_tier(d, net_field_get(f, "x-ms-access-tier"),
 		net_field_get(f, "x-ms-archive-status"), inferred && !strcmp(inferred, "true"),

@@ -597,6 +597,11 @@ static errint_t take_place(struct azblob *d, const struct store_call *c, struct 
 		opt.dst_if_match = cond->if_match;
 	}
 	r = r ? r : d->store.ops->copy(&d->store, c, from, o, &opt, &st, err);
+	if (!r && st.size != ret->size) {
+		store_stat_done(&st);
+		r = err_set(err, -EBADMSG, ERR_UNKNOWN,
+			"%s/%s: the copy does not have the bytes of its parts", o.bucket, o.key);
+	}
 	if (r)
 		return r;
 	(void)d->store.ops->remove(&d->store, c, from, ret->etag, &gone);
