@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	char name[256];
 	errint_t r;
 
-	if (setenv("XDG_CONFIG_HOME", "/nonexistent", 1) < 0)
+	if (setenv("XDG_CONFIG_HOME", "/proc/nonexistent", 1) < 0)
 		abort();
 	optind = 0;
 	r = options_parse(&o, 6, argv, &err);

@@ -470,7 +470,7 @@ static void sections_are_checked(void **state)
 		{"credentials", "root", NULL, NULL, "allowed: auto, machine, none"},
 		{"credentials", "none", "credentials_file", "/x", "only with credentials=auto"},
 		{"offline", "ARCHIVE", NULL, NULL, "cannot be offline"},
-		{"customer_key_file", "/nonexistent", NULL, NULL, "cannot read"},
+		{"customer_key_file", "/proc/nonexistent", NULL, NULL, "cannot read"},
 		{"kms_key", "projects/p", "customer_key_file", "/dev/null", "either"},
 		{"customer_key_file", "/dev/null", NULL, NULL, "base64 of 32 bytes"},
 		{"endpont", "x", NULL, NULL, "did you mean 'endpoint'"},
