@@ -130,15 +130,16 @@ static errint_t look(struct job *job, struct store_stat *st, struct err *err)
 	return r < 0 ? r : store_head(o.st, &call, o.o, st, err);
 }
 
-bool upload_conflict_lasts(struct job *job, const char *etag)
+bool upload_as_expected(struct job *job, const char *etag)
 {
 	struct store_stat st = {0};
 	struct err err = {0};
 	errint_t r = look(job, &st, &err);
-	bool lasts = r == 0 && strcmp(st.etag, etag) != 0;
+	bool as =
+		r == 0 ? strcmp(st.etag, etag) == 0 : err.kind == ERR_NOT_FOUND && etag[0] == '\0';
 
 	store_stat_done(&st);
-	return lasts;
+	return as;
 }
 
 /* Somebody removed what was to be overwritten: the key is free, and the next attempt says so. Bytes

@@ -425,8 +425,8 @@ void uploads_sweep(struct jobs *j); /* now; for the timer and for tests */
 enum step upload_step(struct job *job);
 /* Something else than expected is at the key of an upload: theirs keeps the name. */
 enum step upload_conflict(struct job *job);
-/* It is still not the version etag ("" = nothing is expected there). */
-bool upload_conflict_lasts(struct job *job, const char *etag);
+/* Version etag is there for sure; "" = nothing is. */
+bool upload_as_expected(struct job *job, const char *etag);
 enum step relocate_step(struct job *job);
 enum step remove_step(struct job *job);
 bool guard_holds(struct jobs *j); /* a removal that is being posted: is it to be held? */

@@ -447,8 +447,9 @@ static errint_t settle_doubt(struct parts *x, errint_t r, struct store_stat *ret
 			return 0;
 		}
 		/* An attempt of ours, maybe of this number, which a power cut took back: the caller
-		 * takes it as its base. */
-		if (owner != MARK_OTHER)
+		 * takes it as its base. When it did, it is the source that is not as expected. */
+		if (owner != MARK_OTHER &&
+			(x->spec->if_match == NULL || strcmp(ret->etag, x->spec->if_match) != 0))
 			r = err_set(err, -EAGAIN, ERR_STALE, "%s", ret->etag);
 		store_stat_done(ret);
 		return r;

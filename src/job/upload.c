@@ -334,12 +334,18 @@ static void hand_on_marks(struct job *job, struct meta_txn *t)
 		setback_doubt(job);
 }
 
-static enum step failed(struct job *job, errint_t r, struct err *err)
+/* etag: what was to be overwritten, "" = nothing. */
+static enum step failed(struct job *job, const char *etag, errint_t r, struct err *err)
 {
 	if (r == -EAGAIN && err->kind == ERR_STALE && job_earlier(job, err))
 		return STEP_AGAIN;
-	if (err->kind == ERR_STALE && (r == -EEXIST || r == -ESTALE))
-		return upload_conflict(job);
+	if (err->kind == ERR_STALE && (r == -EEXIST || r == -ESTALE)) {
+		if (r == -EEXIST || !upload_as_expected(job, etag))
+			return upload_conflict(job);
+		r = err_set(err, -ESTALE, ERR_FINAL,
+			"what was not changed here was to come from an object that somebody else "
+			"changed");
+	}
 	enum step s = job_trouble(job, r, err);
 
 	if (s != STEP_DONE)
@@ -558,7 +564,7 @@ enum step upload_step(struct job *job)
 		if (r < 0) {
 			err_set(&err, r, r == -ENOENT ? ERR_FINAL : ERR_RETRY, "staging: %s",
 				r == -ENOENT ? "the file is missing" : strerror(-r));
-			return failed(job, r, &err);
+			return failed(job, etag, r, &err);
 		}
 		copy = copy_wanted(job, f);
 		job->own.seq = stage_seq(f);
@@ -584,7 +590,7 @@ enum step upload_step(struct job *job)
 		r = link_body(job, &in, etag, &st, &err);
 	enum step s = r == 0 ? committed(job, &st)
 		      : copy ? copy_failed(job, r, &err)
-			     : failed(job, r, &err);
+			     : failed(job, etag, r, &err);
 
 	store_stat_done(&st);
 	stage_put(f);

@@ -150,6 +150,30 @@ static void test_lost_then_refused(void **state)
 	assert_string_equal(getx(f, ino, "user.astra.state"), "settled");
 }
 
+/* The bytes that staging lacks are in an object that somebody replaced: it fails, is kept, and says
+ * so; it does not try for ever. */
+static void test_base_elsewhere_changes(void **state)
+{
+	struct fix *f = *state;
+	size_t len = 300000;
+	char *p = calloc(1, len);
+	struct vfs_handle *h;
+	uint64_t ino;
+
+	object_put(&f->remotes[0], "p", p, len);
+	assert_int_equal(lookup(f, f->aws, "p", &ino), 0);
+	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+	fault(f, 0, "put:key=q:n=1:delay=1");
+	assert_int_equal(put(f, h, 200001, "XYZ", 3), 0);
+	assert_int_equal(rename_to(f, f->aws, "p", f->aws, "q", 0), 0);
+	object_put(&f->remotes[0], "p", "other", 5);
+	assert_int_equal(fsync_h(f, h), -ESTALE);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "upload-failed");
+	text_is(f, "p", "other");
+	close_h(f, h);
+	free(p);
+}
+
 /* ---- moves ---- */
 
 static void row_set(struct fix *f, uint64_t ino, uint32_t drop)
@@ -310,8 +334,9 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup_quick, teardown)
 	const struct CMUnitTest tests[] = {T(test_earlier_attempt_is_the_base),
 		T(test_lost_upload_is_removed), T(test_lost_upload_is_replaced),
-		T(test_lost_then_refused), T(test_row_went_on), T(test_last_copy_stays),
-		T(test_moved_again_and_replaced), T(test_number_comes_twice), T(test_others_keys)};
+		T(test_lost_then_refused), T(test_base_elsewhere_changes), T(test_row_went_on),
+		T(test_last_copy_stays), T(test_moved_again_and_replaced),
+		T(test_number_comes_twice), T(test_others_keys)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

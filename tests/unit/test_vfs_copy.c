@@ -214,6 +214,25 @@ static void test_a_twin_is_only_a_hint(void **state)
 	assert_int_equal(moved_now().conflicts, before.conflicts);
 }
 
+/* It is copied, nobody hears of it, and then it changes: the bytes are sent over the copy. */
+static void test_a_twin_changes_after_a_lost_copy(void **state)
+{
+	struct fix *f = *state;
+	uint64_t from = make(f, f->aws, "from", bytes, 30000), to;
+	struct vfs_handle *h = create_in(f, f->aws, "to", &to);
+	size_t n;
+
+	sync_all(f);
+	fault(f, 0, "copy:n=1:lost;head:n=1:error=EIO;copy:n=2:delay=300");
+	assert_int_equal(copy(f, from, h, 1 << 20, &n), 0);
+	close_h(f, h);
+	usleep(250000);
+	object_put(&f->remotes[0], "from", "other", 5);
+	sync_all(f);
+	object_is(f, "to", bytes, 30000);
+	assert_string_equal(getx(f, to, "user.astra.state"), "settled");
+}
+
 /* They are not: then the caller is told, and copies itself. */
 static void test_when_the_store_does_not_copy(void **state)
 {
@@ -358,6 +377,7 @@ int main(void)
 		T(over_an_existing_file),
 		T(small_ones_are_copied_twice),
 		T(a_twin_is_only_a_hint),
+		T(a_twin_changes_after_a_lost_copy),
 		T(when_the_store_does_not_copy),
 		T(another_version_is_not_copied),
 		T(what_is_not_a_whole_copy),
