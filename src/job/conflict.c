@@ -161,6 +161,21 @@ static enum step removed_outside(struct job *job)
 	return job_trouble(job, r < 0 ? r : -EAGAIN, &(struct err){.kind = ERR_RETRY});
 }
 
+/* The bytes there are those that the row knows: nobody's work is overwritten. */
+static bool said_otherwise(struct job *job, struct err *err)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	bool here = meta_inode_get(t, job->ino, &in) == 0 && in.loc.remote == job->dst_remote &&
+		    strcmp(in.loc.path, job->dst) == 0;
+
+	meta_abort(t);
+	if (!here || row_follow(job, &in, err) <= 0)
+		return false;
+	job->own.dst_etag[0] = '\0';
+	return true;
+}
+
 enum step upload_conflict(struct job *job)
 {
 	struct jobs *j = job->jobs;
@@ -174,8 +189,12 @@ enum step upload_conflict(struct job *job)
 
 	if (r < 0 && err.kind == ERR_NOT_FOUND)
 		return removed_outside(job);
-	if (r < 0)
-		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
+	if (r == 0 && said_otherwise(job, &err))
+		r = 1;
+	if (r != 0) {
+		store_stat_done(&st);
+		return r > 0 ? STEP_AGAIN : upload_failed(job, r, &err);
+	}
 	struct meta_txn *t = meta_begin(j->conf.meta);
 
 	r = meta_inode_get(t, job->ino, &in);

@@ -320,13 +320,16 @@ static errint_t point(struct job *job, const struct meta_inode *was, uint32_t re
 {
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+	errint_t r = meta_inode_get(t, was->ino, &in);
 
-	if (meta_inode_get(t, was->ino, &in) == 0) {
-		job_loc_set(&in, job->jobs, remote, path, st);
-		attrs_arrived(job, t, &in);
-		(void)meta_inode_put(t, &in);
-		stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
+	if (r < 0 || !row_names(&in, &was->loc)) { /* it went on: so the source is not ours */
+		meta_abort(t);
+		return r < 0 && r != -ENOENT ? r : -ESTALE;
 	}
+	job_loc_set(&in, job->jobs, remote, path, st);
+	attrs_arrived(job, t, &in);
+	(void)meta_inode_put(t, &in);
+	stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
 	return source_goes(job, t, was, w);
 }
 
@@ -391,10 +394,17 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
 		r = move_object(job, &spec, &st, err);
 	if (r < 0 && err->kind == ERR_STALE && (r == -EEXIST || r == -EAGAIN))
 		r = adopt(job, &spec, &st, err);
+	if (r == -ESTALE && err->kind == ERR_STALE && row_follow(job, &in, err) > 0)
+		r = err_set(err, -EAGAIN, ERR_RETRY, "'%s' has another version", in.name);
 	if (r < 0)
 		return r;
 	r = point(job, &in, job->dst_remote, path, &st, w);
 	store_stat_done(&st);
+	if (r == -ESTALE) {
+		r = job_drop_copy(job, &in.loc, job->dst_remote, path, err);
+		return r < 0 ? r
+			     : err_set(err, -EAGAIN, ERR_RETRY, "'%s' went on meanwhile", in.name);
+	}
 	(void)atomic_fetch_add(&job->files_done, 1);
 	return r;
 }
@@ -457,7 +467,7 @@ static enum step leave_behind(
 	meta_abort(t);
 	if (e == 0 && (!w->cancelled || job->own.tries > 0) &&
 		target_of(job, in.loc.remote, in.loc.path, path) == 0)
-		e = job_remove_copy(job, job->dst_remote, path, &own);
+		e = job_drop_copy(job, &in.loc, job->dst_remote, path, &own);
 	if (e < 0 && e != -ENOENT && job_follow(job, e, &own) != STEP_DONE)
 		return STEP_LATER;
 	t = meta_begin(job->jobs->conf.meta);

@@ -98,30 +98,35 @@ static enum step carry_failed(struct job *job, errint_t r, struct err *err)
 	return STEP_AGAIN;
 }
 
-/* in's object is at remote:path: own.etag becomes the version that it left. */
-static enum step arrived(struct job *job, uint64_t ino, uint32_t remote, const char *path,
-	const struct store_stat *st)
+/* was's object is at remote:path: own.etag becomes the version that it left. */
+static enum step arrived(struct job *job, const struct meta_inode *was, uint32_t remote,
+	const char *path, const struct store_stat *st)
 {
 	struct jobs *j = job->jobs;
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin(j->conf.meta);
+	errint_t r = meta_inode_get(t, was->ino, &in);
 
-	if (meta_inode_get(t, ino, &in) == 0) {
-		(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", in.loc.etag);
-		if (job->own.phase != PHASE_BACK) {
-			in.flags &= ~(uint32_t)META_F_FAILED;
-			in.last_error[0] = '\0';
-		}
-		stage_rebase(j, ino, in.loc.etag, st->etag);
-		job_loc_set(&in, j, remote, path, st);
-		attrs_arrived(job, t, &in);
-		(void)meta_inode_put(t, &in);
+	if (r < 0 || !row_names(&in, &was->loc)) { /* it went on: what was copied is not its own */
+		struct err err = {0};
+
+		meta_abort(t);
+		r = job_drop_copy(job, &was->loc, remote, path, &err);
+		return r < 0 ? job_trouble(job, r, &(struct err){.kind = ERR_RETRY}) : STEP_AGAIN;
 	}
+	(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", in.loc.etag);
+	if (job->own.phase != PHASE_BACK) {
+		in.flags &= ~(uint32_t)META_F_FAILED;
+		in.last_error[0] = '\0';
+	}
+	stage_rebase(j, in.ino, in.loc.etag, st->etag);
+	job_loc_set(&in, j, remote, path, st);
+	attrs_arrived(job, t, &in);
+	(void)meta_inode_put(t, &in);
 	job->own.dst_etag[0] = '\0';
 	(void)journal_put(t, job);
 	job->own.barrier_txn = meta_txn_id(t);
-	errint_t r = meta_commit(t);
-
+	r = meta_commit(t);
 	return r < 0 ? job_trouble(job, r, &(struct err){.kind = ERR_RETRY}) : STEP_BARRIER;
 }
 
@@ -157,9 +162,11 @@ static enum step carry(struct job *job, const struct meta_inode *in, uint32_t re
 		r = move_object(job, &spec, &st, &err);
 	if (r == -EAGAIN && err.kind == ERR_STALE && job_earlier(job, &err))
 		return STEP_AGAIN;
+	if (r == -ESTALE && err.kind == ERR_STALE && row_follow(job, in, &(struct err){0}) > 0)
+		return STEP_AGAIN;
 	if (r < 0)
 		return carry_failed(job, r, &err);
-	enum step s = arrived(job, in->ino, remote, path, &st);
+	enum step s = arrived(job, in, remote, path, &st);
 
 	store_stat_done(&st);
 	return s;
@@ -258,7 +265,7 @@ static enum step home(
 	if (r < 0)
 		return persist(job, r, &err);
 	if (old)
-		s = arrived(job, in->ino, remote, path, &st);
+		s = arrived(job, in, remote, path, &st);
 	else if (ours)
 		(void)snprintf(over, sizeof(over), "%s", st.etag);
 	store_stat_done(&st);

@@ -65,7 +65,6 @@ struct job {
 
 	/* the record: fixed once live, but for attempts, dst (retarget) and upload */
 	uint64_t id, ino, victim, nonce;
-	uint64_t mark_id; /* in its write marks, where that is not id: an upload's that failed */
 	enum job_kind kind;
 	uint32_t src_remote, dst_remote;
 	char *src, *dst; /* owned; "" when none */
@@ -86,6 +85,7 @@ struct job {
 		bool wanted; /* during one walk of job_hurry */
 		bool outside,
 			stuck; /* waits for a restore; during one walk: or behind one that does */
+		bool unsure;   /* an upload that failed and stays: see upload.c */
 		bool undone;   /* an exchange whose names were changed back; it ends */
 		struct share *share; /* while it is ready or active: whose slot */
 		uint64_t post_txn;
@@ -118,7 +118,7 @@ struct job {
 		bool attrs_known;      /* upload: and that is the object's */
 		bool attrs_left;       /* upload: not all attributes did */
 		struct job_copy *copy; /* upload: of an object's bytes; owned */
-		bool doubt;	       /* upload: an answer was lost, and nobody could be asked */
+		bool doubt;	       /* what an attempt did is not known, or in no row */
 		bool turned; /* rollback.c: the move failed, and became one out of the way */
 		void *walk;  /* dirmove; owned */
 	} own;
@@ -168,9 +168,7 @@ struct share {
 struct setback { /* an inode whose upload failed for good, until one succeeds */
 	UT_hash_handle hh;
 	uint64_t ino;
-	unsigned n;		 /* failures in a row */
-	uint64_t nonce, mark_id; /* of attempts whose outcome is not known; mark_id 0 = none */
-	unsigned attempts;
+	unsigned n; /* failures in a row */
 };
 
 struct jobs {
@@ -231,12 +229,15 @@ const char *class_of(struct jobs *j, uint32_t remote, enum tier t);
 /* For an object that comes from elsewhere: HOT's when it could not be read or changed there. */
 const char *class_online(struct jobs *j, uint32_t remote, enum tier t);
 void mark_make(const struct job *job, char *ret, size_t size); /* NONCE.ID.ATTEMPT */
-static inline uint64_t mark_id(const struct job *job)
-{
-	return job->mark_id != 0 ? job->mark_id : job->id;
-}
 enum mark_owner { MARK_OTHER, MARK_EARLIER, MARK_NOW };
 enum mark_owner mark_check(const struct job *job, const struct store_stat *st);
+/* No attempt was made, for sure: a power cut may have taken back the number of one, not the
+ * attempt.
+ */
+static inline bool job_untried(const struct job *job)
+{
+	return job->attempts == 0 && job->nonce == job->jobs->nonce;
+}
 void call_init(struct store_call *c, struct job *job);
 
 /* attrs.c: attributes <-> metadata */
@@ -370,6 +371,9 @@ bool job_watch_locked(struct job *job, struct job_waiter *w);
 /* Those that wait for this very job are told r now. */
 void wait_release(struct job *job, errint_t r);
 void wait_note_locked(struct jobs *j, const struct job *job, errint_t r); /* job ends with r */
+/* Those that wait for this upload, or for ones of the same inode behind it, are told r now, as if
+ * it had ended. */
+void wait_tell(struct job *job, errint_t r);
 void wait_check(struct jobs *j); /* after a job ended; g.lock not held */
 /* A job that ends leaves part of its deed to job `to`, which cannot run before: those that wait for
  * a tree, or for the inode of `to`, wait for that one as well. Takes g.lock. */
@@ -412,7 +416,6 @@ void upload_class(const struct job *job, const struct meta_inode *in, struct mov
 int64_t setback_delay_ns(struct jobs *j, uint64_t ino);
 void setback_clear(struct jobs *j, uint64_t ino); /* it succeeded, or is gone */
 void setbacks_free(struct jobs *j);
-void setback_doubted(struct job *job); /* a new upload goes on with the marks of the failed one */
 
 /* uploads.c: ends multipart uploads of job's earlier attempts at dst, whose answers were lost. */
 void uploads_abort_own(struct job *job, const struct objref *dst);
@@ -425,6 +428,8 @@ void uploads_sweep(struct jobs *j); /* now; for the timer and for tests */
 enum step upload_step(struct job *job);
 /* Something else than expected is at the key of an upload: theirs keeps the name. */
 enum step upload_conflict(struct job *job);
+/* Told, and tried again later. */
+enum step upload_failed(struct job *job, errint_t r, const struct err *err);
 /* Version etag is there for sure; "" = nothing is. */
 bool upload_as_expected(struct job *job, const char *etag);
 enum step relocate_step(struct job *job);
@@ -458,6 +463,8 @@ void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const c
 bool job_in_use(struct job *job, uint32_t remote, const char *path, const char *etag);
 errint_t job_remove_object(
 	struct job *job, uint32_t remote, const char *path, const char *etag, struct err *err);
+/* The object of in, also when only what is said about it was changed meanwhile. */
+errint_t job_remove_own(struct job *job, const struct meta_inode *in, struct err *err);
 /* An archived object cannot be read: the job sleeps. What a restore does is in the object's row
  * soon; the cloud itself is asked less and less often. */
 enum step job_await_restore(struct job *job, const char *what);
@@ -488,6 +495,9 @@ errint_t job_look(struct job *job, uint32_t remote, const char *path, struct sto
 	struct err *err);
 /* What an attempt of this job left at a place, if anything. */
 errint_t job_remove_copy(struct job *job, uint32_t remote, const char *path, struct err *err);
+/* The same for a copy of an object, unless it is all that is left of that: a listing shows it. */
+errint_t job_drop_copy(struct job *job, const struct meta_loc *from, uint32_t remote,
+	const char *path, struct err *err);
 /* st is a copy by this job, and has the bytes of in's object for sure. */
 bool job_copy_is_whole(
 	const struct job *job, const struct meta_inode *in, const struct store_stat *st);
@@ -496,7 +506,16 @@ static inline bool row_has_object_size(const struct meta_inode *in)
 {
 	return (in->flags & (META_F_DIRTY | META_F_ORPHAN)) == 0 && (in->flags & META_F_BASE) != 0;
 }
+static inline bool row_names(const struct meta_inode *in, const struct meta_loc *loc)
+{
+	return (in->flags & META_F_OBJECT) != 0 && in->loc.remote == loc->remote &&
+	       strcmp(in->loc.path, loc->path) == 0 && strcmp(in->loc.etag, loc->etag) == 0;
+}
 errint_t object_size(struct job *job, const struct meta_loc *loc, uint64_t *ret, struct err *err);
+/* 1: the object that in names has another version by now, and the same bytes: something was changed
+ * that is said about it, by an attempt of ours whose answer was lost or by somebody else. The row
+ * and staging follow. 0: it is as the row says, or has other bytes, or is gone. */
+int row_follow(struct job *job, const struct meta_inode *in, struct err *err);
 void stage_rebase(struct jobs *j, uint64_t ino, const char *from, const char *to);
 
 /* info.c */

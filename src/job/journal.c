@@ -56,15 +56,14 @@ errint_t journal_put(struct meta_txn *t, const struct job *job)
 	char nonce[17];
 
 	(void)snprintf(nonce, sizeof(nonce), "%016llx", (unsigned long long)job->nonce);
-	cleanup_json json_t *j =
-		json_pack("{s:i s:I s:I s:s s:i s:o* s:i s:o* s:i s:i s:i s:b s:b s:b s:I s:s s:I}",
-			"kind", (int)job->kind, "ino", (json_int_t)job->ino, "victim",
-			(json_int_t)job->victim, "nonce", nonce, "src_remote", (int)job->src_remote,
-			"src", journal_path(job->src), "dst_remote", (int)job->dst_remote, "dst",
-			journal_path(job->dst), "tier", (int)job->tier, "days", (int)job->days,
-			"attempts", (int)job->attempts, "by_engine", job->by_engine, "firm",
-			job->firm, "held", job->held, "created", (json_int_t)job->created_ns,
-			"etag", job->own.etag, "mark_id", (json_int_t)job->mark_id);
+	cleanup_json json_t *j = json_pack(
+		"{s:i s:I s:I s:s s:i s:o* s:i s:o* s:i s:i s:i s:b s:b s:b s:I s:s}", "kind",
+		(int)job->kind, "ino", (json_int_t)job->ino, "victim", (json_int_t)job->victim,
+		"nonce", nonce, "src_remote", (int)job->src_remote, "src", journal_path(job->src),
+		"dst_remote", (int)job->dst_remote, "dst", journal_path(job->dst), "tier",
+		(int)job->tier, "days", (int)job->days, "attempts", (int)job->attempts, "by_engine",
+		job->by_engine, "firm", job->firm, "held", job->held, "created",
+		(json_int_t)job->created_ns, "etag", job->own.etag);
 	json_t *sources = dirmove_sources(job);
 
 	if (sources != NULL && (j == NULL || json_object_set_new(j, "sources", sources) < 0)) {
@@ -85,18 +84,17 @@ errint_t journal_decode(const void *p, size_t len, struct job *ret, struct err *
 	cleanup_json json_t *j = json_loadb(p, len, 0, NULL);
 	int kind = 0, src_remote = 0, dst_remote = 0, tier = 0, days = 0, attempts = 0, engine = 0,
 	    firm = 0, held = 0;
-	json_int_t ino = 0, victim = 0, created = 0, mark_id = 0;
+	json_int_t ino = 0, victim = 0, created = 0;
 	const char *nonce = NULL, *etag = NULL;
 	json_t *src = NULL, *dst = NULL;
 
 	if (j == NULL ||
-		json_unpack(j,
-			"{s:i s:I s:I s:s s:i s?o s:i s?o s:i s:i s:i s:b s?b s?b s:I s:s s?I}",
+		json_unpack(j, "{s:i s:I s:I s:s s:i s?o s:i s?o s:i s:i s:i s:b s?b s?b s:I s:s}",
 			"kind", &kind, "ino", &ino, "victim", &victim, "nonce", &nonce,
 			"src_remote", &src_remote, "src", &src, "dst_remote", &dst_remote, "dst",
 			&dst, "tier", &tier, "days", &days, "attempts", &attempts, "by_engine",
-			&engine, "firm", &firm, "held", &held, "created", &created, "etag", &etag,
-			"mark_id", &mark_id) < 0 ||
+			&engine, "firm", &firm, "held", &held, "created", &created, "etag",
+			&etag) < 0 ||
 		strlen(etag) >= sizeof(ret->own.etag) || kind <= 0 || kind >= JOB_KIND_N ||
 		ino <= 0 || tier < 0 || tier >= TIER_N || days < 0 || attempts < 0 ||
 		src_remote < 0 || dst_remote < 0)
@@ -105,7 +103,6 @@ errint_t journal_decode(const void *p, size_t len, struct job *ret, struct err *
 	ret->kind = (enum job_kind)kind;
 	ret->ino = (uint64_t)ino;
 	ret->victim = (uint64_t)victim;
-	ret->mark_id = (uint64_t)mark_id;
 	ret->nonce = strtoull(nonce, NULL, 16);
 	ret->src_remote = (uint32_t)src_remote;
 	ret->dst_remote = (uint32_t)dst_remote;

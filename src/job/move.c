@@ -343,7 +343,7 @@ static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *er
 	x->parts = calloc((size_t)(x->spec->size / x->part_size + 1), sizeof(*x->parts));
 	if (x->parts == NULL)
 		return err_set(err, -ENOMEM, ERR_RETRY, "out of memory");
-	if (x->job->attempts > 1)
+	if (x->job->attempts > 1 || x->job->nonce != x->job->jobs->nonce)
 		uploads_abort_own(x->job, &x->dst);
 	errint_t r = store_parts_begin(x->dst.st, &x->call, x->dst.o, &x->put, id, err);
 
@@ -432,17 +432,16 @@ static errint_t settle_doubt(struct parts *x, errint_t r, struct store_stat *ret
 
 	if (err->kind != ERR_UNKNOWN && err->kind != ERR_STALE)
 		return r;
+	x->job->own.doubt |= err->kind == ERR_UNKNOWN;
 	errint_t h = store_head(x->dst.st, &x->call, x->dst.o, ret, &herr);
 
 	if (h == 0) {
 		enum mark_owner owner = mark_check(x->job, ret);
 
 		/* A power cut takes back numbers of attempts: then one of this number and of
-		 * other bytes may be there, which a checksum tells, or the condition that failed.
-		 */
+		 * other bytes may be there, which only a checksum tells. */
 		if (owner == MARK_NOW && x->sent &&
-			(err->kind == ERR_UNKNOWN || x->has_crc ||
-				x->job->nonce == x->job->jobs->nonce)) {
+			(x->has_crc || x->job->nonce == x->job->jobs->nonce)) {
 			err_clear(err);
 			return 0;
 		}
@@ -454,7 +453,6 @@ static errint_t settle_doubt(struct parts *x, errint_t r, struct store_stat *ret
 		store_stat_done(ret);
 		return r;
 	}
-	x->job->own.doubt |= herr.kind != ERR_NOT_FOUND;
 	if (herr.kind == ERR_NOT_FOUND && err->kind == ERR_UNKNOWN)
 		return err_set(err, -EIO, ERR_RETRY, "the answer was lost; it had not happened");
 	return err->kind == ERR_UNKNOWN ? err_set(err, -EIO, ERR_RETRY, "%s", herr.msg) : r;
@@ -513,8 +511,10 @@ static errint_t transfer(struct parts *x, struct store_stat *ret, struct err *er
 		r = settle_doubt(x, r, ret, err);
 	if (r == 0) {
 		r = verify(x, ret, err);
-		if (r < 0)
+		if (r < 0) {
+			x->job->own.doubt = true; /* it is there, whatever it is */
 			store_stat_done(ret);
+		}
 	}
 	give_memory(x);
 	return r;

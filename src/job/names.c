@@ -91,7 +91,7 @@ errint_t job_path_ok(struct jobs *j, uint32_t remote, const char *path)
 void mark_make(const struct job *job, char *ret, size_t size)
 {
 	(void)snprintf(ret, size, "%016llx.%llu.%u", (unsigned long long)job->nonce,
-		(unsigned long long)mark_id(job), job->attempts);
+		(unsigned long long)job->id, job->attempts);
 }
 
 enum mark_owner mark_check(const struct job *job, const struct store_stat *st)

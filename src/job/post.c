@@ -65,9 +65,9 @@ errint_t job_set_dst(struct job *job, uint32_t remote, const char *path)
 	return set_place(&job->dst, &job->dst_remote, remote, path);
 }
 
-static void wake_attr_locked(struct jobs *j, struct job *o, const struct job *job)
+static void wake_locked(struct jobs *j, struct job *o, const struct job *job)
 {
-	if (!o->g.sleeping || !attr_lazy(o))
+	if (!o->g.sleeping || !(attr_lazy(o) || o->g.unsure))
 		return;
 	for (unsigned i = 0; i < o->g.ndependents; i++)
 		if (o->g.dependents[i] == job) {
@@ -77,8 +77,8 @@ static void wake_attr_locked(struct jobs *j, struct job *o, const struct job *jo
 		}
 }
 
-/* Changes of attributes that wait for more of them: job waits for them now. */
-static void wake_attrs_locked(struct jobs *j, const struct job *job)
+/* Changes of attributes that wait for more of them, uploads that failed: job waits for them now. */
+static void wake_those_before_locked(struct jobs *j, const struct job *job)
 {
 	struct claim *c = NULL;
 	struct job *o = NULL;
@@ -86,10 +86,10 @@ static void wake_attrs_locked(struct jobs *j, const struct job *job)
 	for (unsigned i = 0; i < job->g.nclaims; i++)
 		for (c = TAILQ_FIRST(&job->g.claims[i].key->queue); c != NULL && c->job != job;
 			c = TAILQ_NEXT(c, link))
-			wake_attr_locked(j, c->job, job);
+			wake_locked(j, c->job, job);
 	if (job->kind == JOB_DIRMOVE)
 		TAILQ_FOREACH (o, &j->g.all, link)
-			wake_attr_locked(j, o, job);
+			wake_locked(j, o, job);
 }
 
 static void posted(void *arg, bool committed)
@@ -106,7 +106,7 @@ static void posted(void *arg, bool committed)
 	else if (committed)
 		sched_make_ready_locked(j, job);
 	if (committed && job->g.ndeps != 0)
-		wake_attrs_locked(j, job);
+		wake_those_before_locked(j, job);
 	lock_drop(&j->g.lock);
 	if (!committed)
 		job_free(job);
@@ -204,7 +204,7 @@ static bool retarget(struct jobs *j, struct meta_txn *t, uint64_t ino, uint32_t 
 	struct job *job = graph_last_of(j, ino);
 
 	/* One that was tried before a crash may have left its copy where it was to go. */
-	if (job == NULL || job->g.begun || job->attempts != 0 || !job->g.committed ||
+	if (job == NULL || job->g.begun || !job_untried(job) || !job->g.committed ||
 		job->victim != 0 || job->kind != JOB_UPLOAD || !graph_alone(j, job) ||
 		!graph_key_free(j, remote, path, job))
 		return false;
@@ -240,6 +240,8 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
 			last->g.soon |= soon;
 			return 0;
 		}
+		if (last != NULL && last->g.unsure && last->g.sleeping)
+			return 0; /* its next try takes what is staged then */
 	}
 	r = meta_desired(t, ino, &remote, path);
 	if (r < 0)
@@ -251,7 +253,6 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
 	if (job_expected(j, &in, &at, place, &pending) && job_set_src(job, at, place) < 0)
 		return no_memory(t, job);
 	job->g.soon = soon;
-	setback_doubted(job);
 	return job_post(j, t, job, NULL);
 }
 

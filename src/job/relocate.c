@@ -83,9 +83,9 @@ bool job_still_archived(const struct job *job, const struct meta_inode *in)
 	return (in->flags & META_F_ARCHIVED) != 0 && clock_mono_ns() < job->own.look_at_ns;
 }
 
-/* Removes remote:path version etag. Gone, or another version there: fine, not ours any more. */
-errint_t job_remove_object(
-	struct job *job, uint32_t remote, const char *path, const char *etag, struct err *err)
+/* *ret_other: another version is there, and was left alone. */
+static errint_t remove_version(struct job *job, uint32_t remote, const char *path, const char *etag,
+	bool *ret_other, struct err *err)
 {
 	struct objref o;
 	struct store_call call;
@@ -94,15 +94,42 @@ errint_t job_remove_object(
 	call_init(&call, job);
 	if (r == 0)
 		r = store_remove(o.st, &call, o.o, etag[0] != '\0' ? etag : NULL, err);
+	*ret_other = r < 0 && err->kind == ERR_STALE;
 	if (r < 0 && (err->kind == ERR_NOT_FOUND || err->kind == ERR_STALE)) {
-		if (err->kind == ERR_STALE)
-			log_warn(
-				"job", "'%s' was changed by somebody else and is left alone", path);
 		err_clear(err);
 		return 0;
 	}
 	if (r < 0 && err->kind == ERR_UNKNOWN) /* asked again, it is there or not */
 		err->kind = ERR_RETRY;
+	return r;
+}
+
+/* Removes remote:path version etag. Gone, or another version there: fine, not ours any more. */
+errint_t job_remove_object(
+	struct job *job, uint32_t remote, const char *path, const char *etag, struct err *err)
+{
+	bool other = false;
+	errint_t r = remove_version(job, remote, path, etag, &other, err);
+
+	if (other)
+		log_warn("job", "'%s' was changed by somebody else and is left alone", path);
+	return r;
+}
+
+errint_t job_remove_own(struct job *job, const struct meta_inode *in, struct err *err)
+{
+	bool other = false;
+	errint_t r = remove_version(job, in->loc.remote, in->loc.path, in->loc.etag, &other, err);
+
+	if (!other)
+		return r;
+	r = row_follow(job, in, err);
+	if (r > 0)
+		return err_set(
+			err, -EAGAIN, ERR_RETRY, "it has another version, of the same bytes");
+	if (r == 0)
+		log_warn(
+			"job", "'%s' was changed by somebody else and is left alone", in->loc.path);
 	return r;
 }
 
@@ -122,7 +149,8 @@ static enum step relocate_final(struct job *job, errint_t r, const char *why)
 		       : STEP_LATER;
 }
 
-static enum step relocate_failed(struct job *job, errint_t r, struct err *err)
+static enum step relocate_failed(
+	struct job *job, const struct meta_inode *in, errint_t r, struct err *err)
 {
 	if (r == -EAGAIN && err->kind == ERR_STALE && job_earlier(job, err))
 		return STEP_AGAIN;
@@ -137,6 +165,10 @@ static enum step relocate_failed(struct job *job, errint_t r, struct err *err)
 		/* the name is accepted; the object follows when it is readable */
 		return job_await_restore(job, "the object follows when it is restored");
 	if (err->kind == ERR_STALE || err->kind == ERR_NOT_FOUND) {
+		struct err look = {0};
+
+		if (row_follow(job, in, &look) > 0)
+			return STEP_AGAIN;
 		/* The source is not what the index knows: it was changed or removed outside. */
 		if (job->own.tries >= 4)
 			return relocate_final(
@@ -179,6 +211,48 @@ void stage_rebase(struct jobs *j, uint64_t ino, const char *from, const char *to
 	stage_put(f);
 }
 
+static bool same_bytes(
+	const struct job *job, const struct meta_inode *in, const struct store_stat *st)
+{
+	if (job->kind == JOB_ATTR && mark_check(job, st) != MARK_OTHER)
+		return true;
+	return in->has_crc32c && st->has_crc32c && in->crc32c == st->crc32c &&
+	       (!row_has_object_size(in) || in->size == st->size);
+}
+
+int row_follow(struct job *job, const struct meta_inode *in, struct err *err)
+{
+	struct meta_inode now;
+	struct objref o;
+	struct store_call call;
+	struct store_stat st = {0};
+	errint_t r = (in->flags & META_F_OBJECT) == 0
+			     ? -ENOENT
+			     : objref_make(job->jobs, in->loc.remote, in->loc.path, &o, err);
+
+	if (r == -ENOENT)
+		return 0;
+	call_init(&call, job);
+	if (r == 0)
+		r = store_head(o.st, &call, o.o, &st, err);
+	if (r < 0)
+		return err->kind == ERR_NOT_FOUND ? 0 : r;
+	if (strcmp(st.etag, in->loc.etag) == 0 || !same_bytes(job, in, &st)) {
+		store_stat_done(&st);
+		return 0;
+	}
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	if (meta_inode_get(t, in->ino, &now) == 0 && row_names(&now, &in->loc)) {
+		job_loc_set(&now, job->jobs, now.loc.remote, NULL, &st);
+		(void)meta_inode_put(t, &now);
+		stage_rebase(job->jobs, in->ino, in->loc.etag, st.etag);
+	}
+	store_stat_done(&st);
+	r = meta_commit(t);
+	return r < 0 ? err_set(err, r, ERR_RETRY, "index: %s", strerror(-r)) : 1;
+}
+
 /* The destination is there: the index follows in one transaction; the source is remembered. */
 errint_t job_point(struct job *job, const struct meta_loc *from, const struct store_stat *st)
 {
@@ -186,8 +260,7 @@ errint_t job_point(struct job *job, const struct meta_loc *from, const struct st
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 	errint_t r = meta_inode_get(t, job->ino, &in);
 
-	if (r < 0 || (in.flags & META_F_OBJECT) == 0 || in.loc.remote != from->remote ||
-		strcmp(in.loc.path, from->path) != 0 || strcmp(in.loc.etag, from->etag) != 0) {
+	if (r < 0 || !row_names(&in, from)) {
 		meta_abort(t);
 		return r < 0 && r != -ENOENT ? r : -ESTALE;
 	}
@@ -247,7 +320,7 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 	else
 		r = move_object(job, &spec, &st, &err);
 	if (r < 0)
-		return relocate_failed(job, r, &err);
+		return relocate_failed(job, in, r, &err);
 	r = job_point(job, &in->loc, &st);
 	enum step s = r == -ESTALE ? copy_is_stale(job, &st)
 		      : r < 0	   ? job_trouble(job, r, &(struct err){.kind = ERR_RETRY})
@@ -348,7 +421,7 @@ enum step relocate_step(struct job *job)
 
 		r = object_size(job, &in.loc, &job->own.size, &err);
 		if (r < 0)
-			return relocate_failed(job, r, &err);
+			return relocate_failed(job, &in, r, &err);
 	}
 	return relocate_copy(job, &in, etag);
 }

@@ -116,7 +116,7 @@ enum step remove_step(struct job *job)
 	if (job_in_use(job, in.loc.remote, in.loc.path, in.loc.etag))
 		return STEP_LATER;
 	job_state_set(job, JOB_CLEANING);
-	r = job_remove_object(job, in.loc.remote, in.loc.path, in.loc.etag, &err);
+	r = job_remove_own(job, &in, &err);
 	if (r < 0) {
 		enum step s = job_follow(job, r, &err);
 

@@ -81,8 +81,7 @@ errint_t job_remove_copy(struct job *job, uint32_t remote, const char *path, str
 	struct store_stat st = {0};
 	char etag[META_ETAG_MAX] = "";
 
-	/* A power cut may have taken back the number of an attempt, not the attempt. */
-	if ((job->attempts == 0 && job->nonce == job->jobs->nonce) || remote == 0)
+	if (job_untried(job) || remote == 0)
 		return 0;
 	errint_t r = job_look(job, remote, path, &st, err);
 
@@ -145,35 +144,51 @@ static void adopt_victim(struct job *job, struct meta_txn *t)
 	(void)meta_inode_put(t, &v);
 }
 
-/* A file's row lost its object while this job copied that. 1: the copy is all that is left of it,
- * as far as can be seen, and stays where a listing shows it. */
-static errint_t copy_is_last(struct job *job, struct err *err)
+errint_t job_drop_copy(struct job *job, const struct meta_loc *from, uint32_t remote,
+	const char *path, struct err *err)
 {
 	struct store_stat st = {0};
+	char etag[META_ETAG_MAX] = "";
+	errint_t r = job_untried(job) ? 0 : job_look(job, remote, path, &st, err);
+
+	if (r > 0 && mark_check(job, &st) != MARK_OTHER)
+		(void)snprintf(etag, sizeof(etag), "%s", st.etag);
+	store_stat_done(&st);
+	if (r <= 0 || etag[0] == '\0')
+		return MIN_OF(r, 0);
+	r = job_look(job, from->remote, from->path, &st, err);
+	bool there = r > 0 && strcmp(st.etag, from->etag) == 0;
+
+	store_stat_done(&st);
+	if (r >= 0 && !there) {
+		log_warn("job", "'%s' is gone from its old place: its copy '%s' stays", from->path,
+			path);
+		return 0;
+	}
+	return r < 0 ? r : job_remove_object(job, remote, path, etag, err);
+}
+
+/* The row of a file that has its name lost its object while this job copied that. */
+static bool copied(struct job *job, struct meta_loc *ret)
+{
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
 	bool named = meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0;
 
 	meta_abort(t);
-	if (job->kind != JOB_RELOCATE || job->own.etag[0] == '\0' || !named)
-		return 0;
-	errint_t r = job_look(job, job->src_remote, job->src, &st, err);
-	bool there = r > 0 && strcmp(st.etag, job->own.etag) == 0;
-
-	store_stat_done(&st);
-	if (r < 0 || there)
-		return MIN_OF(r, 0);
-	log_warn("job", "'%s' is gone from its old place: its copy '%s' stays", job->src, job->dst);
-	return 1;
+	ret->remote = job->src_remote;
+	(void)snprintf(ret->path, sizeof(ret->path), "%s", job->src);
+	(void)snprintf(ret->etag, sizeof(ret->etag), "%s", job->own.etag);
+	return job->kind == JOB_RELOCATE && job->own.etag[0] != '\0' && named;
 }
 
 enum step job_skip(struct job *job)
 {
 	struct err err = {0};
-	errint_t r = copy_is_last(job, &err);
+	struct meta_loc from;
+	errint_t r = copied(job, &from) ? job_drop_copy(job, &from, job->dst_remote, job->dst, &err)
+					: job_remove_copy(job, job->dst_remote, job->dst, &err);
 
-	if (r == 0)
-		r = job_remove_copy(job, job->dst_remote, job->dst, &err);
 	if (r < 0)
 		return follow_to_end(job, r, &err);
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
@@ -189,7 +204,7 @@ static errint_t learn_attempt(struct job *job, struct err *err)
 	struct store_stat st = {0};
 	struct meta_inode in;
 
-	if (job->attempts == 0 && job->nonce == job->jobs->nonce)
+	if (job_untried(job))
 		return 0;
 	errint_t r = job_look(job, job->dst_remote, job->dst, &st, err);
 
@@ -354,7 +369,7 @@ bool job_taken_back(struct jobs *j, const struct meta_inode *in)
 		return false;
 	/* The object of one that moves again is that job's, which removes it in the end. */
 	LOCKED(&j->g.lock);
-	return graph_last_of(j, in->ino) == NULL;
+	return graph_untouched(j, in->ino, in->loc.remote, in->loc.path, NULL);
 }
 
 errint_t job_keep_old(struct jobs *j, struct meta_txn *t, struct meta_inode *in)
@@ -461,7 +476,7 @@ static bool back_read(struct job *job, struct back *b)
 static errint_t clear_destination(
 	struct job *job, struct back *b, struct store_stat *st, struct err *err)
 {
-	errint_t r = job->attempts == 0 ? 0 : job_look(job, job->dst_remote, job->dst, st, err);
+	errint_t r = job_untried(job) ? 0 : job_look(job, job->dst_remote, job->dst, st, err);
 
 	if (r < 0)
 		return r;
@@ -473,7 +488,7 @@ static errint_t clear_destination(
 	}
 	if (!b->victim)
 		return 0;
-	if (job->attempts != 0 && (r == 0 || strcmp(st->etag, b->v.loc.etag) != 0))
+	if (!job_untried(job) && (r == 0 || strcmp(st->etag, b->v.loc.etag) != 0))
 		b->keep = false;
 	return b->keep ? 0 : job_remove_object(job, job->dst_remote, job->dst, b->v.loc.etag, err);
 }

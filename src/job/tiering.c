@@ -134,11 +134,31 @@ errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 		attr_copies(r) ? attr_rest(j) : j->conf.upload_delay_ns, NULL);
 }
 
+/* An attempt whose answer was lost may have given the object another version: the row learns it,
+ * else whoever comes next takes that for somebody else's. */
+static enum step unsure_finish(struct job *job, errint_t r, const char *why)
+{
+	struct meta_inode in;
+	struct err err = {0};
+	struct meta_txn *t = NULL;
+	bool there = false;
+
+	if (job->own.doubt || job->nonce != job->jobs->nonce) {
+		t = meta_begin_read(job->jobs->conf.meta);
+		there = meta_inode_get(t, job->ino, &in) == 0;
+		meta_abort(t);
+	}
+	if (there && row_follow(job, &in, &err) < 0)
+		log_warn("job", "'%s': %s: its version is not known", in.loc.path,
+			err_text(&err, -EIO));
+	return job_finish_alone(job, r, why);
+}
+
 static enum step simple_trouble(struct job *job, errint_t r, const struct err *err)
 {
 	enum step s = job_trouble(job, r, err);
 
-	return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
+	return s == STEP_DONE ? unsure_finish(job, job->own.result, job->own.why) : s;
 }
 
 /* Reads the row; false when there is nothing (left) to do for an object of it. */
@@ -257,11 +277,11 @@ enum step transition_step(struct job *job)
 	struct err err = {0};
 
 	if (!object_row(job, &in) || (enum tier)in.tier == job->tier)
-		return job_finish_alone(job, 0, NULL);
+		return unsure_finish(job, 0, NULL);
 	if (job->by_engine && ((in.flags & (META_F_DIRTY | META_F_PINNED)) != 0 ||
 				      (j->conf.hooks.is_open != NULL && job->tier == TIER_ARCHIVE &&
 					      j->conf.hooks.is_open(j->conf.hooks.arg, job->ino))))
-		return job_finish_alone(job, 0, "the file is in use: judged again later");
+		return unsure_finish(job, 0, "the file is in use: judged again later");
 	if (!job_barrier_ok(job, job->g.post_txn))
 		return STEP_BARRIER;
 	errint_t r = objref_make(j, in.loc.remote, in.loc.path, &o, &err);
@@ -271,6 +291,7 @@ enum step transition_step(struct job *job)
 	if (r == 0)
 		r = store_set_tier(o.st, &call, o.o, class_of(j, in.loc.remote, job->tier),
 			in.loc.etag, &st, &err);
+	job->own.doubt |= r < 0 && err.kind == ERR_UNKNOWN;
 	if (r < 0 && err.kind == ERR_ARCHIVED && !job->own.has_crc) {
 		enum step s = restore_poll(job, &in, 1, false);
 
@@ -306,6 +327,7 @@ static errint_t attr_send(struct job *job, const struct meta_inode *in, struct o
 	(void)snprintf(etag, sizeof(etag), "%s", in->loc.etag);
 	for (unsigned i = 0; i < ATTR_RACES; i++) {
 		r = store_set_meta(o->st, &call, o->o, etag, meta->m, meta->n, ret, err);
+		job->own.doubt |= r < 0 && err->kind == ERR_UNKNOWN;
 		if (r == -E2BIG && meta_set_leave(meta)) {
 			err_clear(err);
 			continue;
@@ -316,6 +338,8 @@ static errint_t attr_send(struct job *job, const struct meta_inode *in, struct o
 
 		enum mark_owner owner = h == 0 ? mark_check(job, ret) : MARK_OTHER;
 
+		if (owner == MARK_NOW && job->nonce != job->jobs->nonce)
+			owner = MARK_EARLIER; /* a power cut may have taken back its number */
 		if (h < 0 || owner == MARK_NOW)
 			return h;
 		/* An earlier attempt of ours had other attributes; theirs, but the same bytes: only
@@ -361,7 +385,7 @@ enum step attr_step(struct job *job)
 	if (!object_row(job, &in) || (in.flags & (META_F_DIRTY | META_F_ARCHIVED)) != 0 ||
 		(in.flags & META_F_ATTR_LOCAL) == 0 ||
 		!attr_worth(remote_of(job->jobs, in.loc.remote), &in))
-		return job_finish_alone(job, 0, NULL);
+		return unsure_finish(job, 0, NULL);
 	if (!attr_rests(job, &in))
 		return STEP_LATER;
 	/* The version changes: the record comes first, so that it is known as ours after a crash.

@@ -10,8 +10,9 @@
 
 #include "job_priv.h"
 
-#define AGAIN_MIN_NS (20 * NS_PER_MS)
-#define AGAIN_MAX_NS (3600 * NS_PER_S)
+#define AGAIN_MIN_NS  (20 * NS_PER_MS)
+#define AGAIN_MAX_NS  (3600 * NS_PER_S)
+#define UNSURE_MAX_NS (60 * NS_PER_S)
 
 /* ETag that may be overwritten at job->dst, "" when the key must be free. */
 static void expect(struct job *job, struct meta_txn *t, const struct meta_inode *in, char *ret)
@@ -93,9 +94,10 @@ static enum step committed(struct job *job, const struct store_stat *st)
 	job->own.barrier_txn = meta_txn_id(t);
 	errint_t r = meta_commit(t);
 
+	(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", st->etag);
+	job->own.doubt = r < 0;
 	if (r < 0)
 		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
-	(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", st->etag);
 	job->own.uploaded = true;
 	job->own.phase = 1;
 	return STEP_BARRIER;
@@ -243,33 +245,6 @@ int64_t setback_delay_ns(struct jobs *j, uint64_t ino)
 	return MIN_OF(delay, MAX_OF(most, j->conf.upload_delay_ns));
 }
 
-static void setback_doubt(const struct job *job)
-{
-	LOCKED(&job->jobs->g.lock);
-	struct setback *s = setback_get_locked(job->jobs, job->ino);
-
-	if (s == NULL)
-		return;
-	s->nonce = job->nonce;
-	s->mark_id = mark_id(job);
-	s->attempts = job->attempts;
-}
-
-void setback_doubted(struct job *job)
-{
-	struct setback *s = NULL;
-	LOCKED(&job->jobs->g.lock);
-
-	HASH_FIND(hh, job->jobs->g.setbacks, &job->ino, sizeof(job->ino), s);
-	if (s == NULL || s->mark_id == 0)
-		return;
-	job->nonce = s->nonce;
-	job->mark_id = s->mark_id;
-	job->attempts = s->attempts;
-	job->own.doubt = true;
-	s->mark_id = 0;
-}
-
 void setback_clear(struct jobs *j, uint64_t ino)
 {
 	struct setback *s = NULL;
@@ -292,53 +267,76 @@ void setbacks_free(struct jobs *j)
 	}
 }
 
-/* An attempt of ours may be at the key, and no row says so: the next job would take it for somebody
- * else's. */
-static bool left_unknown(struct job *job)
+/* An attempt of ours is at the key, or will be, and no row says so: this job alone knows its marks.
+ */
+static bool unsure(const struct job *job)
 {
-	struct store_stat st = {0};
-	struct err err = {0};
-
-	if (!job->own.doubt && job->nonce == job->jobs->nonce)
-		return false;
-	errint_t r = job_look(job, job->dst_remote, job->dst, &st, &err);
-	bool ours = r > 0 && mark_check(job, &st) != MARK_OTHER;
-
-	store_stat_done(&st);
-	return ours || r < 0;
+	return job->own.doubt || job->nonce != job->jobs->nonce;
 }
 
-/* The next upload of it goes on with this one's marks: one that is posted already, or is to be.
- * Not known any more after a restart before that: then a conflict copy has the same bytes. */
-static void hand_on_marks(struct job *job, struct meta_txn *t)
+static void say_failed(struct job *job, struct meta_txn *t)
 {
-	struct job *next = NULL;
-	struct claim *c = NULL;
-	{
-		LOCKED(&job->jobs->g.lock);
-		struct claim_key *k = graph_ino_key(job->jobs, job->ino);
+	struct meta_inode in;
 
-		TAILQ_FOREACH (c, &k->queue, link)
-			if (c->job->id > job->id && c->job->kind == JOB_UPLOAD && next == NULL)
-				next = c->job;
-		if (next != NULL) { /* it waits for this one */
-			next->nonce = job->nonce;
-			next->mark_id = mark_id(job);
-			next->attempts = job->attempts;
-			next->own.doubt = true;
-		}
-	}
-	if (next != NULL)
-		(void)journal_put(t, next);
-	else
-		setback_doubt(job);
+	if (meta_inode_get(t, job->ino, &in) < 0)
+		return;
+	in.flags |= META_F_FAILED;
+	(void)snprintf(in.last_error, sizeof(in.last_error), "%.150s", job->own.why);
+	(void)meta_inode_put(t, &in);
+}
+
+/* Whoever waits is told; the job stays, and tries again now and then, or when somebody wants its
+ * key or its end. */
+static enum step failed_unsure(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	struct meta_txn *t = meta_begin(j->conf.meta);
+	errint_t told = job->own.result, r;
+
+	say_failed(job, t);
+	r = meta_commit(t);
+	if (r < 0)
+		log_warn("job", "index: %s", strerror(-r)); /* a word in the state is missing */
+	if (!atomic_load(&j->stopping))
+		atomic_store(&job->cancel, false);
+	job->own.result = 0;
+	job->own.wake_mono_ns =
+		clock_mono_ns() + MIN_OF(setback_delay_ns(j, job->ino), UNSURE_MAX_NS);
+	job_note(job, "failed, and may have been done: %s", job->own.why);
+	log_warn("job", "upload %llu '%s': %s; an earlier try of it may have been done",
+		(unsigned long long)job->id, job->dst, job->own.why);
+	wait_tell(job, told);
+	return STEP_LATER;
+}
+
+enum step upload_failed(struct job *job, errint_t r, const struct err *err)
+{
+	enum step s = job_trouble(job, r, err);
+
+	if (s != STEP_DONE)
+		return s;
+	if (unsure(job))
+		return failed_unsure(job);
+	/* Never dropped: it stays dirty, says so, and is tried again, more and more seldom. */
+	struct jobs *j = job->jobs;
+	struct meta_txn *t = meta_begin(j->conf.meta);
+
+	say_failed(job, t);
+	s = job_finish(job, t);
+	if (s == STEP_DONE && j->conf.hooks.dirty_again != NULL)
+		j->conf.hooks.dirty_again(
+			j->conf.hooks.arg, job->ino, setback_delay_ns(j, job->ino));
+	return s;
 }
 
 /* etag: what was to be overwritten, "" = nothing. */
 static enum step failed(struct job *job, const char *etag, errint_t r, struct err *err)
 {
-	if (r == -EAGAIN && err->kind == ERR_STALE && job_earlier(job, err))
-		return STEP_AGAIN;
+	if (r == -EAGAIN && err->kind == ERR_STALE) {
+		job->own.doubt = true;
+		if (job_earlier(job, err))
+			return STEP_AGAIN;
+	}
 	if (err->kind == ERR_STALE && (r == -EEXIST || r == -ESTALE)) {
 		if (r == -EEXIST || !upload_as_expected(job, etag))
 			return upload_conflict(job);
@@ -346,28 +344,7 @@ static enum step failed(struct job *job, const char *etag, errint_t r, struct er
 			"what was not changed here was to come from an object that somebody else "
 			"changed");
 	}
-	enum step s = job_trouble(job, r, err);
-
-	if (s != STEP_DONE)
-		return s;
-	bool unknown = left_unknown(job);
-	/* Never dropped: it stays dirty, says so, and is tried again, more and more seldom. */
-	struct jobs *j = job->jobs;
-	struct meta_inode in;
-	struct meta_txn *t = meta_begin(j->conf.meta);
-
-	if (meta_inode_get(t, job->ino, &in) == 0) {
-		in.flags |= META_F_FAILED;
-		(void)snprintf(in.last_error, sizeof(in.last_error), "%.150s", job->own.why);
-		(void)meta_inode_put(t, &in);
-	}
-	if (unknown)
-		hand_on_marks(job, t);
-	s = job_finish(job, t);
-	if (s == STEP_DONE && j->conf.hooks.dirty_again != NULL)
-		j->conf.hooks.dirty_again(
-			j->conf.hooks.arg, job->ino, setback_delay_ns(j, job->ino));
-	return s;
+	return upload_failed(job, r, err);
 }
 
 /* New content is online, whatever it is to become. */
@@ -425,13 +402,13 @@ static errint_t link_body(struct job *job, const struct meta_inode *in, const ch
 		.nmeta = meta.n};
 
 	r = store_put(o.st, &call, o.o, in->symlink, strlen(in->symlink), &put, st, err);
+	job->own.doubt |= r < 0 && err->kind == ERR_UNKNOWN;
 	if (r < 0 && (err->kind == ERR_UNKNOWN || err->kind == ERR_STALE)) {
 		if (store_head(o.st, &call, o.o, st, NULL) == 0) {
 			if (mark_check(job, st) != MARK_OTHER)
 				return 0;
 			store_stat_done(st);
 		} else if (err->kind == ERR_UNKNOWN) {
-			job->own.doubt = true;
 			err->kind = ERR_RETRY;
 		}
 	}
@@ -567,17 +544,18 @@ enum step upload_step(struct job *job)
 			return failed(job, etag, r, &err);
 		}
 		copy = copy_wanted(job, f);
+		if (!copy)
+			r = base_follow(job, &in, f, &err);
 		job->own.seq = stage_seq(f);
 		if (!copy)
 			job->own.size = stage_size(f);
-		if (!copy && settled_already(job, &in, f)) {
+		if (r == 0 && !copy && settled_already(job, &in, f)) {
 			stage_put(f);
 			return STEP_AGAIN;
 		}
+		if (stage_mtime(f) != 0)
+			in.mtime_ns = stage_mtime(f);
 	}
-	r = f != NULL && !copy ? base_follow(job, &in, f, &err) : 0;
-	if (f != NULL && stage_mtime(f) != 0)
-		in.mtime_ns = stage_mtime(f);
 	if (r == 0 && (r = job_attempt(job)) < 0)
 		err_set(&err, r, ERR_RETRY, "index: %s", strerror(-r));
 	if (r < 0)

@@ -293,6 +293,21 @@ void wait_release(struct job *job, errint_t r)
 	wait_check(j);
 }
 
+void wait_tell(struct job *job, errint_t r)
+{
+	struct claim *c = NULL;
+
+	lock_take(&job->jobs->g.lock);
+	job->g.unsure = true;
+	TAILQ_FOREACH (c, &graph_ino_key(job->jobs, job->ino)->queue, link)
+		if (c->job->id >= job->id && c->job->kind == JOB_UPLOAD) {
+			wait_note_locked(job->jobs, c->job, r);
+			c->job->g.nwatchers = 0;
+		}
+	lock_drop(&job->jobs->g.lock);
+	wait_check(job->jobs);
+}
+
 void job_hurry(struct jobs *j, uint64_t ino)
 {
 	struct scope s;

@@ -28,6 +28,24 @@ static void appears(struct fix *f, unsigned remote, const char *key, const char 
 	assert_string_equal(got, want);
 }
 
+/* The store has these keys, and no others. */
+static void only_objects(struct fix *f, unsigned remote, const char *const *keys)
+{
+	struct store_page page = {0};
+	struct err err;
+	size_t n = 0;
+
+	assert_int_equal(
+		store_list(f->remotes[remote].st, NULL, "b", "", 0, NULL, 1000, &page, &err), 0);
+	while (keys[n] != NULL)
+		n++;
+	for (size_t i = 0; i < page.n; i++)
+		if (i >= n || strcmp(page.e[i].key, keys[i]) != 0)
+			fail_msg("the store has '%s'", page.e[i].key);
+	assert_int_equal(page.n, n);
+	store_page_done(&page);
+}
+
 /* ---- uploads ---- */
 
 /* What was written over a part of an object goes up, and the answer is lost: the bytes that staging
@@ -106,24 +124,6 @@ static void test_lost_upload_is_replaced(void **state)
 	all_done(f);
 }
 
-/* The store has these keys, and no others. */
-static void only_objects(struct fix *f, unsigned remote, const char *const *keys)
-{
-	struct store_page page = {0};
-	struct err err;
-	size_t n = 0;
-
-	assert_int_equal(
-		store_list(f->remotes[remote].st, NULL, "b", "", 0, NULL, 1000, &page, &err), 0);
-	while (keys[n] != NULL)
-		n++;
-	for (size_t i = 0; i < page.n; i++)
-		if (i >= n || strcmp(page.e[i].key, keys[i]) != 0)
-			fail_msg("the store has '%s'", page.e[i].key);
-	assert_int_equal(page.n, n);
-	store_page_done(&page);
-}
-
 /* The credentials run out right after a write whose answer was lost: it fails, and says so; when
  * they are good again the file is what was written, without a conflict copy of our own. */
 static void test_lost_then_refused(void **state)
@@ -148,6 +148,112 @@ static void test_lost_then_refused(void **state)
 	only_objects(f, 0, (const char *const[]){"p", NULL});
 	all_done(f);
 	assert_string_equal(getx(f, ino, "user.astra.state"), "settled");
+}
+
+/* p, new, is in the cloud and nobody knows, since then everything is refused. */
+static void refused(struct fix *f)
+{
+	struct vfs_handle *h;
+	uint64_t ino;
+
+	h = create_in(f, f->aws, "p", &ino);
+	fault(f, 0,
+		"put:n=1:lost;head:n=1:error=EIO;put:error=EACCES/auth;head:error=EACCES/auth;"
+		"copy:error=EACCES/auth");
+	assert_int_equal(put(f, h, 0, "new", 3), 0);
+	assert_int_equal(fsync_h(f, h), -EACCES);
+	close_h(f, h);
+}
+
+static void test_refused_and_unlinked(void **state)
+{
+	struct fix *f = *state;
+
+	refused(f);
+	assert_int_equal(unlink_in(f, f->aws, "p"), 0);
+	fault(f, 0, "");
+	all_done(f);
+	only_objects(f, 0, (const char *const[]){NULL});
+}
+
+/* By one that is still here only, and by one that is in the cloud. */
+static void test_refused_and_replaced(void **state)
+{
+	struct fix *f = *state;
+
+	for (int there = 0; there < 2; there++) {
+		make_text(f, f->aws, "q", "other");
+		if (there)
+			sync_all(f);
+		refused(f);
+		assert_int_equal(rename_to(f, f->aws, "q", f->aws, "p", 0), 0);
+		fault(f, 0, "");
+		all_done(f);
+		sync_all(f);
+		only_objects(f, 0, (const char *const[]){"p", NULL});
+		text_is(f, "p", "other");
+		file_is(f, f->aws, "p", "other");
+		assert_int_equal(unlink_in(f, f->aws, "p"), 0);
+		all_done(f);
+	}
+}
+
+static void test_refused_and_renamed(void **state)
+{
+	struct fix *f = *state;
+
+	refused(f);
+	assert_int_equal(rename_to(f, f->aws, "p", f->aws, "p2", 0), 0);
+	fault(f, 0, "");
+	all_done(f);
+	only_objects(f, 0, (const char *const[]){"p2", NULL});
+	text_is(f, "p2", "new");
+}
+
+static void test_refused_and_restarted(void **state)
+{
+	struct fix *f = *state;
+
+	refused(f);
+	fix_down(f);
+	fault(f, 0, "");
+	fix_up(f);
+	all_done(f);
+	only_objects(f, 0, (const char *const[]){"p", NULL});
+}
+
+/* An object of somebody else, with the write mark of the job that was posted last. */
+static void put_marked(struct fix *f, const char *key, const char *text)
+{
+	char mark[64];
+	struct err err;
+	struct store_meta meta = {STORE_META_WRITE, mark};
+	struct store_put p = {.meta = &meta, .nmeta = 1};
+
+	(void)snprintf(mark, sizeof(mark), "%016llx.%llu.1", (unsigned long long)f->jobs->nonce,
+		(unsigned long long)f->jobs->g.last_id);
+	assert_int_equal(store_put(f->remotes[0].st, NULL, (struct store_obj){"b", key}, text,
+				 strlen(text), &p, NULL, &err),
+		0);
+}
+
+/* The write takes effect only after it was looked for. */
+static void test_lost_and_late(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h;
+	uint64_t ino;
+
+	h = create_in(f, f->aws, "p", &ino);
+	fault(f, 0, "put:n=1:error=EIO/unknown;put:error=EACCES/auth");
+	assert_int_equal(put(f, h, 0, "new", 3), 0);
+	assert_int_equal(fsync_h(f, h), -EACCES);
+	fault(f, 0, "");
+	put_marked(f, "p", "new");
+	close_h(f, h);
+	all_done(f);
+	sync_all(f);
+	only_objects(f, 0, (const char *const[]){"p", NULL});
 }
 
 /* The bytes that staging lacks are in an object that somebody replaced: it fails, is kept, and says
@@ -267,33 +373,183 @@ static void test_moved_again_and_replaced(void **state)
 }
 
 /* A power cut took back the number of an attempt, and not what that attempt put there, which is
- * other bytes: not taken for the copy of now. */
+ * other bytes: not taken for the copy of now, whose refusal is heard, or lost as well. */
 static void test_number_comes_twice(void **state)
 {
+	static const char *const rules[] = {
+		"copy:n=1:delay=300", "copy:n=1:delay=300:error=EIO/unknown"};
 	struct fix *f = *state;
-	char mark[64];
-	struct err err;
 
-	make_text(f, f->aws, "a", "one");
-	sync_all(f);
-	fault(f, 0, "copy:n=1:delay=300");
-	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", 0), 0);
-	usleep(100000);
-	(void)snprintf(mark, sizeof(mark), "%016llx.%llu.1", (unsigned long long)f->jobs->nonce,
-		(unsigned long long)f->jobs->g.last_id);
-	struct store_meta meta = {STORE_META_WRITE, mark};
-	struct store_put put = {.meta = &meta, .nmeta = 1};
-
-	f->jobs->nonce++; /* the job is of an earlier run */
-	assert_int_equal(store_put(f->remotes[0].st, NULL, (struct store_obj){"b", "b"}, "two", 3,
-				 &put, NULL, &err),
-		0);
-	all_done(f);
-	text_is(f, "b", "one");
-	absent(f, "a");
+	for (int i = 0; i < 2; i++) {
+		make_text(f, f->aws, "a", "one");
+		sync_all(f);
+		fault(f, 0, rules[i]);
+		assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", 0), 0);
+		usleep(100000);
+		put_marked(f, "b", "two");
+		f->jobs->nonce++; /* the job is of an earlier run */
+		all_done(f);
+		text_is(f, "b", "one");
+		absent(f, "a");
+		assert_int_equal(unlink_in(f, f->aws, "b"), 0);
+		all_done(f);
+	}
 }
 
-/* ---- attributes ---- */
+/* The same, of an attempt that overwrote something, and then the move is cancelled: what is there
+ * is not called what was there before. */
+static void test_number_is_lost(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make_text(f, f->aws, "a", "one"), id;
+	struct vfs_handle *h;
+	struct job *job = NULL;
+
+	make_text(f, f->gcp, "b", "old");
+	sync_all(f);
+	fault(f, 1, "put:n=1:lost;head:error=EIO");
+	assert_int_equal(rename_to(f, f->aws, "a", f->gcp, "b", 0), 0);
+	appears(f, 1, "b", "one");
+	id = f->jobs->g.last_id;
+	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+	assert_int_equal(put(f, h, 0, "ONE", 3), 0); /* its size is to be asked for */
+	fault(f, 0, "head:error=EIO");
+	usleep(100000);
+	f->jobs->nonce++;
+	lock_take(&f->jobs->g.lock);
+	HASH_FIND(hh, f->jobs->g.by_id, &id, sizeof(id), job);
+	assert_non_null(job);
+	job->attempts = 0;
+	lock_drop(&f->jobs->g.lock);
+	assert_int_equal(job_cancel(f->jobs, id), 0);
+	usleep(200000);
+	fault(f, 1, "");
+	fault(f, 0, "");
+	close_h(f, h);
+	all_done(f);
+	sync_all(f);
+	if (lookup(f, f->gcp, "b", &ino) == 0)
+		object_is(f, 1, "b", "ONE");
+	else
+		only_objects(f, 1, (const char *const[]){NULL});
+}
+
+/* ---- what was taken back, and moves again ---- */
+
+/* dir/name failed to go to the other cloud, and is there again. */
+static void taken_back(struct fix *f, uint64_t dir, const char *name)
+{
+	make_text(f, dir, name, "one");
+	sync_all(f);
+	fault(f, 1, "put:n=1:error=EIO/final");
+	(void)rename_to(f, dir, name, f->gcp, name, 0);
+	all_done(f);
+	file_is(f, dir, name, "one");
+}
+
+static void emptied(struct fix *f, uint64_t dir, const char *name)
+{
+	struct vfs_handle *h = NULL;
+	uint64_t ino = 0;
+
+	assert_int_equal(lookup(f, dir, name, &ino), 0);
+	assert_int_equal(open_ino(f, ino, O_WRONLY | O_TRUNC, &h), 0);
+	assert_int_equal(put(f, h, 0, "two", 3), 0);
+	close_h(f, h);
+}
+
+/* With its directory: of a few files, and of many. */
+static void test_emptied_in_directory_move(void **state)
+{
+	struct fix *f = *state;
+	char name[8];
+
+	for (int n = 0; n < 81; n += 80) {
+		uint64_t d = 0;
+
+		assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+		for (int i = 0; i < n; i++) {
+			(void)snprintf(name, sizeof(name), "f%02d", i);
+			make_text(f, d, name, "x");
+		}
+		taken_back(f, d, "a");
+		fault(f, 1, "put:key=d/a:n=1:delay=400");
+		assert_int_equal(rename_to(f, f->aws, "d", f->gcp, "d", 0), 0);
+		usleep(150000);
+		emptied(f, d, "a");
+		all_done(f);
+		sync_all(f);
+		file_is(f, d, "a", "two");
+		object_is(f, 1, "d/a", "two");
+		only_objects(f, 0, (const char *const[]){NULL});
+		assert_int_equal(unlink_in(f, d, "a"), 0);
+		for (int i = 0; i < n; i++) {
+			(void)snprintf(name, sizeof(name), "f%02d", i);
+			assert_int_equal(unlink_in(f, d, name), 0);
+		}
+		assert_int_equal(rmdir_in(f, f->gcp, "d"), 0);
+		all_done(f);
+		only_objects(f, 1, (const char *const[]){NULL});
+	}
+}
+
+static void test_emptied_in_exchange(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "x", "xxx");
+	taken_back(f, f->aws, "a");
+	fault(f, 0, "copy:n=1:delay=400");
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "a", RENAME_EXCHANGE), 0);
+	usleep(150000);
+	emptied(f, f->aws, "x");
+	all_done(f);
+	sync_all(f);
+	file_is(f, f->aws, "x", "two");
+	file_is(f, f->aws, "a", "xxx");
+	text_is(f, "x", "two");
+	text_is(f, "a", "xxx");
+	only_objects(f, 0, (const char *const[]){"a", "x", NULL});
+}
+
+/* ---- what is said about objects ---- */
+
+/* The mode is changed, which makes another version, and nobody hears of it; then the file is
+ * written, moved, or unlinked. */
+static void test_lost_attributes(void **state)
+{
+	struct fix *f = *state;
+
+	for (int how = 0; how < 3; how++) {
+		struct stat st = {.st_mode = 0600};
+		struct ask *a = ask_new();
+		uint64_t ino = make_text(f, f->aws, "a", "one");
+
+		sync_all(f);
+		fault(f, 0, "set_meta:n=1:delay=300:error=EIO/unknown");
+		assert_int_equal(CALL(a, vfs_setattr, ino, NULL, &st, VFS_SET_MODE), 0);
+		ask_free(a);
+		usleep(150000);
+		put_marked(f, "a", "one");
+		if (how == 0)
+			emptied(f, f->aws, "a");
+		else if (how == 1)
+			assert_int_equal(rename_to(f, f->aws, "a", f->gcp, "a", 0), 0);
+		else
+			assert_int_equal(unlink_in(f, f->aws, "a"), 0);
+		all_done(f);
+		sync_all(f);
+		if (how == 0) {
+			text_is(f, "a", "two");
+			only_objects(f, 0, (const char *const[]){"a", NULL});
+			assert_int_equal(unlink_in(f, f->aws, "a"), 0);
+			all_done(f);
+		}
+		only_objects(f, 0, (const char *const[]){NULL});
+		if (how == 1)
+			object_is(f, 1, "a", "one");
+	}
+}
 
 /* What others gave an object goes along under any name that the new place can have. */
 static void test_others_keys(void **state)
@@ -334,9 +590,13 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup_quick, teardown)
 	const struct CMUnitTest tests[] = {T(test_earlier_attempt_is_the_base),
 		T(test_lost_upload_is_removed), T(test_lost_upload_is_replaced),
-		T(test_lost_then_refused), T(test_base_elsewhere_changes), T(test_row_went_on),
-		T(test_last_copy_stays), T(test_moved_again_and_replaced),
-		T(test_number_comes_twice), T(test_others_keys)};
+		T(test_lost_then_refused), T(test_refused_and_unlinked),
+		T(test_refused_and_replaced), T(test_refused_and_renamed),
+		T(test_refused_and_restarted), T(test_lost_and_late),
+		T(test_base_elsewhere_changes), T(test_row_went_on), T(test_last_copy_stays),
+		T(test_moved_again_and_replaced), T(test_number_comes_twice),
+		T(test_number_is_lost), T(test_emptied_in_directory_move),
+		T(test_emptied_in_exchange), T(test_lost_attributes), T(test_others_keys)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
