@@ -17,6 +17,7 @@
 
 #define PART_GRAIN  (256u << 10)
 #define RUN_POLL_US 20000
+#define RUN_WAIT_NS (10 * NS_PER_S)
 #define SMALL_MAX   (512u << 10) /* needs no transfer buffer: a bounded number of steps run */
 
 /* Buffers of the pool that the transfers of one share may hold. */
@@ -105,13 +106,15 @@ uint64_t move_part_size(uint64_t size, uint64_t usual, const struct store_caps *
 		       : p;
 }
 
-/* For parts that are larger than a buffer: several in a row. Other such files come later, without a
- * worker that waits. */
+/* For parts that are larger than a buffer: several in a row. They come together while others give
+ * theirs back, for RUN_WAIT_NS at most: a cloud that hangs with one must not have this file keep
+ * all the others. Other such files come later, without a worker that waits. */
 static errint_t take_run(struct parts *x, struct err *err)
 {
 	struct job *job = x->job;
 	struct bufs *bufs = job->jobs->conf.bufs;
 	size_t most = bufs_run_max(bufs);
+	int64_t until = clock_mono_ns() + RUN_WAIT_NS;
 
 	if (x->part_size > most)
 		return err_set(err, -EFBIG, ERR_FINAL,
@@ -128,9 +131,14 @@ static errint_t take_run(struct parts *x, struct err *err)
 		if (r == -EBUSY)
 			return err_set(err, -EAGAIN, ERR_RETRY,
 				"another file with parts of many buffers is on its way");
-		if (atomic_load(&job->cancel)) {
+		if (atomic_load(&job->cancel) || clock_mono_ns() > until) {
 			bufs_give_run(bufs, x);
-			return err_set(err, -ECANCELED, ERR_CANCELLED, "stopped");
+			return atomic_load(&job->cancel)
+				       ? err_set(err, -ECANCELED, ERR_CANCELLED, "stopped")
+				       : err_set(err, -EAGAIN, ERR_RETRY,
+						 "it needs %llu bytes of buffers side by side, "
+						 "which others use",
+						 (unsigned long long)x->part_size);
 		}
 		(void)usleep(RUN_POLL_US); /* others end a unit of their work, and give one back */
 	}

@@ -67,12 +67,13 @@ errint_t job_set_dst(struct job *job, uint32_t remote, const char *path)
 
 static void wake_locked(struct jobs *j, struct job *o, const struct job *job)
 {
-	if (!o->g.sleeping || !(attr_lazy(o) || o->g.unsure))
+	if (!(o->g.sleeping || o->g.active) || !(attr_lazy(o) || o->g.unsure))
 		return;
 	for (unsigned i = 0; i < o->g.ndependents; i++)
 		if (o->g.dependents[i] == job) {
-			o->g.soon = true;
-			sched_make_ready_locked(j, o);
+			o->g.soon = true; /* one that runs sees it at the end of its step */
+			if (o->g.sleeping)
+				sched_make_ready_locked(j, o);
 			return;
 		}
 }

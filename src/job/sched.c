@@ -383,6 +383,7 @@ static void step_task(struct pool_task *t)
 	}
 	j->g.steps++;
 	job->g.outside = false;
+	bool soon = job->g.soon;
 	lock_drop(&j->g.lock);
 	enum step s = step_fns[job->kind](job);
 
@@ -395,7 +396,9 @@ static void step_task(struct pool_task *t)
 			(void)pool_post(j->conf.pool, &job->task);
 		} else {
 			share_leave_locked(j, job);
-			if (s == STEP_LATER && !atomic_load(&job->cancel)) {
+			bool hurried = job->g.soon && !soon; /* while it ran */
+
+			if (s == STEP_LATER && !hurried && !atomic_load(&job->cancel)) {
 				job->g.soon = false;
 				sched_sleep_locked(j, job);
 			} else if (s == STEP_BARRIER &&

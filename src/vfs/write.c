@@ -118,8 +118,6 @@ void vfs_write(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t
 
 /* ---- truncate ---- */
 
-/* The row forgets the old content before, and its base after, staging does: a kill in between
- * leaves at worst an upload of the same bytes. */
 /* Who empties a file may mean the one that he renamed away before, and that came back. */
 static errint_t keep_old(struct vfs *v, struct vfs_node *n)
 {
@@ -131,14 +129,21 @@ static errint_t keep_old(struct vfs *v, struct vfs_node *n)
 		return r == -ENOENT ? -ESTALE : r;
 	t = meta_begin(v->conf.meta);
 	r = meta_inode_get(t, n->ino, &in);
-	if (!r && job_taken_back(v->jobs, &in))
+	if (!r && job_taken_back(v->jobs, &in)) {
 		r = job_keep_old(v->jobs, t, &in);
+		in.flags |=
+			META_F_DIRTY; /* it has no object: a kill from here on leaves it empty */
+		in.size = 0;
+		(void)meta_inode_put(t, &in);
+	}
 	if (!r)
 		return meta_commit(t);
 	meta_abort(t);
 	return r == -ENOENT ? -ESTALE : r;
 }
 
+/* The row forgets the old content before, and its base after, staging does: a kill in between
+ * leaves at worst an upload of the same bytes. */
 errint_t write_reset(struct vfs *v, struct vfs_node *n)
 {
 	struct meta_inode in;
