@@ -753,8 +753,7 @@ static void args_read(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	unsigned total = 0;
-	struct timespec t0, t1;
-	double secs;
+	double t0, secs;
 
 	opt.argc = argc;
 	opt.argv = argv;
@@ -768,23 +767,26 @@ int main(int argc, char **argv)
 	for (int i = 0; i < SLOTS; i++)
 		slots[i].fd[A] = slots[i].fd[B] = -1;
 	sides_open();
-	clock_gettime(CLOCK_MONOTONIC, &t0);
+	t0 = now_s();
 	for (step = 0; step < opt.steps; step++) {
 		unsigned w = (unsigned)below(total);
 		size_t i = 0;
 
 		while (w >= ops[i].weight)
 			w -= ops[i++].weight;
+		double begun = now_s();
+
 		ops[i].fn();
+		step_took(now_s() - begun);
 		if (opt.every && step % opt.every == opt.every - 1)
 			checkpoint();
 	}
 	step = step ? step - 1 : 0;
 	checkpoint();
-	clock_gettime(CLOCK_MONOTONIC, &t1);
-	secs = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
-	printf("model: seed %llu, %llu steps without a difference, %.0f steps/s\n",
+	secs = now_s() - t0;
+	printf("model: seed %llu, %llu steps without a difference, %.0f steps/s, the slowest %.1f "
+	       "s\n",
 		(unsigned long long)opt.seed, (unsigned long long)opt.steps,
-		(double)opt.steps / (secs > 0 ? secs : 1));
+		(double)opt.steps / (secs > 0 ? secs : 1), slowest_s);
 	return 0;
 }

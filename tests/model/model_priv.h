@@ -42,6 +42,9 @@ bool chance(unsigned percent);
 
 /* Says what this step does; kept for the report of a failure. */
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+double now_s(void);
+extern double slowest_s; /* step so far, the mount's side of it included */
+void step_took(double s);
 void fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 long ret(long r); /* a system call's result as it is, or -errno */
 void same(long a, long b);
