@@ -53,7 +53,25 @@ def _tables():
 ONE, TWO = _tables()
 
 
+def _fast():
+    """crcmod's, which is 40 times as fast; Debian's also for a python3 that is not Debian's."""
+    sys.path.append("/usr/lib/python3/dist-packages")
+    try:
+        import crcmod.predefined
+        f = crcmod.predefined.mkCrcFun("crc-32c")
+        return f if f(b"123456789") == 0xE3069283 else None
+    except ImportError:
+        return None
+    finally:
+        sys.path.pop()
+
+
+FAST = _fast()
+
+
 def crc32c(data):
+    if FAST:
+        return FAST(bytes(data))
     c = 0xFFFFFFFF
     even = len(data) & ~1
     words = array.array("H")
