@@ -481,6 +481,9 @@ errint_t job_point(struct job *job, const struct meta_loc *from, const struct st
 #define PHASE_BACK 9 /* own.phase of a move that is being taken back */
 enum step job_gone(struct job *job, const struct meta_inode *in);
 enum step job_skip(struct job *job);
+/* Nobody needs in's object any more, nor what an attempt made of it: they go after a sync point,
+ * and the job ends. */
+enum step job_drop_object(struct job *job, const struct meta_inode *in);
 uint64_t meta_last_txn(struct jobs *j);
 /* A relocation failed for good, as own.result and own.why say. */
 enum step job_roll_back(struct job *job);

@@ -404,6 +404,10 @@ enum step relocate_step(struct job *job)
 		/* unlinked before it had an object, or its upload failed */
 		return job_skip(job);
 	}
+	const uint32_t emptied = META_F_DIRTY | META_F_ARCHIVED;
+
+	if ((in.flags & (emptied | META_F_BASE | META_F_ORPHAN)) == emptied)
+		return job_drop_object(job, &in); /* no restore only to overwrite it */
 	if (in.loc.remote != job->src_remote || strcmp(in.loc.path, job->src) != 0) {
 		/* an earlier job of it failed: this one starts from where the object is */
 		if (job_set_src(job, in.loc.remote, in.loc.path) < 0)

@@ -224,6 +224,32 @@ static errint_t learn_attempt(struct job *job, struct err *err)
 	return MIN_OF(r, 0);
 }
 
+enum step job_drop_object(struct job *job, const struct meta_inode *in)
+{
+	struct jobs *j = job->jobs;
+	struct err err = {0};
+
+	if (job->own.phase != 3) { /* all that was committed up to now must be durable */
+		job->own.phase = 3;
+		job->own.barrier_txn = meta_last_txn(j);
+		return STEP_BARRIER;
+	}
+	if (job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag))
+		return STEP_LATER;
+	/* Also over the object that the row names: by an attempt that the row does not know. */
+	errint_t r = job_remove_copy(job, job->dst_remote, job->dst, &err);
+
+	if (r == 0)
+		r = job_remove_object(job, in->loc.remote, in->loc.path, in->loc.etag, &err);
+	if (r < 0)
+		return follow_to_end(job, r, &err);
+	struct meta_txn *t = meta_begin(j->conf.meta);
+
+	forget_object(t, job->ino);
+	adopt_victim(job, t);
+	return job_finish(job, t);
+}
+
 /* The inode lost its name while the job waited. When its object is to be removed anyway that is
  * done here: whoever waits for the key may rely on it. */
 enum step job_gone(struct job *job, const struct meta_inode *in)
@@ -250,25 +276,7 @@ enum step job_gone(struct job *job, const struct meta_inode *in)
 	}
 	if (!removed && job->kind != JOB_UPLOAD)
 		return job_skip(job);
-	if (job->own.phase != 3) { /* all that was committed up to now must be durable */
-		job->own.phase = 3;
-		job->own.barrier_txn = meta_last_txn(j);
-		return STEP_BARRIER;
-	}
-	if (job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag))
-		return STEP_LATER;
-	/* Also over the object that the row names: by an attempt that the row does not know. */
-	errint_t r = job_remove_copy(job, job->dst_remote, job->dst, &err);
-
-	if (r == 0)
-		r = job_remove_object(job, in->loc.remote, in->loc.path, in->loc.etag, &err);
-	if (r < 0)
-		return follow_to_end(job, r, &err);
-	struct meta_txn *t = meta_begin(j->conf.meta);
-
-	forget_object(t, job->ino);
-	adopt_victim(job, t);
-	return job_finish(job, t);
+	return job_drop_object(job, in);
 }
 
 bool job_src_hidden(const struct job *job)

@@ -296,6 +296,29 @@ static void test_unlinked(void **state)
 	unlinked(*state, false);
 }
 
+/* It gets other content under its new name, and another file takes the old one: neither waits for a
+ * restore. */
+static void test_emptied(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h = NULL;
+	uint64_t ino = make_text(f, f->aws, "x", "cold");
+
+	archive(f, ino);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	only_stuck(f, 1);
+	assert_int_equal(open_ino(f, ino, O_WRONLY | O_TRUNC, &h), 0);
+	assert_int_equal(put(f, h, 0, "new", 3), 0);
+	assert_int_equal(fsync_h(f, h), 0);
+	close_h(f, h);
+	object_is(f, 0, "y", "new");
+	assert_false(is_there(f, 0, "x"));
+	make_text(f, f->aws, "x", "other");
+	sync_all(f);
+	object_is(f, 0, "x", "other");
+	file_is(f, f->aws, "y", "new");
+}
+
 static void test_unlinked_name_taken(void **state)
 {
 	unlinked(*state, true);
@@ -351,7 +374,7 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_inside), T(test_across), T(test_waited_for),
 		T(test_cancelled), T(test_name_taken), T(test_name_taken_cancelled),
-		T(test_unlinked), T(test_unlinked_name_taken), T(test_renamed_on),
+		T(test_unlinked), T(test_unlinked_name_taken), T(test_emptied), T(test_renamed_on),
 		T(test_few_requests)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
