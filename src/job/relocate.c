@@ -363,6 +363,23 @@ enum step job_vacate(struct job *job)
 	return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
 }
 
+/* An archived object that is to be overwritten, by new content of its file or by a file that took
+ * its name: no restore only for that. */
+static bool no_use_of_it(struct job *job, const struct meta_inode *in)
+{
+	struct claim *c = NULL;
+
+	if ((in->flags & META_F_ARCHIVED) == 0)
+		return false;
+	if ((in->flags & META_F_ORPHAN) == 0)
+		return (in->flags & (META_F_DIRTY | META_F_BASE)) == META_F_DIRTY;
+	LOCKED(&job->jobs->g.lock);
+	TAILQ_FOREACH (c, &graph_ino_key(job->jobs, job->ino)->queue, link)
+		if (c->job->victim == job->ino && c->job->kind != JOB_EXCHANGE)
+			return true;
+	return false;
+}
+
 enum step relocate_step(struct job *job)
 {
 	struct jobs *j = job->jobs;
@@ -404,10 +421,8 @@ enum step relocate_step(struct job *job)
 		/* unlinked before it had an object, or its upload failed */
 		return job_skip(job);
 	}
-	const uint32_t emptied = META_F_DIRTY | META_F_ARCHIVED;
-
-	if ((in.flags & (emptied | META_F_BASE | META_F_ORPHAN)) == emptied)
-		return job_drop_object(job, &in); /* no restore only to overwrite it */
+	if (no_use_of_it(job, &in))
+		return job_drop_object(job, &in);
 	if (in.loc.remote != job->src_remote || strcmp(in.loc.path, job->src) != 0) {
 		/* an earlier job of it failed: this one starts from where the object is */
 		if (job_set_src(job, in.loc.remote, in.loc.path) < 0)

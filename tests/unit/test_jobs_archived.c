@@ -319,6 +319,31 @@ static void test_emptied(void **state)
 	file_is(f, f->aws, "y", "new");
 }
 
+/* Another file replaces it under its new name: one that is in the cloud, and one that is not yet.
+ */
+static void test_replaced(void **state)
+{
+	struct fix *f = *state;
+
+	for (int there = 0; there < 2; there++) {
+		uint64_t ino = make_text(f, f->aws, "x", "cold");
+
+		archive(f, ino);
+		assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+		only_stuck(f, 1);
+		make_text(f, f->aws, "q", "new");
+		if (there)
+			usleep(200000);
+		assert_int_equal(rename_to(f, f->aws, "q", f->aws, "y", 0), 0);
+		sync_all(f);
+		object_is(f, 0, "y", "new");
+		assert_false(is_there(f, 0, "x"));
+		assert_false(is_there(f, 0, "q"));
+		assert_int_equal(unlink_in(f, f->aws, "y"), 0);
+		sync_all(f);
+	}
+}
+
 static void test_unlinked_name_taken(void **state)
 {
 	unlinked(*state, true);
@@ -374,8 +399,8 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_inside), T(test_across), T(test_waited_for),
 		T(test_cancelled), T(test_name_taken), T(test_name_taken_cancelled),
-		T(test_unlinked), T(test_unlinked_name_taken), T(test_emptied), T(test_renamed_on),
-		T(test_few_requests)};
+		T(test_unlinked), T(test_unlinked_name_taken), T(test_emptied), T(test_replaced),
+		T(test_renamed_on), T(test_few_requests)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
