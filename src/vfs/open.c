@@ -133,6 +133,14 @@ static struct vfs_handle *handle_new(struct vfs_call *c, int flags)
 	return h;
 }
 
+/* Somebody else has it open, who is not just about to be gone: RELEASE comes a little after
+ * close(2) has returned. */
+static bool others_locked(const struct vfs_node *n)
+{
+	return n->handles > n->closing ||
+	       (n->handles && clock_mono_ns() - n->closed_ns > CLOSING_NS);
+}
+
 /* Enters h in the table: from here on the inode's row stays. */
 static errint_t handle_enter(struct vfs *v, struct vfs_handle *h, uint64_t ino)
 {
@@ -141,6 +149,8 @@ static errint_t handle_enter(struct vfs *v, struct vfs_handle *h, uint64_t ino)
 	if (!h->n)
 		return -ENOMEM;
 	lock_take(&v->open.lock);
+	h->joined = others_locked(h->n);
+	h->n->shared |= h->joined;
 	h->n->handles++;
 	if (h->writable)
 		h->n->writers++;
@@ -154,7 +164,13 @@ static void handle_leave(struct vfs *v, struct vfs_handle *h, bool *ret_last, bo
 {
 	LOCKED(&v->open.lock);
 
+	if (h->closing)
+		h->n->closing--;
 	*ret_last = --h->n->handles == 0;
+	if (*ret_last) {
+		h->n->shared = false;
+		atomic_store(&h->n->given, false);
+	}
 	*ret_writer = h->writable && --h->n->writers == 0;
 	v->open.handles--;
 }
@@ -249,7 +265,9 @@ static errint_t open_handle(
 		atomic_store(&h->wrote_since_commit, true);
 		known = false;
 	}
-	h->kept = c->keep_cache = known;
+	/* Reads that the kernel answers from its cache do not get here. So that each open that
+	 * reads is seen, its cache is kept only for who joins others that have the file open. */
+	c->keep_cache = known && h->joined;
 	return r;
 }
 
@@ -439,15 +457,35 @@ static void run_flush(struct vfs_call *c)
 	call_done(c, r);
 }
 
+static void handle_closing(struct vfs *v, struct vfs_handle *h)
+{
+	LOCKED(&v->open.lock);
+
+	if (!h->closing)
+		h->n->closing++;
+	h->closing = true;
+	h->n->closed_ns = clock_mono_ns();
+}
+
 void vfs_flush(struct vfs *v, struct vfs_call *c, struct vfs_handle *h)
 {
 	assert(h && h->n);
 	call_begin(v, c, run_flush);
 	c->own.h = h;
+	handle_closing(v, h);
 	run_flush(c);
 }
 
-/* One access for an open that read or wrote, however much. */
+/* Its reads may have been answered by the kernel, with what others who had the file open read or
+ * wrote. */
+static bool may_have_read(struct vfs *v, const struct vfs_handle *h)
+{
+	LOCKED(&v->open.lock);
+
+	return h->readable && !h->writable && h->n->shared && atomic_load(&h->n->given);
+}
+
+/* One access for an open that read or wrote, however much: a write when it did both. */
 static void count_access(struct vfs *v, struct vfs_handle *h)
 {
 	struct meta_bump b = {.ino = h->ino, .when_ns = clock_now_ns()};
@@ -457,9 +495,8 @@ static void count_access(struct vfs *v, struct vfs_handle *h)
 		return;
 	b.bytes_read = atomic_load(&h->bytes_read);
 	b.bytes_written = atomic_load(&h->bytes_written);
-	/* What the kernel kept it answers alone. */
-	b.reads = atomic_load(&h->read_seen) || (h->readable && h->kept && !h->writable);
 	b.writes = atomic_load(&h->wrote);
+	b.reads = !b.writes && (atomic_load(&h->read_seen) || may_have_read(v, h));
 	if (b.reads || b.writes || b.cloud_bytes)
 		meta_access_bump(v->conf.meta, &b);
 }
