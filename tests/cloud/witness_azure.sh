@@ -3,19 +3,8 @@
 # reads, and the other way round; moves between all of them; request counts; tiers and rehydration;
 # a server that is busy, loses answers and blocks; kills of the daemon.
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=tests/mount/lib.sh
-. "$here/../mount/lib.sh"
-# shellcheck source=tests/cloud/servers.sh
-. "$here/servers.sh"
-finish_all() {
-    local status=$?
-    set +e
-    stop_servers
-    (exit "$status")
-    finish
-}
-trap finish_all EXIT
-clean_environment
+# shellcheck source=tests/cloud/mount_lib.sh
+. "$here/../cloud/mount_lib.sh"
 azure_tools
 start_azurite
 start_fake_azure fake --rehydrate 3

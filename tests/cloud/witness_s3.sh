@@ -2,19 +2,8 @@
 # A mount with two S3 servers and an embedded cloud: what astrafs writes boto3 reads, and the other
 # way round; moves between all of them; request counts; kills of the daemon and of a server.
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=tests/mount/lib.sh
-. "$here/../mount/lib.sh"
-# shellcheck source=tests/cloud/servers.sh
-. "$here/servers.sh"
-finish_all() {
-    local status=$?
-    set +e
-    stop_servers
-    (exit "$status")
-    finish
-}
-trap finish_all EXIT
-clean_environment
+# shellcheck source=tests/cloud/mount_lib.sh
+. "$here/../cloud/mount_lib.sh"
 python_tools
 start_versitygw
 start_moto

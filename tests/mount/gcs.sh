@@ -3,22 +3,8 @@
 # The server is the stub of tests/fake; Google's own client, where it can be had, is the witness that
 # bytes, classes and metadata are what they should be, and writes what we read.
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=tests/mount/lib.sh
-. "$here/lib.sh"
-# shellcheck source=tests/cloud/servers.sh
-. "$here/../cloud/servers.sh"
-# shellcheck source=tests/cloud/gcs_servers.sh
-. "$here/../cloud/gcs_servers.sh"
-finish_all() {
-    local status=$?
-    set +e
-    stop_servers
-    (exit "$status")
-    finish
-}
-trap finish_all EXIT
-clean_environment
-unset GOOGLE_APPLICATION_CREDENTIALS GOOGLE_CLOUD_PROJECT STORAGE_EMULATOR_HOST CLOUDSDK_CONFIG
+# shellcheck source=tests/cloud/mount_lib.sh
+. "$here/../cloud/mount_lib.sh"
 command -v python3 >/dev/null || skip "no python3"
 need_gcs_witness
 start_gcs_stub stub http

@@ -3,23 +3,9 @@
 # Keys, signatures, tokens and client secrets of all three clouds stay out of the log, also with
 # everything logged, of command lines, of what astra prints, and of files that others can read.
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=tests/mount/lib.sh
-. "$here/lib.sh"
-# shellcheck source=tests/cloud/servers.sh
-. "$here/../cloud/servers.sh"
-# shellcheck source=tests/cloud/gcs_servers.sh
-. "$here/../cloud/gcs_servers.sh"
-finish_all() {
-    local status=$?
-    set +e
-    stop_servers
-    (exit "$status")
-    finish
-}
-trap finish_all EXIT
+# shellcheck source=tests/cloud/mount_lib.sh
+. "$here/../cloud/mount_lib.sh"
 command -v python3 >/dev/null || skip "no python3"
-clean_environment
-unset GOOGLE_APPLICATION_CREDENTIALS GOOGLE_CLOUD_PROJECT STORAGE_EMULATOR_HOST CLOUDSDK_CONFIG
 mkdir -m 700 "$work/auth" "$work/keys"
 start_gcs_stub stub http --auth "$work/auth"
 start_fake_azure fake
