@@ -93,7 +93,7 @@ python_tools() { # venv with what the tests ask and serve with
 
 # ---- versitygw: strict about signatures, checksums and conditions; no classes ----
 
-start_versitygw() { # [NAME; tls = with TLS] -> vgw_port, vgw_url
+start_versitygw() { # [NAME; tls = with TLS] -> vgw_port, vgw_url, vgw_pid
     command -v go >/dev/null || [ -x "$tools/bin/versitygw" ] || skip "versitygw needs go"
     install_once versitygw "$tools/bin/versitygw" env GOBIN="$tools/bin" \
         go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
@@ -111,8 +111,9 @@ start_versitygw() { # [NAME; tls = with TLS] -> vgw_port, vgw_url
         --virtual-domain "s3.localhost:$vgw_port" "${flags[@]}" posix "$work/$name.buckets")
     start_versitygw_again
 }
-start_versitygw_again() { # the last one, after it was killed
+start_versitygw_again() { # the last one, after it was killed -> vgw_pid
     start_server versitygw "curl -sk -o /dev/null $vgw_url/" -- "${vgw_command[@]}"
+    vgw_pid=${servers##* }
 }
 
 # ---- moto: classes, restores, life cycle, any key; takes whatever checksum it is told ----

@@ -101,7 +101,6 @@ same "$(ls "$a/k" | grep -c conflict || true)" 0
 
 echo "-- a server dies under uploads, and comes back"
 mkdir "$a/s"
-vgw_pid=$(pgrep -f "versitygw.*$work/versitygw.buckets")
 for i in $(seq 30); do
     head -c $((i * 200000)) "$work/f30000001" >"$a/s/$i"
     if [ "$i" = 10 ]; then kill -9 "$vgw_pid"; fi

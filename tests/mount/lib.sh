@@ -43,8 +43,14 @@ settle() { "$astra" --mount "$mnt" status --wait-clean >/dev/null; }
 native() { # CLOUD KEY -> path of the object's file
     echo "${ASTRA_NATIVE:-$data/$1}/astra-$1/$2"
 }
-ours() { # the processes that were started for $work
-    pgrep -f -- "$work/" || true
+# What this case started, and what that started, by the environment that it got: a program that only
+# has one of our paths among its arguments is somebody else's.
+export ASTRA_CASE=$$:$work
+ours() {
+    (
+        unset ASTRA_CASE
+        grep -slzxF "ASTRA_CASE=$$:$work" /proc/[0-9]*/environ | cut -d/ -f3
+    )
 }
 stop_ours() {
     local n
