@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "astra/base_cleanup.h"
@@ -344,6 +345,21 @@ static errint_t root_path(
 	return 0;
 }
 
+/* What somebody names must be there: made anew it would be an empty directory where a disk was to
+ * be mounted, and fill the one below. Ours are those below data_dir. */
+static errint_t root_check(const struct section *s, const char *root, struct err *err)
+{
+	const struct conf_item *it = section_item(s, "path");
+	struct stat st;
+
+	if (!it || it->value[0] != '/')
+		return 0;
+	if (stat(root, &st) < 0)
+		return conf_err(it, err, "the directory '%s' cannot be used: %s", root,
+			err_text(NULL, -errno));
+	return S_ISDIR(st.st_mode) ? 0 : conf_err(it, err, "'%s' is no directory", root);
+}
+
 /* What a section says of the layers, read before anything is made of it. */
 struct plan {
 	const struct conf_item *fault; /* or NULL */
@@ -402,6 +418,7 @@ static errint_t local_make(const struct section *s, struct remote *r, const char
 	e = section_flag(s, "sync", &conf.sync, err);
 	e = e ? e : section_flag(s, "verify", &conf.verify, err);
 	e = e ? e : root_path(s, data_dir, root, sizeof(root), err);
+	e = e ? e : root_check(s, root, err);
 	return e || !ret ? e : store_local_new(&conf, ret, err);
 }
 

@@ -56,6 +56,8 @@ bad '\n[polcy]\nmode = act\n' '2: unknown section \[polcy\]; did you mean \[poli
 bad '[remote]\ntype = local\n' '1: section \[remote\] needs a name'
 bad '[remote x]\nbuckt = 1\n' "2: buckt: unknown key of a remote of type local; did you mean 'bucket'?"
 bad '[remote x]\ntype = lokal\n' "2: type: .*allowed: local, mem"
+bad "[remote x]\npath = $work/nas/x\n" "2: path: the directory '$work/nas/x' cannot be used: No such file"
+[ ! -e "$work/nas" ]
 bad '[policy]\nmod = act\n' "2: mod: unknown key; did you mean 'mode'?"
 bad '[policy]\nprices = nope\n[prices nop]\n' "2: prices: there is no price book 'nope'; did you mean 'nop'?"
 bad '[policy]\nmode = run\n' "2: mode: 'run' is not known; allowed: act, advise, off"

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -496,13 +497,45 @@ static void test_bad_conf(void **state)
 	}
 }
 
+/* A directory that was named is not made. */
+static void test_path_missing(void **state)
+{
+	struct conf *c = conf_new();
+	char root[64] = "/tmp/astra-path-XXXXXX", missing[128], file[128], cmd[128];
+	struct err err;
+
+	assert_non_null(mkdtemp(root));
+	(void)snprintf(missing, sizeof(missing), "%s/nas/photos", root);
+	(void)snprintf(file, sizeof(file), "%s/file", root);
+	conf_set(c, "remote r", "bucket", "b");
+	conf_set(c, "remote r", "path", missing);
+	assert_int_equal(remotes_conf_check(c, &err), -EINVAL);
+	assert_int_equal(remotes_build(c, "/tmp", &rm, &nrm, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, missing));
+	assert_int_equal(access(missing, F_OK), -1);
+	assert_int_equal(mknod(file, S_IFREG | 0600, 0), 0);
+	conf_set(c, "remote r", "path", file);
+	assert_int_equal(remotes_build(c, "/tmp", &rm, &nrm, &err), -EINVAL);
+	conf_set(c, "remote r", "path", root);
+	assert_int_equal(remotes_build(c, "/tmp", &rm, &nrm, &err), 0);
+	remotes_destroy(rm, nrm);
+	rm = NULL;
+	nrm = 0;
+	/* below the data directory they are ours */
+	conf_set(c, "remote r", "path", "nas");
+	assert_int_equal(remotes_build(c, root, &rm, &nrm, &err), 0);
+	conf_destroy(c);
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", root);
+	assert_int_equal(system(cmd), 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_teardown(f, teardown)
 	const struct CMUnitTest tests[] = {T(test_repeats), T(test_ambiguous), T(test_get_cut),
 		T(test_deadline), T(test_cancel), T(test_limit), T(test_once), T(test_breaker),
 		T(test_fault_syntax), T(test_fault_when), T(test_stats), T(test_embedded),
-		T(test_remote_obj), T(test_bad_conf)};
+		T(test_remote_obj), T(test_bad_conf), T(test_path_missing)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
