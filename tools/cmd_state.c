@@ -34,9 +34,13 @@ static void print_remotes(const json_t *remotes)
 static void print_engine(const json_t *e)
 {
 	char last[32], next[32], saving[MONEY_TEXT_MAX];
+	const char *mode = app_str(e, "mode"), *real = app_str(e, "mode_real");
+	bool differ = *real && strcmp(mode, real) != 0;
 
-	(void)printf("Engine:     %s; last pass %s, next %s; %lld files, %lld moves (%s a month)\n",
-		app_str(e, "mode"), app_time(last, json_object_get(e, "last")),
+	(void)printf(
+		"Engine:     %s%s%s; last pass %s, next %s; %lld files, %lld moves (%s a month)\n",
+		mode, differ ? " on embedded clouds, on real ones " : "", differ ? real : "",
+		app_time(last, json_object_get(e, "last")),
 		app_time(next, json_object_get(e, "next")), (long long)app_int(e, "files"),
 		(long long)app_int(e, "moves"), app_money(saving, json_object_get(e, "saving")));
 }

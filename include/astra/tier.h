@@ -61,7 +61,8 @@ void tier_engine_stop(struct tier_engine *e);
 void tier_engine_destroy(struct tier_engine *e);
 
 struct tier_stat {
-	enum tier_mode mode;
+	enum tier_mode mode;	  /* on embedded clouds, if there are any */
+	enum tier_mode mode_real; /* on real ones, if there are any; else the same */
 	bool running;
 	uint64_t passes;
 	int64_t last_start_ns, last_end_ns, next_ns; /* wall clock; 0 = never */

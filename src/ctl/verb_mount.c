@@ -81,9 +81,10 @@ static json_t *engine_json(struct tier_engine *e)
 	struct tier_stat st;
 
 	tier_stat(e, &st);
-	return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "mode",
-		tier_mode_name(st.mode), "running", st.running, "passes", (json_int_t)st.passes,
-		"last", (json_int_t)(st.last_start_ns / NS_PER_S), "next",
+	return json_pack("{s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "mode",
+		tier_mode_name(st.mode), "mode_real", tier_mode_name(st.mode_real), "running",
+		st.running, "passes", (json_int_t)st.passes, "last",
+		(json_int_t)(st.last_start_ns / NS_PER_S), "next",
 		(json_int_t)(st.mode == TIER_OFF ? 0 : st.next_ns / NS_PER_S), "files",
 		(json_int_t)st.files, "moves", (json_int_t)st.moves, "failed",
 		(json_int_t)st.failed, "saving", item_money(st.saving));

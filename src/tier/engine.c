@@ -198,6 +198,20 @@ static void *engine_main(void *arg)
 	return NULL;
 }
 
+/* What is done where, as run.c does it. */
+static void modes_tell(const struct tier_conf *c, struct tier_stat *ret)
+{
+	size_t real = 0;
+
+	for (size_t i = 0; i < c->nremotes; i++)
+		real += c->remotes[i].real;
+	ret->mode = ret->mode_real = c->ro && c->mode == TIER_ACT ? TIER_ADVISE : c->mode;
+	if (real && !c->mode_given && ret->mode == TIER_ACT)
+		ret->mode_real = TIER_ADVISE;
+	if (real == c->nremotes)
+		ret->mode = ret->mode_real;
+}
+
 /* ---- life ---- */
 
 errint_t tier_engine_new(const struct tier_conf *conf, struct tier_engine **ret, struct err *err)
@@ -219,7 +233,7 @@ errint_t tier_engine_new(const struct tier_conf *conf, struct tier_engine **ret,
 		last_pass_put(e, last);
 	}
 	next = MAX_OF(last + conf->interval_ns, now + MIN_OF(SETTLE_NS, conf->interval_ns));
-	e->s.stat.mode = conf->ro && conf->mode == TIER_ACT ? TIER_ADVISE : conf->mode;
+	modes_tell(conf, &e->s.stat);
 	e->s.stat.next_ns = next_in_hours(conf, next);
 	rc = pthread_create(&e->thread, NULL, engine_main, e);
 	if (rc) {

@@ -447,6 +447,9 @@ static void test_real_clouds(void **state)
 {
 	struct fix *f = *state;
 	uint64_t x = object(f, f->top, "x.log", GB, 0, 99);
+	struct remote both[2] = {0};
+	struct tier_conf conf;
+	struct tier_stat st;
 	struct err err = {0};
 
 	for (unsigned given = 0; given < 2; given++) {
@@ -458,7 +461,24 @@ static void test_real_clouds(void **state)
 		wait_pass(f, 1);
 		assert_int_equal(fake.posted, given);
 		assert_int_equal(tier_of(f, x), given ? TIER_COLD : TIER_HOT);
+		tier_stat(f->e, &st);
+		assert_int_equal(st.mode, given ? TIER_ACT : TIER_ADVISE);
+		assert_int_equal(st.mode_real, given ? TIER_ACT : TIER_ADVISE);
 	}
+	/* where both are, it is told of each */
+	tier_engine_destroy(f->e);
+	both[0] = f->aws;
+	both[1].name[0] = 'x';
+	conf = f->conf;
+	conf.mode_given = false;
+	conf.remotes = both;
+	conf.nremotes = 2;
+	assert_int_equal(tier_engine_new(&conf, &f->e, &err), 0);
+	tier_stat(f->e, &st);
+	assert_int_equal(st.mode, TIER_ACT);
+	assert_int_equal(st.mode_real, TIER_ADVISE);
+	tier_engine_destroy(f->e);
+	f->e = NULL;
 }
 
 static errint_t parse(const char *key, const char *value, struct tier_conf *ret)
