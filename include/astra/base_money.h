@@ -21,7 +21,8 @@ enum money_style {
 };
 #define MONEY_TEXT_MAX 48
 /* "$0.230" into out, rounded half away from zero. More decimals (to 6) where the rounded figure
- * would be off by more than 4 %; "<$0.000001" below that; "-" first when negative. Returns out. */
+ * would be off by more than 4 %; "<$0.000001" below that, ">-$0.000001" of what is lost; "-" first
+ * when negative. Returns out. */
 char *money_format(char out[MONEY_TEXT_MAX], money_t m, enum money_style style);
 /* "12", "0.0125": digits with at most 12 decimals, below 10^9; -EINVAL. */
 errint_t money_parse(const char *s, money_t *ret);

@@ -117,7 +117,7 @@ char *money_format(char out[MONEY_TEXT_MAX], money_t m, enum money_style style)
 		decimals++;
 	r = rounded(m, decimals);
 	if (!r && m) {
-		snprintf(out, MONEY_TEXT_MAX, "%s<$0.000001", sign);
+		snprintf(out, MONEY_TEXT_MAX, *sign ? ">-$0.000001" : "<$0.000001");
 		return out;
 	}
 	snprintf(out, MONEY_TEXT_MAX, "%s$%lld.%0*lld", sign, (long long)(r / pow10_of(decimals)),

@@ -50,6 +50,8 @@ static void test_money_digits(void **state)
 	}
 	assert_money(-usd("0.19"), MONEY_MONTH, "-$0.190");
 	assert_money(-usd("0.0125"), MONEY_EXACT, "-0.0125");
+	assert_money(-usd("0.0000004"), MONEY_MONTH, ">-$0.000001");
+	assert_money(-usd("0.0000006"), MONEY_MONTH, "-$0.000001");
 	assert_money(usd("2.369412"), MONEY_ONCE, "$2.37");
 	assert_money(usd("0.3"), MONEY_ONCE, "$0.30");
 	assert_money(usd("0.0264"), MONEY_ONCE, "$0.026");
