@@ -447,6 +447,15 @@ void app_bar(struct app *a, const char *text)
 	a->bar_width = strlen(text);
 }
 
+/* By bytes, which is fairer than by files, where there are any. */
+static int job_percent(const json_t *job)
+{
+	int64_t bytes = app_int(job, "bytes");
+
+	return bytes ? app_percent(app_int(job, "bytes_done"), bytes)
+		     : app_percent(app_int(job, "files_done"), app_int(job, "files"));
+}
+
 /* "  51 %  3 of 7 GB  120 MB/s  33 s left  running /aws/a" */
 static void job_text(char *text, size_t room, const json_t *job, size_t more)
 {
@@ -464,10 +473,12 @@ static void job_text(char *text, size_t room, const json_t *job, size_t more)
 	if (app_num(job, "left_s") > 0)
 		(void)snprintf(
 			left, sizeof(left), "  %s left", app_span(num, app_num(job, "left_s")));
-	if (files > 1)
-		(void)snprintf(text, room, "%lld of %lld files%s  %s %s",
-			(long long)app_int(job, "files_done"), (long long)files, left,
-			app_str(job, "state"), place);
+	if (files > 0)
+		(void)snprintf(text, room, "%3d %%  %lld of %lld file%s, %s of %s%s%s  %s %s",
+			job_percent(job), (long long)app_int(job, "files_done"), (long long)files,
+			app_plural(files), app_size(done, (uint64_t)have),
+			app_size(total, (uint64_t)bytes), speed, left, app_str(job, "state"),
+			place);
 	else if (bytes > 0)
 		(void)snprintf(text, room, "%3d %%  %s of %s%s%s  %s %s", app_percent(have, bytes),
 			app_size(done, (uint64_t)have), app_size(total, (uint64_t)bytes), speed,
@@ -484,6 +495,11 @@ static void job_text(char *text, size_t room, const json_t *job, size_t more)
 	}
 }
 
+const char *app_plural(int64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 int app_percent(int64_t have, int64_t of)
 {
 	return of > 0 ? (int)MIN_OF((double)have * 100 / (double)of, 100.0) : 0;
@@ -491,9 +507,7 @@ int app_percent(int64_t have, int64_t of)
 
 static void draw_job(struct app *a, const json_t *job, size_t more)
 {
-	int64_t files = app_int(job, "files");
-	int percent = files > 1 ? app_percent(app_int(job, "files_done"), files)
-				: app_percent(app_int(job, "bytes_done"), app_int(job, "bytes"));
+	int percent = job_percent(job);
 	char bar[21], words[900], text[1024];
 
 	for (int i = 0; i < 20; i++)

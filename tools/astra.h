@@ -72,6 +72,7 @@ void app_bar(struct app *a, const char *text); /* NULL takes it off the screen *
  * of it every two seconds; with --json nothing. */
 void app_progress(struct app *a, const json_t *progress);
 int app_percent(int64_t have, int64_t of);
+const char *app_plural(int64_t n); /* "", or "s" */
 
 const char *app_size(char out[32], uint64_t bytes); /* "2.5 GB" */
 /* "$0.023", as the engine prints */

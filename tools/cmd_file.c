@@ -257,6 +257,18 @@ static int move_report(struct app *a, struct move *m)
 	return app_ask(a, req, NULL, &m->report);
 }
 
+/* What the report does not count. */
+static void print_others(const struct move *m)
+{
+	int64_t n = app_int(m->plan, "files") - app_int(m->report, "files");
+
+	if (!json_object_get(m->report, "time_s"))
+		(void)printf("It was in no cloud yet, and has been uploaded to its new place.\n");
+	else if (n > 0)
+		(void)printf("Not moved with it: %lld file%s (in no cloud yet, or archived)\n",
+			(long long)n, app_plural(n));
+}
+
 static int move(struct app *a, char **argv, struct move *m)
 {
 	int code = move_paths(a, argv, m);
@@ -277,8 +289,8 @@ static int move(struct app *a, char **argv, struct move *m)
 		code = move_report(a, m);
 	if (code == EXIT_DONE && !a->json && !across)
 		(void)printf("%s -> %s\n", m->src, m->trail);
-	else if (code == EXIT_DONE && !a->json && !json_object_get(m->report, "time_s"))
-		(void)printf("It was in no cloud yet, and has been uploaded to its new place.\n");
+	else if (code == EXIT_DONE && !a->json && across)
+		print_others(m);
 	return code;
 }
 

@@ -19,9 +19,11 @@ static void print_job(const json_t *j)
 
 	(void)printf("%6lld  %-10s %-11s ", (long long)app_int(j, "id"), app_str(j, "kind"),
 		app_str(j, "state"));
-	if (files > 1)
-		(void)printf("%lld of %lld files  ", (long long)app_int(j, "files_done"),
-			(long long)files);
+	if (files > 0)
+		(void)printf("%lld of %lld file%s, %s of %s  ", (long long)app_int(j, "files_done"),
+			(long long)files, app_plural(files),
+			app_size(done, (uint64_t)app_int(j, "bytes_done")),
+			app_size(total, (uint64_t)bytes));
 	else if (bytes)
 		(void)printf("%s of %s  ", app_size(done, (uint64_t)app_int(j, "bytes_done")),
 			app_size(total, (uint64_t)bytes));

@@ -26,6 +26,7 @@
 #include "astra/base_json.h"
 #include "astra/base_pool.h"
 #include "astra/meta.h"
+#include "astra/policy.h"
 #include "astra/stage.h"
 #include "astra/store.h"
 
@@ -88,6 +89,7 @@ struct jobs_conf {
 	struct stage *stage;
 	struct remote *remotes; /* ids assigned */
 	size_t nremotes;
+	const struct price_book *prices; /* NULL: bills of directory moves are not made */
 	struct pool *pool;
 	struct bufs *bufs;
 	struct job_hooks hooks;
@@ -223,11 +225,13 @@ struct job_info {
 	enum job_state state;
 	char src[META_PATH_MAX + 66], dst[META_PATH_MAX + 66]; /* "/aws/a/b" */
 	enum tier tier;
+	/* files_*: of a directory move, all whose objects move; bytes and parts are theirs */
 	uint64_t bytes_total, bytes_done, parts_done, parts_total, files_total, files_done;
 	uint64_t part_size; /* 0 = in one piece */
 	uint64_t retries;   /* requests sent again, and tries of the whole job after the first */
 	uint32_t src_remote, dst_remote; /* 0 = none */
 	enum tier tier_from, tier_to;	 /* of a relocation that has begun */
+	struct policy_bill bill;	 /* of a directory that moves between clouds, so far */
 	unsigned attempts;
 	int64_t created_ns, started_ns, ended_ns; /* wall clock */
 	int64_t next_ns;			  /* of a waiting one, wall clock; 0 */

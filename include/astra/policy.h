@@ -216,9 +216,18 @@ errint_t policy_report_cross_cloud(
 
 /* ---- a migration between clouds ---- */
 
-struct policy_migration {     /* strings borrowed */
-	const char *path;     /* below the mount */
-	uint64_t size, files; /* files 1: a file; else what is below a directory */
+struct policy_bill { /* of one object that moved, or of many */
+	money_t requests, retrieval, early, egress, total; /* paid once */
+	money_t month_from, month_to;			   /* storage, in either place */
+	bool unpriced;					   /* something has no prices */
+};
+/* Adds the move that m asks about. */
+void policy_bill_add(struct policy_bill *b, struct price_move *m);
+
+struct policy_migration { /* strings borrowed */
+	const char *path; /* below the mount */
+	bool dir;
+	uint64_t size, files; /* files: of a directory, what is below it */
 	const char *src_cloud, *src_region, *dst_cloud, *dst_region; /* the remotes' names */
 	const char *src_provider, *dst_provider;
 	enum tier src_tier, dst_tier; /* of a file */
@@ -230,10 +239,9 @@ struct policy_migration {     /* strings borrowed */
 	int64_t time_ns;
 	uint64_t parts, part_size, retries; /* part_size 0: in one piece */
 	int64_t held_s;			    /* it had been in src_tier; < 0 = not known */
+	struct policy_bill bill; /* of a directory given, of a file by policy_migration_cost() */
 	/* by policy_migration_cost() */
 	bool priced;
-	struct price_move move;
-	money_t month_from, month_to;		/* storage, in either place */
 	unsigned payback_gross, payback_months; /* against month_from; against the net saving */
 };
 void policy_migration_cost(const struct price_book *b, struct policy_migration *m);

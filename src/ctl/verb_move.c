@@ -131,6 +131,31 @@ static json_t *plan_json(const struct policy_migration *m)
 		m->speed ? json_real((double)m->size / (double)m->speed) : json_null());
 }
 
+static int on_file(void *arg, struct meta_txn *t, const struct meta_inode *in)
+{
+	struct policy_migration *m = arg;
+
+	(void)t;
+	m->files++;
+	m->size += in->size;
+	return 0;
+}
+
+/* The totals in the row of a directory come behind what happens below it. */
+static errint_t plan_count(struct ctl_conn *c, struct plan *p, struct err *err)
+{
+	errint_t r;
+
+	p->m.dir = p->in.kind == META_DIR;
+	if (!p->m.dir) {
+		p->m.files = 1;
+		p->m.size = p->in.size;
+		return 0;
+	}
+	r = tier_walk(c->ctl->conf.tier, p->in.ino, on_file, NULL, &p->m);
+	return r ? err_set(err, r, ERR_FINAL, "cannot read the index: %s", err_text(NULL, r)) : 0;
+}
+
 static errint_t plan_make(
 	struct ctl_conn *c, struct plan *p, uint64_t ino, json_t **ret_data, struct err *err)
 {
@@ -153,9 +178,10 @@ static errint_t plan_make(
 	(void)meta_commit(t);
 	if (r)
 		return err_set(err, r, ERR_FINAL, "%s: %s", p->path, err_text(NULL, r));
+	r = plan_count(c, p, err);
+	if (r)
+		return r;
 	p->m.path = p->path + 1;
-	p->m.size = p->in.kind == META_DIR ? (uint64_t)MAX_OF(p->in.totals.bytes, 0) : p->in.size;
-	p->m.files = p->in.kind == META_DIR ? (uint64_t)MAX_OF(p->in.totals.files, 0) : 1;
 	p->m.src_cloud = src->name;
 	p->m.src_region = src->region;
 	p->m.dst_cloud = dst->name;
@@ -206,19 +232,19 @@ static int on_move(void *arg, const struct job_info *i)
 
 static json_t *report_json(const struct policy_migration *m)
 {
-	json_t *o = json_pack("{s:b, s:f, s:f, s:I, s:I, s:I, s:I, s:o}", "moved",
+	json_t *o = json_pack("{s:b, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:o}", "moved",
 		m->failure == NULL, "time_s", (double)m->time_ns / 1e9, "speed",
 		m->time_ns > 0 ? (double)m->size / ((double)m->time_ns / 1e9) : 0.0, "files",
-		(json_int_t)m->files, "parts", (json_int_t)m->parts, "part_size",
-		(json_int_t)m->part_size, "retries", (json_int_t)m->retries, "note",
+		(json_int_t)m->files, "size", (json_int_t)m->size, "parts", (json_int_t)m->parts,
+		"part_size", (json_int_t)m->part_size, "retries", (json_int_t)m->retries, "note",
 		json_text(m->failure ? m->failure : ""));
 
 	if (o && m->priced)
 		(void)json_object_set_new(o, "cost",
 			json_pack("{s:o, s:o, s:o, s:o, s:o}", "transfer",
-				item_money(m->move.total), "egress", item_money(m->move.egress),
-				"storage_before", item_money(m->month_from), "storage_after",
-				item_money(m->month_to), "payback_months",
+				item_money(m->bill.total), "egress", item_money(m->bill.egress),
+				"storage_before", item_money(m->bill.month_from), "storage_after",
+				item_money(m->bill.month_to), "payback_months",
 				m->payback_months == UINT32_MAX
 					? json_null()
 					: json_integer((json_int_t)m->payback_months)));
@@ -234,8 +260,10 @@ static errint_t report_make(
 	cleanup_buf struct buf out = BUF_INIT(PRINT_MAX);
 	struct policy_migration m = {
 		.path = i->src + (*i->src == '/'),
-		.size = i->bytes_total,
-		.files = i->kind == JOB_RELOCATE ? 1 : i->files_total,
+		.dir = i->kind == JOB_DIRMOVE,
+		.size = i->kind == JOB_DIRMOVE ? i->bytes_done : i->bytes_total,
+		.files = i->kind == JOB_DIRMOVE ? i->files_done : 1,
+		.bill = i->bill,
 		.src_tier = i->tier_from,
 		.dst_tier = i->tier_to,
 		.failure = i->state == JOB_DONE ? NULL

@@ -285,6 +285,7 @@ static errint_t vfs_up(struct wire *w, struct err *err)
 		.stage = w->stage,
 		.remotes = w->remotes,
 		.nremotes = w->nremotes,
+		.prices = w->book,
 		.pool = w->pool,
 		.bufs = w->bufs,
 		.upload_delay_ns = o->upload_delay_ns,

@@ -40,7 +40,8 @@ struct walk {
 	uint64_t cookie;
 	struct source src[BATCH];
 	size_t nsrc, removed;
-	uint64_t *left; /* owned; inodes of jobs behind this one */
+	uint64_t nfound, bytes_found; /* by phase 0: files that are to move */
+	uint64_t *left;		      /* owned; inodes of jobs behind this one */
 	size_t nleft, left_at;
 	uint64_t *archived; /* owned; inodes of files that wait for a restore */
 	size_t narchived, caparchived;
@@ -129,12 +130,6 @@ static errint_t add_dir(struct walk *w, uint64_t ino)
 	return w->ndirs == DIRS_MAX ? -E2BIG : add_ino(&w->dirs, &w->ndirs, &w->capdirs, ino);
 }
 
-static int take_dir(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
-	const struct meta_inode *full)
-{
-	return kind == META_DIR ? add_dir(arg, ino) : 0;
-}
-
 static int take_file(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
 	const struct meta_inode *full)
 {
@@ -164,6 +159,27 @@ static errint_t target_of(
 	return snprintf(ret, META_PATH_MAX + 1, "%s%s", job->dst, path + n) > META_PATH_MAX
 		       ? -ENAMETOOLONG
 		       : 0;
+}
+
+struct look {
+	struct job *job;
+	struct walk *walk;
+};
+
+static int take_dir(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
+	const struct meta_inode *full)
+{
+	const struct look *l = arg;
+	char path[META_PATH_MAX + 1];
+
+	if (kind == META_DIR)
+		return add_dir(l->walk, ino);
+	if ((full->flags & META_F_OBJECT) == 0 ||
+		target_of(l->job, full->loc.remote, full->loc.path, path) < 0)
+		return 0;
+	l->walk->nfound++;
+	l->walk->bytes_found += full->size;
+	return 0;
 }
 
 /* Nothing has moved, nobody counts on it, and the old name is free. */
@@ -253,6 +269,15 @@ static bool is_removed(struct job *job, uint64_t dir)
 	return r == -ENOENT || (r == 0 && (in.flags & META_F_ORPHAN) != 0);
 }
 
+/* What this round moves, after earlier ones. */
+static void totals_set(struct job *job, const struct walk *w)
+{
+	LOCKED(&job->jobs->g.lock);
+
+	job->g.files_total = atomic_load(&job->files_done) + w->nfound;
+	job->g.bytes_total = job->own.bytes_before + w->bytes_found;
+}
+
 /* Phase 0: one directory a step. */
 static enum step list_one(struct job *job, struct walk *w)
 {
@@ -263,6 +288,7 @@ static enum step list_one(struct job *job, struct walk *w)
 		w->next = 0;
 		w->cookie = 0;
 		job->own.phase = 1;
+		totals_set(job, w);
 		return STEP_AGAIN;
 	}
 	uint64_t dir = w->dirs[w->next];
@@ -280,7 +306,7 @@ static enum step list_one(struct job *job, struct walk *w)
 			return s;
 	}
 	t = meta_begin_read(job->jobs->conf.meta);
-	r = meta_children(t, dir, 0, false, take_dir, w);
+	r = meta_children(t, dir, 0, true, take_dir, &(struct look){.job = job, .walk = w});
 	meta_abort(t);
 	if (r < 0 && r != -ENOENT)
 		return job_trouble(job, -ENOMEM, &(struct err){.kind = ERR_RETRY});
@@ -361,6 +387,35 @@ static errint_t adopt(
 	return r < 0 ? r : err_set(err, -EAGAIN, ERR_RETRY, "an earlier try left it unfinished");
 }
 
+/* One more file is there. */
+static void count_moved(struct job *job, const struct meta_inode *in, const struct move_spec *spec)
+{
+	struct jobs *j = job->jobs;
+	const struct remote *src = remote_of(j, spec->src_remote);
+	const struct remote *dst = remote_of(j, spec->dst_remote);
+	uint64_t parts = MAX_OF(atomic_load(&job->parts_done), job->own.parts_before + 1);
+	struct price_move m = {.from_tier = (enum tier)in->tier,
+		.size = spec->size,
+		.parts = (unsigned)(parts - job->own.parts_before),
+		.held_s = -1};
+
+	job->own.bytes_before += spec->size;
+	job->own.parts_before = parts;
+	atomic_store(&job->bytes_done, job->own.bytes_before);
+	atomic_store(&job->parts_done, parts);
+	(void)atomic_fetch_add(&job->files_done, 1);
+	if (src == NULL || dst == NULL || src == dst)
+		return;
+	m.from = j->conf.prices != NULL ? price_find(j->conf.prices, src->provider) : NULL;
+	m.to = j->conf.prices != NULL ? price_find(j->conf.prices, dst->provider) : NULL;
+	m.to_tier = remote_tier(dst, spec->class_name, NULL);
+	LOCKED(&j->g.lock);
+	if (m.from == NULL || m.to == NULL)
+		job->g.bill.unpriced = true;
+	else
+		policy_bill_add(&job->g.bill, &m);
+}
+
 static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct err *err)
 {
 	struct meta_inode in;
@@ -405,7 +460,8 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
 		return r < 0 ? r
 			     : err_set(err, -EAGAIN, ERR_RETRY, "'%s' went on meanwhile", in.name);
 	}
-	(void)atomic_fetch_add(&job->files_done, 1);
+	if (r == 0)
+		count_moved(job, &in, &spec);
 	return r;
 }
 

@@ -148,12 +148,17 @@ void info_of_locked(struct jobs *j, struct job *job, struct job_info *i)
 	i->parts_total = job->g.parts_total;
 	i->files_total = job->g.files_total;
 	i->files_done = atomic_load(&job->files_done);
+	if (job->kind == JOB_DIRMOVE) { /* with what has left the directory since */
+		i->files_total = MAX_OF(i->files_total, i->files_done);
+		i->bytes_total = MAX_OF(i->bytes_total, i->bytes_done);
+	}
 	i->part_size = job->g.part_size;
 	i->retries = atomic_load(&job->repeats);
 	i->src_remote = job->src_remote;
 	i->dst_remote = job->dst_remote;
 	i->tier_from = job->g.tier_from;
 	i->tier_to = job->g.tier_to;
+	i->bill = job->g.bill;
 	i->attempts = job->attempts;
 	i->created_ns = job->created_ns;
 	i->started_ns = job->g.started_ns;

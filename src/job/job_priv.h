@@ -94,6 +94,7 @@ struct job {
 		char *note; /* owned; NULL = none */
 		uint64_t bytes_total, parts_total, files_total, part_size;
 		enum tier tier_from, tier_to; /* of a relocation that has begun */
+		struct policy_bill bill;      /* of a directory move between clouds */
 		int64_t started_ns, next_ns;
 	} g;
 
@@ -121,6 +122,7 @@ struct job {
 		bool doubt;	       /* what an attempt did is not known, or in no row */
 		bool turned; /* rollback.c: the move failed, and became one out of the way */
 		void *walk;  /* dirmove; owned */
+		uint64_t bytes_before, parts_before; /* dirmove: of the files that have moved */
 	} own;
 };
 

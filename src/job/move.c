@@ -343,7 +343,7 @@ static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *er
 {
 	char id[STORE_UPLOAD_MAX];
 
-	{
+	if (x->job->kind != JOB_DIRMOVE) {
 		LOCKED(&x->job->jobs->g.lock);
 		x->job->g.part_size = x->part_size;
 		x->job->g.parts_total = (x->spec->size + x->part_size - 1) / x->part_size;
@@ -393,8 +393,8 @@ static errint_t single(struct parts *x, struct store_stat *ret, struct err *err)
 	job_state_set(x->job, JOB_COMMITTING);
 	r = store_put(x->dst.st, &x->call, x->dst.o, x->buf, len, &x->put, ret, err);
 	if (r == 0) {
-		atomic_store(&x->job->bytes_done, len);
-		atomic_store(&x->job->parts_done, 1);
+		atomic_store(&x->job->bytes_done, x->job->own.bytes_before + len);
+		atomic_store(&x->job->parts_done, x->job->own.parts_before + 1);
 	}
 	return r;
 }
@@ -505,12 +505,12 @@ static errint_t transfer(struct parts *x, struct store_stat *ret, struct err *er
 		.nmeta = x->meta.n};
 	x->has_crc = true;
 	job_state_set(x->job, JOB_RUNNING);
-	{
+	if (x->job->kind != JOB_DIRMOVE) {
 		LOCKED(&j->g.lock);
 		x->job->g.bytes_total = MAX_OF(x->job->g.bytes_total, s->size);
 	}
-	atomic_store(&x->job->bytes_done, 0);
-	atomic_store(&x->job->parts_done, 0);
+	atomic_store(&x->job->bytes_done, x->job->own.bytes_before);
+	atomic_store(&x->job->parts_done, x->job->own.parts_before);
 	r = take_memory(x, err);
 	if (r < 0)
 		return r;

@@ -316,8 +316,12 @@ static void keep_ended_locked(struct jobs *j, struct job *job)
 							: JOB_FAILED;
 	e->info.ended_ns = clock_now_ns();
 	e->info.held = false;
-	if (job->own.result == 0)
+	if (job->own.result == 0 && job->kind == JOB_DIRMOVE) { /* the rest went another way */
+		e->info.files_total = e->info.files_done;
+		e->info.bytes_total = e->info.bytes_done;
+	} else if (job->own.result == 0) {
 		e->info.bytes_done = MAX_OF(e->info.bytes_done, e->info.bytes_total);
+	}
 	(void)snprintf(e->info.note, sizeof(e->info.note), "%s", job->own.why);
 	TAILQ_INSERT_HEAD(&j->g.ended, e, link);
 	if (++j->g.nended > JOB_KEEP_ENDED) {

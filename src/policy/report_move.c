@@ -61,11 +61,11 @@ errint_t policy_report_plan(struct buf *out, const struct policy_migration *m)
 	(void)buf_adds(out, RULER "CROSS-CLOUD MIGRATION\n" RULER);
 	add_place(out, "Source", m->src_cloud, m->src_region);
 	add_place(out, "Destination", m->dst_cloud, m->dst_region);
-	if (m->files == 1)
+	if (!m->dir)
 		(void)buf_addf(out, "File: %s (%s)\n\n", m->path, SIZE(m->size));
 	else
-		(void)buf_addf(out, "Directory: %s (%llu files, %s)\n\n", m->path,
-			(unsigned long long)m->files, SIZE(m->size));
+		(void)buf_addf(out, "Directory: %s (%llu file%s, %s)\n\n", m->path,
+			(unsigned long long)m->files, report_plural(m->files), SIZE(m->size));
 	(void)buf_adds(out, "Pre-Migration Analysis:\n");
 	add_check(out, "Source exists", m->src_trouble);
 	add_check(out, "Destination accessible", m->dst_trouble);
@@ -82,35 +82,51 @@ errint_t policy_report_plan(struct buf *out, const struct policy_migration *m)
 	return out->failed;
 }
 
-void policy_migration_cost(const struct price_book *b, struct policy_migration *m)
+void policy_bill_add(struct policy_bill *b, struct price_move *m)
 {
-	const struct price_provider *from = price_find(b, m->src_provider);
-	const struct price_provider *to = price_find(b, m->dst_provider);
+	price_move_cost(m);
+	b->requests += m->requests;
+	b->retrieval += m->retrieval;
+	b->early += m->early;
+	b->egress += m->egress;
+	b->total += m->total;
+	b->month_from += price_month(m->from, m->from_tier, m->size);
+	b->month_to += price_month(m->to, m->to_tier, m->size);
+}
 
-	assert((unsigned)m->src_tier < TIER_N && (unsigned)m->dst_tier < TIER_N);
-	m->priced = from && to && m->files == 1;
-	if (!m->priced)
-		return;
-	m->move = (struct price_move){
-		.from = from,
-		.to = to,
+/* A directory's files have moved one by one, and were added up. */
+static void file_bill(const struct price_book *b, struct policy_migration *m)
+{
+	struct price_move move = {
+		.from = price_find(b, m->src_provider),
+		.to = price_find(b, m->dst_provider),
 		.from_tier = m->src_tier,
 		.to_tier = m->dst_tier,
 		.size = m->size,
 		.parts = (unsigned)MIN_OF(m->parts, (uint64_t)UINT_MAX),
 		.held_s = m->held_s,
 	};
-	price_move_cost(&m->move);
-	m->month_from = price_month(from, m->src_tier, m->size);
-	m->month_to = price_month(to, m->dst_tier, m->size);
-	m->payback_gross = price_payback_months(m->move.total, m->month_from);
-	m->payback_months = price_payback_months(m->move.total, m->move.saving);
+
+	m->bill = (struct policy_bill){.unpriced = !move.from || !move.to};
+	if (!m->bill.unpriced)
+		policy_bill_add(&m->bill, &move);
+}
+
+void policy_migration_cost(const struct price_book *b, struct policy_migration *m)
+{
+	assert((unsigned)m->src_tier < TIER_N && (unsigned)m->dst_tier < TIER_N);
+	if (!m->dir)
+		file_bill(b, m);
+	m->priced = !m->bill.unpriced;
+	m->payback_gross = price_payback_months(m->bill.total, m->bill.month_from);
+	m->payback_months =
+		price_payback_months(m->bill.total, m->bill.month_from - m->bill.month_to);
 }
 
 static void add_payback(struct buf *out, const struct policy_migration *m)
 {
 	(void)buf_adds(out, "   Pay-back: ");
-	if (!m->move.total) {
+	if (!m->bill.total) {
 		(void)buf_adds(out, "at once\n");
 		return;
 	}
@@ -125,7 +141,7 @@ static void add_payback(struct buf *out, const struct policy_migration *m)
 
 static void add_cost(struct buf *out, const struct policy_migration *m)
 {
-	const struct price_move *p = &m->move;
+	const struct policy_bill *p = &m->bill;
 
 	(void)buf_adds(out, "\nCost Analysis:\n");
 	(void)buf_addf(out, "   Transfer Cost: %s", ONCE(p->total));
@@ -133,10 +149,10 @@ static void add_cost(struct buf *out, const struct policy_migration *m)
 		(void)buf_addf(out, " (requests %s, retrieval %s, egress %s, early removal %s)",
 			ONCE(p->requests), ONCE(p->retrieval), ONCE(p->egress), ONCE(p->early));
 	(void)buf_addf(out, "\n   %s Storage Savings: %s/month\n", report_cloud(m->src_cloud),
-		MONTHLY(m->month_from));
+		MONTHLY(p->month_from));
 	(void)buf_addf(out, "   %s Storage Cost: %s/month\n", report_cloud(m->dst_cloud),
-		MONTHLY(m->month_to));
-	(void)buf_addf(out, "   Net Savings: %s/month\n", MONTHLY(p->saving));
+		MONTHLY(p->month_to));
+	(void)buf_addf(out, "   Net Savings: %s/month\n", MONTHLY(p->month_from - p->month_to));
 	add_payback(out, m);
 }
 
@@ -149,7 +165,7 @@ static void add_statistics(struct buf *out, const struct policy_migration *m)
 	(void)buf_adds(out, "\n   Average Speed: ");
 	add_speed(out, m->time_ns > 0 ? (uint64_t)((double)m->size / (double)m->time_ns * 1e9) : 0);
 	(void)buf_adds(out, "\n");
-	if (m->files > 1)
+	if (m->dir)
 		(void)buf_addf(out, "   Files Transferred: %llu\n", (unsigned long long)m->files);
 	else if (m->part_size)
 		(void)buf_addf(out, "   Chunks Transferred: %llu of %llu KiB\n",

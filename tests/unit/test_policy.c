@@ -339,7 +339,7 @@ static void test_migration_report(void **state)
 		"======================================================================\n"
 		"MIGRATION SUCCESSFUL\n"
 		"======================================================================\n");
-	/* The other way it never pays; what failed says why; a directory has no single class. */
+	/* The other way it never pays; what failed says why. */
 	m.src_provider = "gcp";
 	m.dst_provider = "aws";
 	b.providers[1].egress = usd("0.01") / 1000000000;
@@ -354,13 +354,55 @@ static void test_migration_report(void **state)
 	buf_reset(&out);
 	assert_int_equal(policy_report_migration(&out, &m), 0);
 	assert_non_null(strstr(out.p, "Transfer failed: the disk is full\n"));
-	m.failure = NULL;
-	m.files = 3;
+}
+
+/* A directory's bill is that of its files, whatever their tiers; one file makes it no file. */
+static void test_directory_report(void **state)
+{
+	struct price_book b = *price_book_astra();
+	cleanup_buf struct buf out = BUF_INIT(65536);
+	struct price_move cold = {.from = price_find(&b, "aws"),
+		.to = price_find(&b, "gcp"),
+		.from_tier = TIER_COLD,
+		.to_tier = TIER_COLD,
+		.size = GB_BYTES(100)};
+	struct price_move hot = {.from = cold.from, .to = cold.to, .size = GB_BYTES(15)};
+	struct policy_migration m = {.path = "aws/d",
+		.dir = true,
+		.size = GB_BYTES(15),
+		.files = 1,
+		.src_cloud = "aws",
+		.dst_cloud = "gcp",
+		.src_provider = "aws",
+		.dst_provider = "gcp"};
+
+	(void)state;
+	assert_int_equal(policy_report_plan(&out, &m), 0);
+	assert_non_null(strstr(out.p, "\nDirectory: aws/d (1 file, 15 GB)\n"));
+	b.providers[0].egress = usd("0.02") / 1000000000;
+	policy_bill_add(&m.bill, &hot);
+	policy_migration_cost(&b, &m);
+	buf_reset(&out);
+	assert_int_equal(policy_report_migration(&out, &m), 0);
+	assert_non_null(strstr(out.p, "   Files Transferred: 1\n"));
+	assert_non_null(strstr(out.p, "   Transfer Cost: $0.30 "));
+	assert_non_null(strstr(out.p, "   AWS Storage Savings: $0.345/month\n"
+				      "   GCP Storage Cost: $0.300/month\n"
+				      "   Net Savings: $0.045/month\n"
+				      "   Pay-back: after 1 month of AWS's bill, 7 months net\n"));
+	m.files = 2;
+	m.size += cold.size;
+	policy_bill_add(&m.bill, &cold);
+	policy_migration_cost(&b, &m);
+	assert_true(m.bill.month_from == price_month(hot.from, TIER_HOT, hot.size) +
+						 price_month(cold.from, TIER_COLD, cold.size));
+	assert_true(m.bill.total == hot.total + cold.total);
+	m.bill.unpriced = true;
 	policy_migration_cost(&b, &m);
 	buf_reset(&out);
 	assert_int_equal(policy_report_migration(&out, &m), 0);
 	assert_null(strstr(out.p, "Cost Analysis"));
-	assert_non_null(strstr(out.p, "   Files Transferred: 3\n"));
+	assert_non_null(strstr(out.p, "   Files Transferred: 2\n"));
 }
 
 /* ---- edges of the rules ---- */
@@ -688,6 +730,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup(test_example_sample_data, setup),
 		cmocka_unit_test_setup(test_example_migration, setup),
 		cmocka_unit_test(test_migration_report),
+		cmocka_unit_test(test_directory_report),
 		cmocka_unit_test_setup(test_age_edges, setup),
 		cmocka_unit_test_setup(test_age_sources, setup),
 		cmocka_unit_test_setup(test_count_edges, setup),

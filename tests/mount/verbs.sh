@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What the astra command says, to somebody who has not read its manual: figures of moves, and each
+# way in which it says no.
+. "$(dirname "$0")/lib.sh"
+mount_it
+a() { "$astra" --mount "$mnt" "$@"; }
+json() { python3 -c 'import json,sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
+has() { grep -qF -- "$1" "$work/out" || { echo "no '$1' in:"; cat "$work/out"; exit 1; }; }
+says() { # STATUS TEXT COMMAND...
+    local want=$1 text=$2 s=0
+    shift 2
+    "$@" >"$work/out" 2>&1 || s=$?
+    same "$s" "$want"
+    has "$text"
+}
+
+# A directory's figures are those of all that is in it.
+mkdir -p "$mnt/aws/pile/deep"
+head -c 1834000 /dev/urandom >"$work/bytes"
+for i in $(seq 30); do head -c 20000 "$work/bytes" >"$mnt/aws/pile/$i"; done
+for i in $(seq 5); do head -c 10000 "$work/bytes" >"$mnt/aws/pile/deep/$i"; done
+a sync
+says 0 "Directory: aws/pile (35 files, 0.65 MB)" a mv /aws/pile /gcp/
+has "Files Transferred: 35"
+has "AWS Storage Savings: \$0.000015/month"
+has "GCP Storage Cost: \$0.000013/month"
+a jobs >"$work/jobs"
+grep -q "dirmove *done *35 of 35 files, 650 kB of 650 kB" "$work/jobs"
+a --json mv /gcp/pile /azure/ >"$work/j"
+same "$(json 'd["plan"]["files"], d["plan"]["size"]' <"$work/j")" "(35, 650000)"
+same "$(json 'd["report"]["files"], d["report"]["size"], d["report"]["parts"]' <"$work/j")" \
+    "(35, 650000, 35)"
+same "$(json 'd["report"]["cost"]["storage_before"]' <"$work/j")" 0.000013
+same "$(json 'd["report"]["cost"]["storage_after"]' <"$work/j")" 0.00001352
+mkdir "$mnt/aws/new" "$mnt/gcp/pin"
+echo x >"$mnt/aws/new/x"
+a sync /aws/new
+echo y >"$mnt/aws/new/y"
+says 0 "Directory: aws/new (2 files, 4 bytes)" a mv /aws/new /gcp/
+has "Files Transferred: 1"
+has "Not moved with it: 1 file (in no cloud yet, or archived)"
+echo x >"$mnt/gcp/pin/x"
+a sync
+says 0 "Directory: gcp/pin (1 file, 2 bytes)" a mv /gcp/pin /azure/
+has "Files Transferred: 1"
+has "Cost Analysis"
+same "$(a --json mv /azure/pin /azure/pin2 | json 'd["plan"]')" "{'across': False}"
+a jobs | grep -q "dirmove *done *1 of 1 file, 2 bytes of 2 bytes"
+
+unmount_it
