@@ -75,7 +75,8 @@ struct price_move {				/* the question, then the answer */
 	money_t saving; /* a month, storage only; may be negative */
 };
 void price_move_cost(struct price_move *m);
-/* Whole months until fees are earned back, rounded up: 0 without fees, UINT_MAX = never. */
+/* Whole months until fees are earned back, rounded up: 0 without fees; UINT_MAX = never, as where
+ * nothing is saved, but more paid. */
 unsigned price_payback_months(money_t fees, money_t saving);
 
 /* ---- rules ---- */

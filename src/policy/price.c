@@ -114,7 +114,7 @@ void price_move_cost(struct price_move *m)
 
 unsigned price_payback_months(money_t fees, money_t saving)
 {
-	if (fees <= 0)
+	if (fees <= 0 && saving >= 0)
 		return 0;
 	if (saving <= 0 || (fees + saving - 1) / saving >= UINT_MAX)
 		return UINT_MAX;

@@ -127,7 +127,11 @@ static void add_payback(struct buf *out, const struct policy_migration *m)
 {
 	(void)buf_adds(out, "   Pay-back: ");
 	if (!m->bill.total) {
-		(void)buf_adds(out, "at once\n");
+		(void)buf_adds(out, m->payback_months ? "never\n" : "at once\n");
+		return;
+	}
+	if (m->payback_gross == UINT_MAX) { /* what was free before */
+		(void)buf_adds(out, "never\n");
 		return;
 	}
 	(void)buf_addf(out, "after %u month%s of %s's bill, ", m->payback_gross,

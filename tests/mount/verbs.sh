@@ -48,4 +48,11 @@ has "Cost Analysis"
 same "$(a --json mv /azure/pin /azure/pin2 | json 'd["plan"]')" "{'across': False}"
 a jobs | grep -q "dirmove *done *1 of 1 file, 2 bytes of 2 bytes"
 
+# What raises the bill never pays, however small.
+says 0 "Net Savings: >-\$0.000001/month" a mv /azure/pin2 /aws/
+has "Pay-back: never"
+dd if=/dev/zero of="$mnt/azure/large" bs=1M count=0 seek=1000 2>/dev/null
+a sync
+a --json mv /azure/large /aws/ >"$work/j"
+same "$(json 'd["report"]["cost"]["payback_months"]' <"$work/j")" None
 unmount_it

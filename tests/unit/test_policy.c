@@ -282,6 +282,8 @@ static void test_example_migration(void **state)
 	assert_money(m.saving, MONEY_MONTH, "$0.045");
 	assert_int_equal(price_payback_months(m.total, m.saving), 7);
 	assert_int_equal(price_payback_months(1, 0), UINT_MAX);
+	assert_int_equal(price_payback_months(0, 0), 0);
+	assert_int_equal(price_payback_months(0, -1), UINT_MAX);
 	assert_int_equal(price_payback_months(10, 5), 2);
 	assert_int_equal(price_payback_months(11, 5), 3);
 }
@@ -339,7 +341,7 @@ static void test_migration_report(void **state)
 		"======================================================================\n"
 		"MIGRATION SUCCESSFUL\n"
 		"======================================================================\n");
-	/* The other way it never pays; what failed says why. */
+	/* The other way it never pays, with fees or without; what failed says why. */
 	m.src_provider = "gcp";
 	m.dst_provider = "aws";
 	b.providers[1].egress = usd("0.01") / 1000000000;
@@ -354,6 +356,21 @@ static void test_migration_report(void **state)
 	buf_reset(&out);
 	assert_int_equal(policy_report_migration(&out, &m), 0);
 	assert_non_null(strstr(out.p, "Transfer failed: the disk is full\n"));
+	m.failure = NULL;
+	b.providers[1].egress = 0;
+	policy_migration_cost(&b, &m);
+	assert_int_equal(m.payback_months, UINT_MAX);
+	buf_reset(&out);
+	assert_int_equal(policy_report_migration(&out, &m), 0);
+	assert_non_null(strstr(out.p, "   Transfer Cost: $0.00\n"));
+	assert_non_null(strstr(out.p, "   Net Savings: -$0.045/month\n   Pay-back: never\n"));
+	/* From what cost nothing. */
+	m.src_provider = "local";
+	b.providers[3].egress = 1;
+	policy_migration_cost(&b, &m);
+	buf_reset(&out);
+	assert_int_equal(policy_report_migration(&out, &m), 0);
+	assert_non_null(strstr(out.p, "   Pay-back: never\n"));
 }
 
 /* A directory's bill is that of its files, whatever their tiers; one file makes it no file. */
