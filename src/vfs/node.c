@@ -42,7 +42,6 @@ static void node_free(struct vfs_node *n)
 {
 	assert(TAILQ_EMPTY(&n->io.fetches) && TAILQ_EMPTY(&n->io.waiters));
 	stage_put(node_sf(n));
-	free(n->dep_path);
 	lock_done(&n->lock);
 	free(n);
 }
@@ -123,20 +122,21 @@ uint32_t node_dep_remote(struct vfs *v, struct vfs_node *n)
 
 void node_dep_set(struct vfs *v, struct vfs_node *n, const struct meta_inode *in)
 {
-	const uint32_t has = META_F_OBJECT | META_F_BASE;
-	char *path = NULL, *old;
+	LOCKED(&v->open.lock);
 
-	if ((in->flags & has) == has)
-		path = strdup(in->loc.path); /* without memory it is not protected, no more */
-	lock_take(&v->open.lock);
-	old = n->dep_path;
-	n->dep_path = path;
 	n->dep_remote = in->loc.remote;
-	memcpy(n->dep_etag, in->loc.etag, sizeof(n->dep_etag));
 	n->orphan = in->flags & META_F_ORPHAN;
 	n->complete = false;
-	lock_drop(&v->open.lock);
-	free(old);
+}
+
+void node_incomplete(struct vfs *v, uint64_t ino)
+{
+	struct vfs_node *n;
+	LOCKED(&v->open.lock);
+
+	HASH_FIND(hh, v->open.nodes, &ino, sizeof(ino), n);
+	if (n)
+		n->complete = false;
 }
 
 bool version_seen(struct vfs *v, uint64_t ino, uint64_t version)

@@ -378,6 +378,9 @@ void rest_run(struct pool_task *t)
 		LOCKED(&v->open.lock);
 		n->complete = true;
 	}
+	/* It may have been uploaded just now, and its holes come from the object since. */
+	if (complete && stage_missing(node_sf(n), 0, UINT64_MAX, &a, &len))
+		node_incomplete(v, n->ino);
 	node_put(v, n);
 	atomic_fetch_sub(&v->background, 1);
 }

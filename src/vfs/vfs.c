@@ -166,27 +166,66 @@ static bool hook_is_open(void *arg, uint64_t ino)
 	return n && n->handles;
 }
 
+/* Open files that lost their names and are not all here, each with a reference. *ret is owned by
+ * the caller. */
+static errint_t open_orphans(struct vfs *v, struct vfs_node ***ret, size_t *ret_n)
+{
+	struct vfs_node *n, *more, **all, **bigger;
+	size_t cap = 0;
+	LOCKED(&v->open.lock);
+
+	all = NULL;
+	*ret_n = 0;
+	HASH_ITER (hh, v->open.nodes, n, more) {
+		if (!n->handles || !n->orphan || n->complete)
+			continue;
+		if (*ret_n == cap) {
+			cap = cap ? 2 * cap : 16;
+			bigger = realloc(all, cap * sizeof(*all));
+			if (!bigger)
+				break;
+			all = bigger;
+		}
+		n->refs++;
+		all[(*ret_n)++] = n;
+	}
+	*ret = all;
+	return n ? -ENOMEM : 0;
+}
+
+/* The bytes that n has not here are in that object: the index says so, whatever became of the file
+ * since it was opened. */
+static bool needs_object(
+	struct vfs *v, struct vfs_node *n, uint32_t remote, const char *path, const char *etag)
+{
+	const uint32_t has = META_F_OBJECT | META_F_BASE;
+	struct meta_inode in;
+
+	return !row_get(v, n->ino, &in) && (in.flags & has) == has && in.loc.remote == remote &&
+	       !strcmp(in.loc.path, path) && !strcmp(in.loc.etag, etag);
+}
+
 /* Only what lost its name: other open files go on from the place that the index names. */
 static bool hook_in_use(void *arg, uint32_t remote, const char *path, const char *etag)
 {
 	struct vfs *v = arg;
-	struct vfs_node *n, *more;
-	bool used = false;
-	LOCKED(&v->open.lock);
+	struct vfs_node **all;
+	size_t n;
+	bool used = open_orphans(v, &all, &n) < 0;
 
-	HASH_ITER (hh, v->open.nodes, n, more) {
-		if (!n->handles || !n->orphan || n->complete || !n->dep_path ||
-			n->dep_remote != remote || strcmp(n->dep_path, path) ||
-			strcmp(n->dep_etag, etag))
-			continue;
-		used = true;
-		/* The task keeps n; it ends when all is here, or cannot be had. */
-		if (!atomic_exchange(&n->rest_posted, true)) {
-			n->refs++;
-			atomic_fetch_add(&v->background, 1);
-			(void)pool_post(v->conf.pool, &n->rest_task);
+	for (size_t i = 0; i < n; i++) {
+		if (needs_object(v, all[i], remote, path, etag)) {
+			used = true;
+			/* The task keeps the node; it ends when all is here, or cannot be had. */
+			if (!atomic_exchange(&all[i]->rest_posted, true)) {
+				node_ref(v, all[i]);
+				atomic_fetch_add(&v->background, 1);
+				(void)pool_post(v->conf.pool, &all[i]->rest_task);
+			}
 		}
+		node_put(v, all[i]);
 	}
+	free(all);
 	return used;
 }
 
@@ -212,8 +251,10 @@ static void hook_dirty_again(void *arg, uint64_t ino, int64_t delay_ns)
 			(unsigned long long)ino, strerrordesc_np(-r));
 }
 
+/* What staging has not got, holes for one, comes from the new object from here on. */
 static void hook_cleaned(void *arg, uint64_t ino)
 {
+	node_incomplete(arg, ino);
 	dirty_forget(arg, ino);
 }
 
@@ -325,7 +366,6 @@ static void nodes_free(struct vfs *v)
 	HASH_ITER (hh, v->open.nodes, n, more) {
 		HASH_DEL(v->open.nodes, n);
 		stage_put(node_sf(n));
-		free(n->dep_path);
 		lock_done(&n->lock);
 		free(n);
 	}

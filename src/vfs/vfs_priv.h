@@ -66,14 +66,12 @@ struct vfs_node {
 	UT_hash_handle hh; /* all up to `lock`: v->open.lock */
 	uint64_t ino;
 	unsigned refs, handles, writers;
-	unsigned closing;  /* of handles: a descriptor was closed */
-	int64_t closed_ns; /* monotonic: the last of these */
-	bool shared;	   /* several had it open at once, since none had */
-	bool orphan;	   /* lost its name: keeps its version from being destroyed */
-	bool complete;	   /* ... but not any more: all of it is here */
-	uint32_t dep_remote;
-	char *dep_path; /* owned; the object that missing bytes come from; NULL = none */
-	char dep_etag[META_ETAG_MAX];
+	unsigned closing;    /* of handles: a descriptor was closed */
+	int64_t closed_ns;   /* monotonic: the last of these */
+	bool shared;	     /* several had it open at once, since none had */
+	bool orphan;	     /* lost its name: keeps its version from being destroyed */
+	bool complete;	     /* ... but not any more: all of it is here */
+	uint32_t dep_remote; /* where missing bytes were when it was bound */
 
 	struct lock lock; /* RANK_INODE */
 	struct {
@@ -235,9 +233,12 @@ errint_t call_node(struct vfs_call *c, uint64_t ino);
 /* Opens staging and binds it to the base that the index names. -ESTALE: no such file. */
 errint_t node_bind(struct vfs *v, struct vfs_node *n);
 void node_unbind(struct vfs_node *n);
-/* Remembers which object n's missing bytes come from. */
-uint32_t node_dep_remote(struct vfs *v, struct vfs_node *n); /* where its missing bytes are */
+/* Remembers what the row says: whose object n's missing bytes come from, and whether it has a name.
+ */
 void node_dep_set(struct vfs *v, struct vfs_node *n, const struct meta_inode *in);
+uint32_t node_dep_remote(struct vfs *v, struct vfs_node *n);
+/* Bytes of ino, if it is open, may be in its object alone from here on. */
+void node_incomplete(struct vfs *v, uint64_t ino);
 void node_orphan_set(struct vfs *v, uint64_t ino, bool orphan);
 /* Before staged content changes: dirty in the index, and on the list. */
 errint_t node_mark(struct vfs *v, struct vfs_node *n);

@@ -851,6 +851,42 @@ static void test_restart_keeps_what_is_dirty(void **state)
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+/* A new file with holes is uploaded and unlinked while it is open: before and after its upload, and
+ * after its object got another version. What staging has not got stays to be had. */
+static void test_holes_of_an_orphan(void **state)
+{
+	struct fix *f = *state;
+	char got[8];
+
+	for (int how = 0; how < 3; how++) {
+		uint64_t ino;
+		struct vfs_handle *h = create_in(f, f->aws, "holes", &ino);
+
+		assert_int_equal(put(f, h, 200000, "end", 3), 0);
+		if (how == 0)
+			fault(f, 0, "put:delay=100");
+		else
+			assert_int_equal(fsync_h(f, h), 0);
+		if (how == 2) {
+			assert_int_equal(setx(f, ino, "user.astra.tier", "WARM"), 0);
+			sync_all(f);
+		}
+		usleep(60000);
+		assert_int_equal(unlink_in(f, f->aws, "holes"), 0);
+		usleep(200000);
+		sync_all(f);
+		assert_int_equal(put(f, h, 5, "abc", 3), 0);
+		assert_int_equal(get(f, h, 4, got, 5), 5);
+		assert_memory_equal(got, "\0abc\0", 5);
+		assert_int_equal(get(f, h, 199998, got, 5), 5);
+		assert_memory_equal(got, "\0\0end", 5);
+		close_h(f, h);
+		sync_all(f);
+		assert_int_equal(object_get(&f->remotes[0], "holes", got, 1), -ENOENT);
+		fault(f, 0, "");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -861,6 +897,7 @@ int main(void)
 		T(test_near_objects_move_and_go),
 		T(test_partial_write_of_an_uncached_file),
 		T(test_truncate_append_holes),
+		T(test_holes_of_an_orphan),
 		T(test_copy_range),
 		T(test_names),
 		T(test_rename_rules),
