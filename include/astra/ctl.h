@@ -10,9 +10,10 @@
  *	<- {"ok":true,"data":{...}}		the last line; or
  *	<- {"ok":false,"errno":2,"error":"/aws/x: no such file"}
  *
- * The sockets of all mounts lie in one directory: $XDG_RUNTIME_DIR/astrafs, for root
- * /run/astrafs; $ASTRA_RUNTIME_DIR replaces it. The face has two halves: the server, for the
- *daemon, and the client, for astra.
+ * The sockets of all mounts of a user lie in one directory: for root /run/astrafs, for others the
+ * first of $XDG_RUNTIME_DIR/astrafs, /run/user/UID/astrafs and /tmp/astrafs-UID that can be used;
+ * astra looks in all of these. $ASTRA_RUNTIME_DIR replaces them. The face has two halves: the
+ *server, for the daemon, and the client, for astra.
  */
 #ifndef ASTRA_CTL_H
 #define ASTRA_CTL_H
@@ -69,7 +70,8 @@ void ctl_close(struct ctl *c);
 
 #define CTL_LINE_MAX (1u << 20)
 
-/* Directory of the sockets; -ENAMETOOLONG. */
+/* Where a new socket goes, in a directory that is the user's alone or not there yet. An error says
+ * what hinders, and what to do; ret then has the last one tried. */
 errint_t ctl_dir(char *ret, size_t size, struct err *err);
 
 struct ctl_mount {	  /* one that answers */

@@ -262,8 +262,8 @@ static errint_t socket_make(struct ctl *s, const char *name, struct err *err)
 	}
 	if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
 		(st.st_mode & 077))
-		return err_set(err, -EPERM, ERR_FINAL,
-			"%s must be a directory of its user alone (mode 0700)", dir);
+		return err_set(
+			err, -EPERM, ERR_FINAL, "%s has just been made by somebody else", dir);
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->fd < 0 || s->wake_fd < 0)

@@ -211,3 +211,41 @@ unshare -m bash -euc 'mount -t tmpfs none /dev
     mknod -m 666 /dev/fuse c 10 229; mknod -m 666 /dev/null c 1 3; mknod -m 666 /dev/urandom c 1 9
     exec setpriv --reuid=nobody --regid=nogroup --clear-groups sh "$1/user.sh" "$1/user" "$2" "$3"' \
     user "$work" "$astrafs" "$astra"
+
+# The same user without a session, as cron has it: a private directory in /tmp, which astra finds
+# with and without one; where that is somebody else's, it says so.
+cat >"$work/cron.sh" <<'U'
+set -eu
+cd "$1"
+export HOME=$1
+unset ASTRA_RUNTIME_DIR XDG_RUNTIME_DIR
+run=/tmp/astrafs-$(id -u)
+"$3" doctor | grep -q "^ok .*runtime directory .*$run.* can be made"
+"$2" m
+[ "$(stat -c '%a %U' "$run")" = "700 nobody" ]
+"$3" status | grep -q "^Mount: .*$1/m"
+mkdir -p "$1/session"
+XDG_RUNTIME_DIR=$1/session "$3" umount
+"$2" m
+XDG_RUNTIME_DIR=$1/nowhere "$3" umount
+for bad in link mode; do
+    rm -rf "$run"
+    if [ $bad = link ]; then ln -s "$1/session" "$run"; else mkdir -m 755 "$run"; fi
+    if "$2" m 2>says; then exit 1; fi
+    grep -q "$run.* of its user alone .*ASTRA_RUNTIME_DIR or XDG_RUNTIME_DIR" says
+    "$3" doctor | grep "^error .*runtime directory" | grep -q ASTRA_RUNTIME_DIR
+    XDG_RUNTIME_DIR=$1/session "$2" m
+    XDG_RUNTIME_DIR=$1/session "$3" umount
+done
+rm -rf "$run"
+U
+if [ -e "/tmp/astrafs-$(id -u nobody)" ]; then
+    echo "/tmp/astrafs-$(id -u nobody) is there: a mount without a session was not tried"
+else
+    # shellcheck disable=SC2016
+    unshare -m bash -euc 'mount -t tmpfs none /dev
+        mknod -m 666 /dev/fuse c 10 229; mknod -m 666 /dev/null c 1 3; mknod -m 666 /dev/urandom c 1 9
+        if [ -d /run/user ]; then mount -t tmpfs none /run/user; fi
+        exec setpriv --reuid=nobody --regid=nogroup --clear-groups sh "$1/cron.sh" "$1/user" "$2" "$3"' \
+        cron "$work" "$astrafs" "$astra"
+fi
