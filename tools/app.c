@@ -13,6 +13,7 @@
 #include <string.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -194,12 +195,21 @@ static size_t choose_by_place(const struct ctl_mount *all, size_t n, const char 
 static int choose(
 	struct app *a, const struct ctl_mount *all, size_t n, const char *hint, size_t *ret)
 {
+	struct statfs sf;
+
 	if (a->mount) {
 		for (*ret = 0; *ret < n && !chosen(&all[*ret], a->mount);)
 			++*ret;
 		if (*ret < n)
 			return EXIT_DONE;
-		(void)fprintf(stderr, "astra: no astrafs of yours is mounted at %s\n", a->mount);
+		if (statfs(a->mount, &sf) < 0 && (errno == ENOTCONN || errno == ECONNABORTED))
+			(void)fprintf(stderr,
+				"astra: the daemon of the mount at %s has died; 'astrafs %s' "
+				"mounts it anew, 'fusermount3 -u %s' only unmounts\n",
+				a->mount, a->mount, a->mount);
+		else
+			(void)fprintf(
+				stderr, "astra: no astrafs of yours is mounted at %s\n", a->mount);
 		return EXIT_NO_MOUNT;
 	}
 	if (!n) {

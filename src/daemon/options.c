@@ -621,11 +621,11 @@ static errint_t usage(struct err *err, const char *what, const char *word)
 		err, -EINVAL, ERR_FINAL, "%s%s%s (see astrafs -h)", what, *word ? ": " : "", word);
 }
 
-/* [SOURCE] MOUNTPOINT, as given by a user or by mount(8). */
-static errint_t take_places(struct options *o, char **args, int n, struct err *err)
+/* MOUNTPOINT, or, when mount(8) asks, SOURCE MOUNTPOINT. */
+static errint_t take_places(struct options *o, char **args, int n, bool by_mount, struct err *err)
 {
-	if (n > 2)
-		return usage(err, "more than one mount point", args[2]);
+	if (n > 1 + by_mount)
+		return usage(err, "more than one mount point", args[1 + by_mount]);
 	if (n == 2) {
 		free(o->fsname);
 		o->fsname = strdup(args[0]);
@@ -705,6 +705,7 @@ errint_t options_parse(struct options *o, int argc, char **argv, struct err *err
 	const char *slash = strrchr(argv[0], '/'), *name = slash ? slash + 1 : argv[0];
 	/* mount(8): SOURCE DIR [-sfnv] [-N NS] [-o OPTIONS] [-t TYPE] */
 	bool helper = !strncmp(name, "mount.", 6), sloppy = false;
+	bool places_first = argc > 3 && *argv[1] != '-' && *argv[2] != '-';
 	cleanup_free char *words = NULL;
 	errint_t r = defaults(o, err);
 	int c;
@@ -716,7 +717,8 @@ errint_t options_parse(struct options *o, int argc, char **argv, struct err *err
 	}
 	if (r || o->mode == RUN_HELP || o->mode == RUN_VERSION)
 		return r;
-	r = take_places(o, argv + optind, argc - optind, err);
+	/* mount.fuse(8) and its like call by this name: SOURCE DIR -o OPTIONS. */
+	r = take_places(o, argv + optind, argc - optind, helper || (places_first && words), err);
 	if (!r && !o->mountpoint && o->mode == RUN_MOUNT)
 		r = usage(err, "no mount point", "");
 	/* Files first, so that the command line wins. */

@@ -29,7 +29,9 @@ gone() { # PLACE: nothing is mounted there, soon
 says 2 "no mount point" "$astrafs"
 says 2 "unknown switch: -x" "$astrafs" -x
 says 2 "a value is missing behind: -c" "$astrafs" -c
-says 2 "more than one mount point: c" "$astrafs" a b c
+says 2 "more than one mount point: c" "$astrafs" a b c -o "state=$state"
+says 2 "more than one mount point: extra" "$astrafs" "$mnt" extra
+says 2 "more than one mount point: extra" "$astrafs" -o "state=$state" "$mnt" extra
 says 1 "mount point .*missing: No such file" "$astrafs" "$work/missing"
 touch "$work/file"
 says 1 "it is not a directory" "$astrafs" "$work/file"
@@ -106,6 +108,7 @@ ls -la "$mnt" "$mnt/aws" >/dev/null
 kill -9 "$pid"
 while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
 pid=
+says 3 "has died; 'astrafs $mnt' mounts it anew, 'fusermount3 -u $mnt' only" a status
 up
 same "$(cat "$mnt/aws/f")" kept
 a umount
