@@ -2,7 +2,11 @@
 /* Verbs about the mount as a whole: status, sync, umount, doctor, debug. */
 #include "astra.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +16,8 @@
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
 #include "astra/base_conf.h"
+
+#define UMOUNT_QUIET_MS 1000
 
 /* ---- status ---- */
 
@@ -163,19 +169,106 @@ int cmd_sync(struct app *a, int argc, char **argv)
 	return app_ask(a, req, NULL, NULL);
 }
 
+static bool leads_below(const char *link, const char *mountpoint)
+{
+	size_t len = strlen(mountpoint);
+	char at[PATH_MAX];
+	ssize_t n = readlink(link, at, sizeof(at) - 1);
+
+	at[n > 0 ? n : 0] = '\0';
+	return !strncmp(at, mountpoint, len) && (!at[len] || at[len] == '/');
+}
+
+/* The process works in the mount, or has something open there. */
+static bool is_user_of(const char *pid, const char *mountpoint)
+{
+	const struct dirent *de;
+	char path[300];
+	bool found;
+	DIR *d;
+
+	(void)snprintf(path, sizeof(path), "/proc/%.20s/cwd", pid);
+	found = leads_below(path, mountpoint);
+	(void)snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
+	d = opendir(path);
+	while (d && !found && (de = readdir(d))) {
+		(void)snprintf(path, sizeof(path), "/proc/%.20s/fd/%.20s", pid, de->d_name);
+		found = leads_below(path, mountpoint);
+	}
+	if (d)
+		(void)closedir(d);
+	return found;
+}
+
+/* "python3 (123), bash (77)": who keeps the mount busy, of those that we may look at. */
+static void users_of(const char *mountpoint, char *text, size_t size)
+{
+	DIR *d = opendir("/proc");
+	const struct dirent *de;
+	size_t len = 0;
+
+	*text = '\0';
+	while (d && (de = readdir(d))) {
+		char path[300], name[64] = "";
+		cleanup_fd int fd = -1;
+
+		if (de->d_name[0] < '1' || de->d_name[0] > '9' ||
+			strtol(de->d_name, NULL, 10) == getpid() ||
+			!is_user_of(de->d_name, mountpoint))
+			continue;
+		(void)snprintf(path, sizeof(path), "/proc/%.20s/comm", de->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || read(fd, name, sizeof(name) - 1) <= 0)
+			continue;
+		name[strcspn(name, "\n")] = '\0';
+		len += (size_t)snprintf(
+			text + len, size - len, "%s%s (%.20s)", len ? ", " : "", name, de->d_name);
+		if (len + 100 > size) {
+			(void)snprintf(text + len, size - len, ", ...");
+			break;
+		}
+	}
+	if (d)
+		(void)closedir(d);
+}
+
+/* What the end waits for, once it has taken longer than one expects. */
+static void say_waiting(struct app *a, const json_t *data, const char *users)
+{
+	app_bar(a, NULL);
+	if (app_int(data, "handles") || *users)
+		(void)fprintf(stderr,
+			"astra umount: %s is busy: %lld open files or directories%s%s; waiting up "
+			"to %lld s (drain_timeout)\n",
+			a->m.mountpoint, (long long)app_int(data, "handles"), *users ? ", by " : "",
+			users, (long long)app_int(data, "drain_s"));
+	else
+		(void)fprintf(stderr,
+			"astra umount: jobs are being finished; waiting up to %lld s "
+			"(drain_timeout)\n",
+			(long long)app_int(data, "drain_s"));
+}
+
 int cmd_umount(struct app *a, int argc, char **argv)
 {
-	char buf[64];
+	cleanup_json json_t *data = NULL;
+	char buf[64], users[400] = "";
+	struct pollfd p = {.events = POLLIN};
 	int code = app_words(a, &argc, argv, 0, 0);
 	ssize_t n;
 
 	if (code == EXIT_DONE)
 		code = app_connect(a, NULL);
-	if (code == EXIT_DONE)
-		code = app_ask(a, app_request("umount"), NULL, NULL);
+	if (code == EXIT_DONE) {
+		users_of(a->m.mountpoint, users, sizeof(users)); /* while they have its path */
+		code = app_ask(a, app_request("umount"), NULL, &data);
+	}
 	if (code != EXIT_DONE)
 		return code;
 	app_bar(a, "finishing jobs ...");
+	p.fd = a->m.fd;
+	if (poll(&p, 1, UMOUNT_QUIET_MS) == 0)
+		say_waiting(a, data, users);
 	/* The end of file is the end of the daemon. */
 	do
 		n = read(a->m.fd, buf, sizeof(buf));

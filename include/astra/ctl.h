@@ -56,6 +56,7 @@ struct ctl_conf {
 	uint32_t uid; /* of files made here */
 	uint32_t gid;
 	bool ro;
+	int64_t drain_ns;	 /* how long the end may take */
 	void (*stop)(void *arg); /* asks the daemon to end; returns at once */
 	void *stop_arg;
 };

@@ -240,11 +240,15 @@ errint_t verb_sync(struct ctl_conn *c, const json_t *req, json_t **ret_data, str
 
 errint_t verb_umount(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
 {
+	struct vfs_stat vs;
+
 	(void)req;
 	(void)err;
+	vfs_stat(c->ctl->conf.vfs, &vs);
 	/* Whoever asked may wait for the end of file, which is the end of the process. */
 	c->hold = true;
-	*ret_data = json_pack("{s:i}", "pid", (int)getpid());
+	*ret_data = json_pack("{s:i, s:I, s:I}", "pid", (int)getpid(), "handles",
+		(json_int_t)vs.handles, "drain_s", (json_int_t)(c->ctl->conf.drain_ns / NS_PER_S));
 	c->ctl->conf.stop(c->ctl->conf.stop_arg);
 	return 0;
 }

@@ -362,6 +362,7 @@ static errint_t ctl_up(struct wire *w, struct err *err)
 		.uid = w->o->uid,
 		.gid = w->o->gid,
 		.ro = w->o->ro,
+		.drain_ns = w->o->drain_ns,
 		.stop = stop_by_ctl,
 	};
 

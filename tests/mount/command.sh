@@ -111,7 +111,18 @@ pid=
 says 3 "has died; 'astrafs $mnt' mounts it anew, 'fusermount3 -u $mnt' only" a status
 up
 same "$(cat "$mnt/aws/f")" kept
-a umount
+# Who unmounts is told what he waits for.
+exec 9<"$mnt/aws/f"
+: >"$work/waits"
+a umount 2>"$work/waits" 9<&- &
+pid=$!
+for _ in $(seq 100); do [ ! -s "$work/waits" ] || break; sleep 0.05; done
+grep -q "umount: $mnt is busy: 1 open .*, by .*($$).*; waiting up to 20 s" "$work/waits"
+kill -0 "$pid"
+exec 9<&-
+wait "$pid"
+pid=
+same "$(wc -l <"$work/waits")" 1
 gone "$mnt"
 "$astrafs" --check -o "state=$state,lock_wait=0s" | grep -q "in order"
 
