@@ -222,19 +222,54 @@ static void test_refused_and_restarted(void **state)
 	only_objects(f, 0, (const char *const[]){"p", NULL});
 }
 
-/* An object of somebody else, with the write mark of the job that was posted last. */
-static void put_marked(struct fix *f, const char *key, const char *text)
+/* The job that was posted last, while it does not run: then it may be changed. */
+static struct job *last_job_locked(struct fix *f)
+{
+	struct job *job = NULL;
+	uint64_t id = f->jobs->g.last_id;
+
+	for (int i = 0; i < 10000; i++) {
+		HASH_FIND(hh, f->jobs->g.by_id, &id, sizeof(id), job);
+		assert_non_null(job);
+		if (!job->g.active)
+			return job;
+		lock_drop(&f->jobs->g.lock);
+		usleep(500);
+		lock_take(&f->jobs->g.lock);
+	}
+	fail_msg("it runs all the time");
+	return NULL;
+}
+
+/* A power cut came, and took back the number of its attempt. */
+static uint64_t job_forgets(struct fix *f)
+{
+	LOCKED(&f->jobs->g.lock);
+	struct job *job = last_job_locked(f);
+
+	job->attempts = 0;
+	f->jobs->nonce++; /* of the run after it */
+	return job->nonce;
+}
+
+static void put_marked_as(struct fix *f, const char *key, const char *text, uint64_t nonce)
 {
 	char mark[64];
 	struct err err;
 	struct store_meta meta = {STORE_META_WRITE, mark};
 	struct store_put p = {.meta = &meta, .nmeta = 1};
 
-	(void)snprintf(mark, sizeof(mark), "%016llx.%llu.1", (unsigned long long)f->jobs->nonce,
+	(void)snprintf(mark, sizeof(mark), "%016llx.%llu.1", (unsigned long long)nonce,
 		(unsigned long long)f->jobs->g.last_id);
 	assert_int_equal(store_put(f->remotes[0].st, NULL, (struct store_obj){"b", key}, text,
 				 strlen(text), &p, NULL, &err),
 		0);
+}
+
+/* An object with the write mark of the job that was posted last. */
+static void put_marked(struct fix *f, const char *key, const char *text)
+{
+	put_marked_as(f, key, text, f->jobs->nonce);
 }
 
 /* The write takes effect only after it was looked for. */
@@ -377,17 +412,15 @@ static void test_moved_again_and_replaced(void **state)
 static void test_number_comes_twice(void **state)
 {
 	static const char *const rules[] = {
-		"copy:n=1:delay=300", "copy:n=1:delay=300:error=EIO/unknown"};
+		"put:key=a:delay=300", "put:key=a:delay=300;copy:n=1:error=EIO/unknown"};
 	struct fix *f = *state;
 
 	for (int i = 0; i < 2; i++) {
-		make_text(f, f->aws, "a", "one");
-		sync_all(f);
 		fault(f, 0, rules[i]);
+		make_text(f, f->aws, "a", "one");
+		usleep(150000);
 		assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", 0), 0);
-		usleep(100000);
-		put_marked(f, "b", "two");
-		f->jobs->nonce++; /* the job is of an earlier run */
+		put_marked_as(f, "b", "two", job_forgets(f));
 		all_done(f);
 		text_is(f, "b", "one");
 		absent(f, "a");
@@ -403,7 +436,6 @@ static void test_number_is_lost(void **state)
 	struct fix *f = *state;
 	uint64_t ino = make_text(f, f->aws, "a", "one"), id;
 	struct vfs_handle *h;
-	struct job *job = NULL;
 
 	make_text(f, f->gcp, "b", "old");
 	sync_all(f);
@@ -415,12 +447,7 @@ static void test_number_is_lost(void **state)
 	assert_int_equal(put(f, h, 0, "ONE", 3), 0); /* its size is to be asked for */
 	fault(f, 0, "head:error=EIO");
 	usleep(100000);
-	f->jobs->nonce++;
-	lock_take(&f->jobs->g.lock);
-	HASH_FIND(hh, f->jobs->g.by_id, &id, sizeof(id), job);
-	assert_non_null(job);
-	job->attempts = 0;
-	lock_drop(&f->jobs->g.lock);
+	(void)job_forgets(f);
 	assert_int_equal(job_cancel(f->jobs, id), 0);
 	usleep(200000);
 	fault(f, 1, "");
