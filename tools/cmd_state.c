@@ -21,19 +21,36 @@
 
 /* ---- status ---- */
 
+static double since(const json_t *error)
+{
+	double s = (double)(clock_now_ns() / NS_PER_S) - app_num(error, "when");
+
+	return MAX_OF(s, 0.0);
+}
+
 static void print_remotes(const json_t *remotes)
 {
 	const json_t *r;
+	char ago[32];
 	size_t i;
 
 	json_array_foreach (remotes, i, r) {
 		const char *breaker = app_str(r, "breaker");
-		const char *health = !strcmp(breaker, "closed") ? "healthy"
+		const json_t *error = json_object_get(r, "error");
+		const char *health = !strcmp(breaker, "closed") ? error ? "failing" : "healthy"
 				     : !strcmp(breaker, "open") ? "FAILING: requests are held back"
 								: "failing, being tried again";
 
 		(void)printf("  %-10s %-6s %-20s %s\n", app_str(r, "name"), app_str(r, "provider"),
 			*app_str(r, "bucket") ? app_str(r, "bucket") : "(all buckets)", health);
+		if (!error)
+			continue;
+		(void)printf("             %s ago: %s%s", app_span(ago, since(error)),
+			app_str(error, "op"), *app_str(error, "key") ? " " : "");
+		app_puts(app_str(error, "key"), 0);
+		(void)fputs(": ", stdout);
+		app_puts(app_str(error, "text"), 0);
+		(void)putchar('\n');
 	}
 }
 

@@ -29,6 +29,10 @@ bool log_room_on(const char *room);
 /* "error".."debug" -> level; -EINVAL for anything else. */
 errint_t log_level_parse(const char *s, enum log_level *ret);
 
+/* True at most once a minute for the same words: for what would be said of each request. Of more
+ * than 256 at a time the oldest are forgotten. */
+bool log_seldom(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* room is a short literal, "vfs". Never pass secrets: nothing here removes them. */
 void log_msg(enum log_level level, const char *room, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -383,6 +383,15 @@ void store_stats_each(struct store *s,
 	void (*fn)(void *arg, const char *op, uint64_t calls, uint64_t errors, uint64_t bytes,
 		uint64_t total_us),
 	void *arg);
+/* The last failure that says something of the remote, not of one object, until an operation of the
+ * same kind succeeds: it does not answer, or not to us, or its bucket is not there. */
+struct store_trouble {
+	errint_t r;	 /* 0 = none */
+	int64_t when_ns; /* wall clock */
+	const char *op;
+	char key[256], text[400]; /* the key may be cut */
+};
+void store_trouble(struct store *s, struct store_trouble *ret);
 /* "closed" (healthy), "open" (failing fast) or "half-open", of the retry layer's breaker. */
 const char *store_breaker_state(struct store *s);
 

@@ -30,6 +30,8 @@
 #include "utf8_priv.h"
 
 #define TEXT_MAX  2048 /* of a message as given */
+#define SAID_MAX  256
+#define SELDOM_NS (60 * NS_PER_S)
 #define LINE_MAX_ (TEXT_MAX + 1024)
 
 enum sink { SINK_STDERR, SINK_FILE, SINK_SYSLOG };
@@ -48,7 +50,11 @@ static struct {
 		char *path;   /* owned */
 		bool failing; /* the last write failed, syslog was told */
 		bool torn;    /* the last write ended within a line */
-	} shared;	      /* lock */
+		struct {
+			uint64_t words; /* their hash */
+			int64_t at_ns;	/* monotonic; 0 = free */
+		} said[SAID_MAX];
+	} shared; /* lock */
 } the;
 
 static const struct {
@@ -327,4 +333,35 @@ void log_msg(enum log_level level, const char *room, const char *fmt, ...)
 	}
 	lock_drop(&the.lock);
 	errno = keep;
+}
+
+bool log_seldom(const char *fmt, ...)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+	int64_t now = clock_mono_ns();
+	char words[TEXT_MAX];
+	size_t at = 0;
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(words, sizeof(words), fmt, ap);
+	va_end(ap);
+	for (const char *s = words; *s; s++)
+		h = (h ^ (unsigned char)*s) * UINT64_C(0x100000001b3);
+	pthread_once(&once, init_once);
+	LOCKED(&the.lock);
+	for (size_t i = 0; i < SAID_MAX; i++) {
+		if (the.shared.said[i].at_ns && the.shared.said[i].words == h) {
+			at = i;
+			break;
+		}
+		if (the.shared.said[i].at_ns < the.shared.said[at].at_ns)
+			at = i;
+	}
+	if (the.shared.said[at].at_ns && the.shared.said[at].words == h &&
+		now - the.shared.said[at].at_ns < SELDOM_NS)
+		return false;
+	the.shared.said[at].words = h;
+	the.shared.said[at].at_ns = now;
+	return true;
 }

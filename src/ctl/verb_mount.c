@@ -54,14 +54,20 @@ static json_t *remotes_json(const struct ctl_conf *conf)
 
 	for (size_t i = 0; list && i < conf->nremotes; i++) {
 		const struct remote *r = &conf->remotes[i];
-		json_t *ops = json_object();
+		json_t *ops = json_object(), *error = NULL;
+		struct store_trouble tr;
 
+		store_trouble(r->st, &tr);
+		if (tr.r)
+			error = json_pack("{s:s, s:o, s:o, s:i, s:I}", "op", tr.op, "key",
+				json_text(tr.key), "text", json_text(tr.text), "errno", -tr.r,
+				"when", (json_int_t)(tr.when_ns / NS_PER_S));
 		if (ops)
 			store_stats_each(r->st, add_op, ops);
 		(void)json_array_append_new(list,
-			json_pack("{s:s, s:s, s:s, s:s, s:s, s:o*}", "name", r->name, "provider",
-				r->provider, "bucket", r->bucket, "region", r->region, "breaker",
-				store_breaker_state(r->st), "ops", ops));
+			json_pack("{s:s, s:s, s:s, s:s, s:s, s:o*, s:o*}", "name", r->name,
+				"provider", r->provider, "bucket", r->bucket, "region", r->region,
+				"breaker", store_breaker_state(r->st), "error", error, "ops", ops));
 	}
 	return list;
 }

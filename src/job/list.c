@@ -385,6 +385,26 @@ errint_t list_now(struct jobs *j, uint64_t dir, const struct job *but, struct er
 	return r;
 }
 
+/* Who asked gets a bare number: the log says why. */
+static void listing_tell(struct jobs *j, uint64_t dir, errint_t r, const struct err *err)
+{
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	char path[META_PATH_MAX + 66] = "?", prefix[META_PATH_MAX + 1];
+	const struct remote *rem;
+	uint32_t remote = 0;
+
+	(void)meta_path(t, dir, path, sizeof(path));
+	(void)meta_dir_prefix(t, dir, &remote, prefix);
+	meta_abort(t);
+	rem = remote_of(j, remote);
+	if (atomic_load(&j->stopping) || r == -ESTALE || rem == NULL ||
+		!log_seldom("list %s %d %d %s", rem->name, r, (int)err->kind, err->code))
+		log_debug("job", "%s cannot be listed: %s", path, err_text(err, r));
+	else
+		log_warn("job", "remote %s: %s cannot be listed: %s", rem->name, path,
+			err_text(err, r));
+}
+
 static void listing_task(struct pool_task *task)
 {
 	struct listing *l = container_of(task, struct listing, task);
@@ -394,8 +414,7 @@ static void listing_task(struct pool_task *task)
 	errint_t r = list_now(j, l->dir, NULL, &err);
 
 	if (r < 0)
-		log_debug("job", "listing inode %llu: %s", (unsigned long long)l->dir,
-			err_text(&err, r));
+		listing_tell(j, l->dir, r, &err);
 	lock_take(&j->g.lock);
 	HASH_DEL(j->g.listings, l);
 	lock_drop(&j->g.lock);

@@ -19,6 +19,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,8 @@ static errint_t breaker_enter(struct retry *t, struct attempt *a, struct err *er
 		return 0;
 	}
 	err_set(err, -EIO, ERR_RETRY, "the remote does not answer; it is asked again in a moment");
+	if (err)
+		(void)snprintf(err->code, sizeof(err->code), "%s", STORE_CODE_BREAKER);
 	if (err && t->breaker == BREAKER_OPEN)
 		err->retry_after_ms = (unsigned)((t->open_until - now) / NS_PER_MS) + 1;
 	return -EIO;

@@ -1,21 +1,94 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Stats layer, outermost: counts calls, failures, bytes and time of each operation, for this
- * stack and for the process. Lock-free; readers may see a call half counted.
+ * stack and for the process. Lock-free; readers may see a call half counted. Keeps the last failure
+ * that is the remote's, for status.
  */
 #include <assert.h>
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
 #include "astra/base_count.h"
+#include "astra/base_lock.h"
 #include "layer.h"
+
+static const struct store_ops stats_ops;
 
 struct stats {
 	struct store store;
 	struct {
 		_Atomic uint64_t calls, errors, bytes, us;
 	} op[OP_N];
+	atomic_int trouble_op; /* of the kept failure; OP_N = none */
+	struct lock lock;
+	struct {
+		struct store_trouble trouble;
+	} s; /* lock */
 };
+
+/* It says something of the remote; others say it of an object, or of what was asked. */
+static bool is_trouble(
+	enum store_op op, const struct store_call *c, errint_t r, const struct err *err)
+{
+	bool listing = op == OP_list || op == OP_bucket_list;
+
+	if (!listing && op != OP_get && op != OP_head && op != OP_put && op != OP_part_put &&
+		op != OP_remove && op != OP_copy)
+		return false;
+	switch (err->kind) {
+	case ERR_AUTH:
+	case ERR_RETRY:
+	case ERR_THROTTLE:
+	case ERR_UNKNOWN:
+		/* why the breaker opened is known, and says more */
+		return !(c && c->once) && strcmp(err->code, STORE_CODE_BREAKER) != 0;
+	case ERR_NOT_FOUND: /* the bucket */
+		return listing;
+	case ERR_CANCELLED:
+		return r == -ETIMEDOUT && !(c && c->once) &&
+		       strcmp(err->code, STORE_CODE_LIMIT) != 0;
+	case ERR_STALE:
+	case ERR_ARCHIVED:
+		return false;
+	default:
+		return listing || r == -EACCES || r == -EPERM || r == -EIO;
+	}
+}
+
+static void trouble_note(struct stats *t, enum store_op op, const char *key,
+	const struct store_call *c, errint_t r, const struct err *err)
+{
+	struct store_trouble *tr = &t->s.trouble;
+
+	if (r ? !is_trouble(op, c, r, err) : atomic_load(&t->trouble_op) != (int)op)
+		return;
+	LOCKED(&t->lock);
+	if (!r && atomic_load(&t->trouble_op) != (int)op)
+		return; /* another kind failed meanwhile */
+	atomic_store(&t->trouble_op, r ? (int)op : OP_N);
+	tr->r = r;
+	if (!r)
+		return;
+	tr->when_ns = clock_now_ns();
+	tr->op = store_op_name(op);
+	(void)snprintf(tr->key, sizeof(tr->key), "%s", key ? key : "");
+	(void)snprintf(tr->text, sizeof(tr->text), "%s", err_text(err, r));
+}
+
+void store_trouble(struct store *s, struct store_trouble *ret)
+{
+	struct stats *t = (struct stats *)store_layer_find(s, &stats_ops);
+
+	ret->r = 0;
+	if (!t)
+		return;
+	LOCKED(&t->lock);
+	*ret = t->s.trouble;
+}
 
 static void note(struct stats *t, enum store_op op, errint_t r, uint64_t bytes, int64_t start)
 {
@@ -45,9 +118,14 @@ static void note(struct stats *t, enum store_op op, errint_t r, uint64_t bytes, 
 		struct store *s, const struct store_call *c, UNP params, struct err *err)          \
 	{                                                                                          \
 		int64_t start = clock_mono_ns();                                                   \
-		errint_t r = store_pass_##opn(s, c, UNP args, err);                                \
+		struct err own = {0};                                                              \
+		errint_t r;                                                                        \
+                                                                                                   \
+		err = err ? err : &own;                                                            \
+		r = store_pass_##opn(s, c, UNP args, err);                                         \
                                                                                                    \
 		note((struct stats *)s, OP_##opn, r, done, start);                                 \
+		trouble_note((struct stats *)s, OP_##opn, key, c, r, err);                         \
 		return r;                                                                          \
 	}
 STORE_OPS(X)
@@ -55,6 +133,7 @@ STORE_OPS(X)
 
 static void stats_destroy(struct store *s)
 {
+	lock_done(&((struct stats *)s)->lock);
 	free(s);
 }
 
@@ -75,6 +154,8 @@ struct store *store_stats_new(struct store *inner)
 	if (!t)
 		return store_destroy(inner);
 	t->store = (struct store){&stats_ops, inner};
+	atomic_store(&t->trouble_op, OP_N);
+	lock_init(&t->lock, RANK_STORE, "stats");
 	return &t->store;
 }
 

@@ -8,6 +8,8 @@
  * node_mark_check, answer. The last step matters when an upload ends just then: while a job has the
  * inode it looks with the writer mutex held, under which uploads clean staging and row together.
  */
+#include <stdio.h>
+
 #include "vfs_priv.h"
 
 errint_t row_get(struct vfs *v, uint64_t ino, struct meta_inode *ret)
@@ -17,6 +19,17 @@ errint_t row_get(struct vfs *v, uint64_t ino, struct meta_inode *ret)
 
 	meta_abort(t);
 	return r;
+}
+
+const char *path_tell(struct vfs *v, uint64_t ino, char ret[META_PATH_MAX + 66])
+{
+	struct meta_txn *t = meta_begin_read(v->conf.meta);
+
+	if (meta_path(t, ino, ret, META_PATH_MAX + 66))
+		(void)snprintf(
+			ret, META_PATH_MAX + 66, "(removed, inode %llu)", (unsigned long long)ino);
+	meta_abort(t);
+	return ret;
 }
 
 /* ---- the table ---- */

@@ -10,6 +10,7 @@
 
 #define RESTORE_DAYS	1u
 #define RESTORE_POLL_NS (2 * NS_PER_S)
+#define TOLD_OF_DIR	8u /* archived files of a directory, in a minute */
 
 /* ---- who opens ---- */
 
@@ -89,7 +90,7 @@ static int recall_park(struct vfs_call *c, uint64_t ino, uint64_t job)
 	return 1;
 }
 
-int recall_wait(struct vfs_call *c, uint64_t ino, bool may_restore)
+static int recall_try(struct vfs_call *c, uint64_t ino, bool may_restore)
 {
 	struct vfs *v = c->own.v;
 	struct meta_inode in;
@@ -115,6 +116,34 @@ int recall_wait(struct vfs_call *c, uint64_t ino, bool may_restore)
 			return r;
 	}
 	return -EIO;
+}
+
+/* The reader gets EIO, as for a broken disk: the log says what it is. Not for each file of a
+ * directory that is searched. */
+static void recall_tell(struct vfs *v, uint64_t ino, bool may_restore)
+{
+	bool asked = v->conf.recall != RECALL_ERROR && may_restore && !v->conf.ro;
+	char path[META_PATH_MAX + 66];
+	struct meta_inode in;
+
+	if (row_get(v, ino, &in) || !log_seldom("archived %llu %u", (unsigned long long)in.parent,
+					    (unsigned)(ino % TOLD_OF_DIR)))
+		return;
+	path_tell(v, ino, path);
+	if (asked)
+		log_warn("vfs", "%s is archived, and not restored yet: reading it fails", path);
+	else
+		log_warn("vfs", "%s is archived: reading it fails before 'astra restore %s'", path,
+			path);
+}
+
+int recall_wait(struct vfs_call *c, uint64_t ino, bool may_restore)
+{
+	int r = recall_try(c, ino, may_restore);
+
+	if (r == -EIO)
+		recall_tell(c->own.v, ino, may_restore);
+	return r;
 }
 
 /* ---- handles ---- */
@@ -367,8 +396,10 @@ static errint_t create_existing(struct vfs_call *c, struct vfs_handle *h, uint64
 	if (flags & O_EXCL)
 		return -EEXIST;
 	r = row_get(c->own.v, ino, &in);
-	if (!r && (in.flags & META_F_ARCHIVED) && wants_bytes(flags))
+	if (!r && (in.flags & META_F_ARCHIVED) && wants_bytes(flags)) {
+		recall_tell(c->own.v, ino, false);
 		r = -EIO;
+	}
 	if (!r)
 		r = open_handle(c, ino, flags, h, &in);
 	if (!r)

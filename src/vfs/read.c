@@ -77,6 +77,19 @@ static void fetch_end(struct fetch *f, errint_t r)
 	atomic_fetch_sub(&v->background, 1);
 }
 
+/* Who reads gets a bare number: the log says why. */
+static void read_tell(struct vfs *v, const struct meta_inode *in, errint_t r, const struct err *err)
+{
+	const struct remote *remote = remote_by_id(v, in->loc.remote);
+	const char *name = remote ? remote->name : "?";
+	char path[META_PATH_MAX + 66];
+
+	if (!log_seldom("get %s %d %d %s", name, r, (int)err->kind, err->code))
+		return;
+	log_warn("vfs", "remote %s: %s cannot be read: %s", name, path_tell(v, in->ino, path),
+		err_text(err, r));
+}
+
 /* What the store's answer means for those who wait. */
 static errint_t fetch_error(
 	struct fetch *f, const struct meta_inode *in, errint_t r, const struct err *err)
@@ -94,8 +107,7 @@ static errint_t fetch_error(
 	default:
 		break;
 	}
-	log_warn("vfs", "'%s': bytes %llu+%llu cannot be read: %s", in->name,
-		(unsigned long long)f->off, (unsigned long long)f->get, err_text(err, r));
+	read_tell(f->v, in, r, err);
 	return err->kind == ERR_CANCELLED ? -ETIMEDOUT : -EIO;
 }
 
@@ -467,7 +479,7 @@ static errint_t read_through(struct vfs_call *c, struct vfs_node *n)
 	r = read_object(c, n, &in, false, &err);
 	if (!r || r == -ENOMEM)
 		return r;
-	log_warn("vfs", "'%s': cannot be read: %s", in.name, err_text(&err, r));
+	read_tell(v, &in, r, &err);
 	return err.kind == ERR_STALE || err.kind == ERR_NOT_FOUND ? -ESTALE : -EIO;
 }
 

@@ -225,6 +225,8 @@ void deadline_run(struct pool_task *t);
 /* ---- node.c ---- */
 
 errint_t row_get(struct vfs *v, uint64_t ino, struct meta_inode *ret);
+/* The path of ino in the mount, for the log. */
+const char *path_tell(struct vfs *v, uint64_t ino, char ret[META_PATH_MAX + 66]);
 struct vfs_node *node_get(struct vfs *v, uint64_t ino); /* NULL: no memory */
 void node_ref(struct vfs *v, struct vfs_node *n);
 void node_put(struct vfs *v, struct vfs_node *n);

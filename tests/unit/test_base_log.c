@@ -506,6 +506,17 @@ static void large_documents_pass(void **state)
 	}
 }
 
+static void what_is_said_seldom(void **state)
+{
+	assert_true(log_seldom("%s %d", "aws", 5));
+	assert_false(log_seldom("%s %d", "aws", 5));
+	assert_true(log_seldom("%s %d", "gcp", 5));
+	for (unsigned i = 0; i < 255; i++)
+		assert_true(log_seldom("%u", i));
+	assert_false(log_seldom("%s %d", "gcp", 5));
+	assert_true(log_seldom("%s %d", "aws", 5)); /* the oldest was forgotten */
+}
+
 static void gone_and_slow_peers(void **state)
 {
 	struct timeval tv = {.tv_usec = 20000};
@@ -539,6 +550,7 @@ int main(void)
 		cmocka_unit_test(documents_come_line_by_line),
 		cmocka_unit_test(bad_documents_are_told),
 		cmocka_unit_test(large_documents_pass),
+		cmocka_unit_test(what_is_said_seldom),
 		cmocka_unit_test(gone_and_slow_peers),
 	};
 	int r;

@@ -406,6 +406,47 @@ static void test_stats(void **state)
 	assert_int_equal(v[2], 5);
 }
 
+/* What status tells of a remote: its own last failure, until the same succeeds. */
+static void test_trouble(void **state)
+{
+	struct store *s = stack(NULL);
+	struct store_trouble tr;
+	struct store_page page;
+	struct store_stat st;
+	struct err err;
+
+	assert_int_equal(put(s, "hello", NULL, NULL), 0);
+	assert_int_equal(put(s, "x", "no", NULL), -ESTALE);
+	assert_int_equal(store_head(s, NULL, (struct store_obj){"b", "none"}, &st, NULL), -ENOENT);
+	store_trouble(s, &tr);
+	assert_int_equal(tr.r, 0);
+	faults(s, "list:error=EACCES/auth");
+	assert_int_equal(store_list(s, NULL, "b", "dir/", '/', "", 9, &page, NULL), -EACCES);
+	assert_int_equal(store_head(s, NULL, K, &st, NULL), 0); /* another kind */
+	store_stat_done(&st);
+	store_trouble(s, &tr);
+	assert_int_equal(tr.r, -EACCES);
+	assert_string_equal(tr.op, "list");
+	assert_string_equal(tr.key, "dir/");
+	assert_true(*tr.text && clock_now_ns() - tr.when_ns < 60 * NS_PER_S);
+	faults(s, "");
+	assert_int_equal(store_list(s, NULL, "b", "", '/', "", 9, &page, &err), 0);
+	store_page_done(&page);
+	store_trouble(s, &tr);
+	assert_int_equal(tr.r, 0);
+	assert_int_equal(store_list(s, NULL, "no-bucket", "", '/', "", 9, &page, &err), -ENOENT);
+	store_trouble(s, &tr);
+	assert_int_equal(tr.r, -ENOENT);
+	/* what the breaker answers in the remote's place hides nothing */
+	faults(s, "put:error=EIO/retry");
+	for (unsigned i = 0; i < 50; i++)
+		assert_int_equal(put(s, "x", NULL, &err), -EIO);
+	assert_string_equal(store_breaker_state(s), "open");
+	assert_non_null(strstr(err.msg, "asked again"));
+	store_trouble(s, &tr);
+	assert_string_equal(tr.text, "fault: put fails");
+}
+
 static void test_embedded(void **state)
 {
 	char dir[] = "/tmp/astra-embedded-XXXXXX", cmd[64],
@@ -534,8 +575,8 @@ int main(void)
 #define T(f) cmocka_unit_test_teardown(f, teardown)
 	const struct CMUnitTest tests[] = {T(test_repeats), T(test_ambiguous), T(test_get_cut),
 		T(test_deadline), T(test_cancel), T(test_limit), T(test_once), T(test_breaker),
-		T(test_fault_syntax), T(test_fault_when), T(test_stats), T(test_embedded),
-		T(test_remote_obj), T(test_bad_conf), T(test_path_missing)};
+		T(test_fault_syntax), T(test_fault_when), T(test_stats), T(test_trouble),
+		T(test_embedded), T(test_remote_obj), T(test_bad_conf), T(test_path_missing)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
