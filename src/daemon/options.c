@@ -505,9 +505,14 @@ static errint_t check_section(const struct conf_item *it, struct err *err)
 		return no_memory(err);
 	first[strcspn(first, " ")] = '\0';
 	near = nearest_name(first, all, ARRAY_SIZE(all));
-	return err_set(err, -EINVAL, ERR_FINAL, "%s:%d: unknown section [%s]%s%s%s", it->file,
-		it->line, it->section, near ? "; did you mean [" : "", near ? near : "",
-		near ? "]?" : "");
+	if (near)
+		return err_set(err, -EINVAL, ERR_FINAL,
+			"%s:%d: unknown section [%s]; did you mean [%s]?", it->file, it->line,
+			it->section, near);
+	return err_set(err, -EINVAL, ERR_FINAL,
+		"%s:%d: unknown section [%s]; allowed: [astrafs], [policy], [remote NAME], "
+		"[rule NAME], [prices NAME]",
+		it->file, it->line, it->section);
 }
 
 static errint_t take_items(struct options *o, struct err *err)
@@ -520,9 +525,17 @@ static errint_t take_items(struct options *o, struct err *err)
 
 		if (r)
 			return r;
-		if (!*it->key || (*it->section && strcmp(it->section, "astrafs") != 0))
+		if (!*it->key)
 			continue;
 		row = row_find(it->key);
+		if (*it->section && strcmp(it->section, "astrafs") != 0) {
+			if (row) /* no other section has a key of that name */
+				return conf_err(it, err,
+					"this is a general key: it belongs in front of the first "
+					"section, here it is one of [%s]",
+					it->section);
+			continue;
+		}
 		if (!row) {
 			near = row_nearest(it->key);
 			return conf_err(it, err, "unknown key%s%s%s",

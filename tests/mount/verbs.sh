@@ -55,4 +55,5 @@ dd if=/dev/zero of="$mnt/azure/large" bs=1M count=0 seek=1000 2>/dev/null
 a sync
 a --json mv /azure/large /aws/ >"$work/j"
 same "$(json 'd["report"]["cost"]["payback_months"]' <"$work/j")" None
+
 unmount_it

@@ -178,6 +178,13 @@ static void test_errors(void **state)
 		":2: uplod_delay: unknown key; did you mean "
 		"'upload_delay'?");
 	check_error("[polcy]\nmode = off\n", NULL, "did you mean [policy]?");
+	check_error("[engine]\nmode = off\n", NULL,
+		":1: unknown section [engine]; allowed: [astrafs], [policy], [remote NAME], [rule "
+		"NAME], [prices NAME]");
+	check_error("[policy]\nmode = off\nupload_delay = 2s\n", NULL,
+		":3: upload_delay: this is a general key: it belongs in front of the first "
+		"section, here it is one of [policy]");
+	check_error("[remote x]\ntype = mem\nro = yes\n", NULL, "one of [remote x]");
 	check_error("[remote]\ntype = mem\n", NULL, "needs a name");
 	check_error("workers = 1\n", NULL, "2 to 512");
 	check_error(NULL, "recal=error", "did you mean 'recall'?");
