@@ -89,8 +89,9 @@ int cmd_explain(struct app *a, int argc, char **argv)
 	return req ? app_show(a, req, NULL, NULL) : code;
 }
 
-/* Sends it and follows the job that it started, if any. */
-static int and_wait(struct app *a, json_t *req, const char *said)
+/* Sends it and follows the job that it started, if any; then says what came of it. */
+static int and_wait(struct app *a, json_t *req, void (*say)(const json_t *data, const char *word),
+	const char *word)
 {
 	cleanup_json json_t *data = NULL;
 	int code = app_ask(a, req, NULL, &data);
@@ -100,17 +101,41 @@ static int and_wait(struct app *a, json_t *req, const char *said)
 		code = app_wait_path(a, app_str(data, "path"));
 	if (code != EXIT_DONE)
 		return code;
-	if (a->json)
+	if (a->json) {
 		app_print_json(data);
-	else
-		(void)printf("%s: %s\n", app_str(data, "path"), said);
+		return code;
+	}
+	app_puts(app_str(data, "path"), 0);
+	(void)printf(": ");
+	say(data, word);
+	(void)putchar('\n');
 	return code;
+}
+
+static void say_tier(const json_t *data, const char *tier)
+{
+	bool automatic = !strcmp(tier, "AUTO");
+
+	if (!strcmp(app_str(data, "kind"), "dir"))
+		(void)printf("what is made in it from now on %s%s; what is in it stays as it is",
+			automatic ? "is the engine's" : "goes to ", automatic ? "" : tier);
+	else if (automatic)
+		(void)printf("the engine decides");
+	else if (json_is_true(json_object_get(data, "dirty")))
+		(void)printf("goes to %s when it is uploaded, and stays there", tier);
+	else
+		(void)printf("in %s, and stays there", tier);
+}
+
+static void say_restored(const json_t *data, const char *word)
+{
+	(void)data;
+	(void)printf("%s", word);
 }
 
 int cmd_tier(struct app *a, int argc, char **argv)
 {
 	static const char *const tiers[] = {"HOT", "WARM", "COLD", "ARCHIVE", "AUTO"};
-	char said[64];
 	json_t *req;
 	size_t i;
 	int code = app_words(a, &argc, argv, 2, 2);
@@ -126,10 +151,7 @@ int cmd_tier(struct app *a, int argc, char **argv)
 	if (!req)
 		return code;
 	(void)json_object_set_new(req, "tier", json_string(tiers[i]));
-	(void)snprintf(said, sizeof(said),
-		strcmp(tiers[i], "AUTO") ? "in %s, and stays there" : "the engine decides",
-		tiers[i]);
-	return and_wait(a, req, said);
+	return and_wait(a, req, say_tier, tiers[i]);
 }
 
 int cmd_restore(struct app *a, int argc, char **argv)
@@ -143,7 +165,7 @@ int cmd_restore(struct app *a, int argc, char **argv)
 	if (!req)
 		return code;
 	(void)json_object_set_new(req, "for", json_string(argc > 2 ? argv[2] : "7d"));
-	return and_wait(a, req, "can be read");
+	return and_wait(a, req, say_restored, "can be read");
 }
 
 /* ---- mv ---- */

@@ -289,10 +289,11 @@ static errint_t set_xattr(struct ctl_conn *c, const struct meta_inode *in, const
 	if (r)
 		return err_set(err, r, ERR_FINAL, "%s: %s cannot be set to '%s': %s", path, name,
 			value, err_text(NULL, r));
-	if (job_info_ino(c->ctl->conf.jobs, in->ino, ji))
-		*ret_data = json_pack("{s:o, s:o}", "path", json_text(path), "job", item_job(ji));
-	else
-		*ret_data = json_pack("{s:o}", "path", json_text(path));
+	/* dirty: what is to be done follows its upload */
+	*ret_data = json_pack("{s:o, s:s, s:b}", "path", json_text(path), "kind",
+		in->kind == META_DIR ? "dir" : "file", "dirty", (in->flags & META_F_DIRTY) != 0);
+	if (*ret_data && job_info_ino(c->ctl->conf.jobs, in->ino, ji))
+		(void)json_object_set_new(*ret_data, "job", item_job(ji));
 	return *ret_data ? 0 : no_memory(err);
 }
 
@@ -309,6 +310,9 @@ static errint_t xattr_verb(struct ctl_conn *c, const json_t *req, const char *ke
 	if (!value || strlen(value) > 64)
 		return err_set(err, -EINVAL, ERR_FINAL, "'%s' is missing or too long", key);
 	r = in ? file_of(c, req, file_only, in, path, err) : no_memory(err);
+	if (!r && in->ino == META_ROOT_INO)
+		return err_set(err, -EINVAL, ERR_FINAL,
+			"nothing is made in %s itself: name a file, or a directory below it", path);
 	return r ? r : set_xattr(c, in, path, name, value, ret_data, err);
 }
 

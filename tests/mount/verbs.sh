@@ -56,4 +56,18 @@ a sync
 a --json mv /azure/large /aws/ >"$work/j"
 same "$(json 'd["report"]["cost"]["payback_months"]' <"$work/j")" None
 
+# The tier of a directory is for what comes; the top has none.
+mkdir "$mnt/aws/warm"
+echo x >"$mnt/aws/warm/x"
+a sync
+says 0 "/aws/warm: what is made in it from now on goes to WARM; what is in it stays as it is" \
+    a tier /aws/warm WARM
+same "$(getfattr --absolute-names --only-values -n user.astra.tier "$mnt/aws/warm/x")" HOT
+says 0 "/aws/warm: what is made in it from now on is the engine's; what is in it stays as it is" \
+    a tier /aws/warm AUTO
+says 1 "nothing is made in / itself" a tier / HOT
+says 1 "nothing is made in / itself" a tier "$mnt" HOT
+says 0 "/aws/warm/x: in WARM, and stays there" a tier /aws/warm/x WARM
+same "$(a --json tier /aws/warm COLD | json 'd["kind"], "job" in d')" "('dir', False)"
+
 unmount_it
