@@ -13,6 +13,7 @@
 #include <string.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -155,6 +156,46 @@ char *app_path(const struct app *a, const char *given)
 	return below;
 }
 
+/* A path that does not lie below the mount point is one as the mount sees it. When the mount has
+ * nothing of its first name it was meant otherwise. */
+static int check_place(const struct app *a, const char *given, const char *tree)
+{
+	cleanup_free char *below = below_mount(given, a->m.mountpoint), *local = NULL;
+	int len = 1 + (int)strcspn(tree + 1, "/");
+	cleanup_free char *top = strndup(tree, (size_t)len);
+	struct stat st;
+
+	if (below || len == 1)
+		return EXIT_DONE;
+	local = top ? app_local(a, top) : NULL;
+	if (!local)
+		return app_fail(a, -ENOMEM, NULL);
+	if (lstat(local, &st) == 0 || errno != ENOENT)
+		return EXIT_DONE;
+	if (lstat(given, &st) == 0)
+		(void)fprintf(stderr, "astra %s: %s is not in the mount at %s\n", a->cmd->name,
+			given, a->m.mountpoint);
+	else
+		(void)fprintf(stderr, "astra %s: %s: there is no remote '%s' in the mount at %s\n",
+			a->cmd->name, given, top + 1, a->m.mountpoint);
+	return EXIT_FAILED;
+}
+
+int app_tree(const struct app *a, const char *given, char **ret)
+{
+	int code;
+
+	*ret = app_path(a, given);
+	if (!*ret)
+		return app_fail(a, -ENOMEM, NULL);
+	code = **ret == '/' ? check_place(a, given, *ret) : EXIT_DONE;
+	if (code != EXIT_DONE) {
+		free(*ret);
+		*ret = NULL;
+	}
+	return code;
+}
+
 char *app_local(const struct app *a, const char *tree)
 {
 	char *out = NULL;
@@ -276,6 +317,22 @@ int app_add_path(json_t *req, const char *key, const char *path)
 	hex_encode(path, strlen(path), hex);
 	(void)snprintf(hex_key, sizeof(hex_key), "%s_hex", key);
 	return json_object_set_new(req, hex_key, json_string(hex));
+}
+
+json_t *app_request_path(struct app *a, const char *verb, const char *given, int *ret_code)
+{
+	cleanup_free char *path = NULL;
+	json_t *req;
+
+	*ret_code = app_connect(a, given);
+	if (*ret_code == EXIT_DONE && given)
+		*ret_code = app_tree(a, given, &path);
+	if (*ret_code != EXIT_DONE)
+		return NULL;
+	req = app_request(verb);
+	if (path)
+		(void)app_add_path(req, "path", path);
+	return req;
 }
 
 struct asking {

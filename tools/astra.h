@@ -52,12 +52,16 @@ int app_fail(const struct app *a, errint_t r, const struct err *err);
 int app_connect(struct app *a, const char *hint);
 /* A path as given -> as the mount sees it ("/aws/x"), or a bare name. NULL without memory. */
 char *app_path(const struct app *a, const char *given);
+/* The same where it must be a place in this mount, or a bare name: *ret is owned. An exit code. */
+int app_tree(const struct app *a, const char *given, char **ret);
 /* The path in the local file system for a path that the mount sees. */
 char *app_local(const struct app *a, const char *tree);
 
 /* A request of a verb; app_add_path() puts a path in, whatever its bytes. */
 json_t *app_request(const char *verb);
 int app_add_path(json_t *req, const char *key, const char *path);
+/* Connects, and asks about the path that was given (NULL = none); NULL after *ret_code was set. */
+json_t *app_request_path(struct app *a, const char *verb, const char *given, int *ret_code);
 /* Asks; text lines go to standard output (not with --json), progress to the bar, items to fn or
  * into *ret_items (--json; may be NULL). An exit code; what failed was said. */
 int app_ask(struct app *a, json_t *req, void (*fn)(struct app *a, const json_t *item),

@@ -15,20 +15,15 @@ static int engine_run(struct app *a, int argc, char **argv)
 	json_t *req;
 	int code = app_words(a, &argc, argv, 0, 1);
 
-	if (code == EXIT_DONE)
-		code = app_connect(a, argc > 1 ? argv[1] : NULL);
 	if (code != EXIT_DONE)
 		return code;
-	req = app_request("engine-run");
+	req = app_request_path(a, "engine-run", argc > 1 ? argv[1] : NULL, &code);
+	if (!req)
+		return code;
 	if (dry)
 		(void)json_object_set_new(req, "dry_run", json_true());
 	if (a->json)
 		(void)json_object_set_new(req, "items", json_true());
-	if (argc > 1) {
-		cleanup_free char *path = app_path(a, argv[1]);
-
-		(void)app_add_path(req, "path", path ? path : argv[1]);
-	}
 	return app_show(a, req, NULL, NULL);
 }
 
@@ -51,16 +46,11 @@ static int survey(struct app *a, const char *verb, int argc, char **argv,
 	json_t *req;
 	int code = app_words(a, &argc, argv, 0, 1);
 
-	if (code == EXIT_DONE)
-		code = app_connect(a, argc > 1 ? argv[1] : NULL);
 	if (code != EXIT_DONE)
 		return code;
-	req = app_request(verb);
-	if (argc > 1) {
-		cleanup_free char *path = app_path(a, argv[1]);
-
-		(void)app_add_path(req, "path", path ? path : argv[1]);
-	}
+	req = app_request_path(a, verb, argc > 1 ? argv[1] : NULL, &code);
+	if (!req)
+		return code;
 	if (fn && !a->json)
 		(void)printf(RULER "INTELLIGENT STORAGE DASHBOARD\n" RULER "\n%-40s %-9s %8s  %s\n"
 				   "------------------------------------------------------------"

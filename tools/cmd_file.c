@@ -48,17 +48,11 @@ int cmd_ls(struct app *a, int argc, char **argv)
 	json_t *req;
 	int code = app_words(a, &argc, argv, 0, 1);
 
-	if (code == EXIT_DONE)
-		code = app_connect(a, argc > 1 ? argv[1] : NULL);
 	if (code != EXIT_DONE)
 		return code;
-	req = app_request("ls");
-	if (argc > 1) {
-		cleanup_free char *path = app_path(a, argv[1]);
-
-		(void)app_add_path(req, "path", path ? path : argv[1]);
-	}
-	return app_show(a, req, wide ? print_long : print_name, NULL);
+	/* Here, as ls does; outside the mount that is its top. */
+	req = app_request_path(a, "ls", argc > 1 ? argv[1] : ".", &code);
+	return req ? app_show(a, req, wide ? print_long : print_name, NULL) : code;
 }
 
 /* ---- one file ---- */
@@ -85,7 +79,7 @@ int cmd_explain(struct app *a, int argc, char **argv)
 
 	if (code != EXIT_DONE)
 		return code;
-	req = file_request(a, "explain", argv[1], &code);
+	req = app_request_path(a, "explain", argv[1], &code);
 	return req ? app_show(a, req, NULL, NULL) : code;
 }
 
@@ -147,7 +141,7 @@ int cmd_tier(struct app *a, int argc, char **argv)
 	if (i == ARRAY_SIZE(tiers))
 		return app_usage(
 			a, "'%s' is no tier; allowed: HOT, WARM, COLD, ARCHIVE, AUTO", argv[2]);
-	req = file_request(a, "tier", argv[1], &code);
+	req = app_request_path(a, "tier", argv[1], &code);
 	if (!req)
 		return code;
 	(void)json_object_set_new(req, "tier", json_string(tiers[i]));

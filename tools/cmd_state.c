@@ -173,17 +173,10 @@ int cmd_sync(struct app *a, int argc, char **argv)
 	if (code == EXIT_DONE)
 		code = alarm_set(a, timeout,
 			"astra sync: not everything was in the clouds when the time was over");
-	if (code == EXIT_DONE)
-		code = app_connect(a, argc > 1 ? argv[1] : NULL);
 	if (code != EXIT_DONE)
 		return code;
-	req = app_request("sync");
-	if (argc > 1) {
-		cleanup_free char *path = app_path(a, argv[1]);
-
-		(void)app_add_path(req, "path", path ? path : argv[1]);
-	}
-	return app_ask(a, req, NULL, NULL);
+	req = app_request_path(a, "sync", argc > 1 ? argv[1] : NULL, &code);
+	return req ? app_ask(a, req, NULL, NULL) : code;
 }
 
 static bool leads_below(const char *link, const char *mountpoint)

@@ -70,4 +70,20 @@ says 1 "nothing is made in / itself" a tier "$mnt" HOT
 says 0 "/aws/warm/x: in WARM, and stays there" a tier /aws/warm/x WARM
 same "$(a --json tier /aws/warm COLD | json 'd["kind"], "job" in d')" "('dir', False)"
 
+# Places that are not in the mount.
+says 1 "astra tier: /etc/passwd is not in the mount at $mnt" a tier /etc/passwd HOT
+cd /etc
+says 1 "astra ls: ./passwd is not in the mount at $mnt" a ls ./passwd
+same "$(a ls | tr '\n' ' ')" "aws/ azure/ gcp/ "
+cd "$mnt/aws/warm"
+same "$(a ls)" x
+same "$(a ls ..)" "$(a ls /aws)"
+cd "$mnt"
+same "$(a ls | tr '\n' ' ')" "aws/ azure/ gcp/ "
+cd /
+says 1 "there is no remote 'nocloud' in the mount at $mnt" a ls /nocloud/x
+says 1 "there is no remote 'nocloud' in the mount" a cost /nocloud
+says 1 "there is no remote 'nocloud' in the mount" a sync /nocloud
+says 1 "there is no remote 'nocloud' in the mount" a engine run --dry-run /nocloud
+
 unmount_it
