@@ -718,7 +718,7 @@ static void take_out(int *argc, char **argv, int at, int n)
 	*argc -= n;
 }
 
-const char *app_option(int *argc, char **argv, const char *name)
+const char *app_option(struct app *a, int *argc, char **argv, const char *name)
 {
 	size_t len = strlen(name);
 	const char *value;
@@ -733,11 +733,12 @@ const char *app_option(int *argc, char **argv, const char *name)
 			take_out(argc, argv, i, 1);
 			return value;
 		}
-		if (!s[len + 2] && i + 1 < *argc) {
-			value = argv[i + 1];
-			take_out(argc, argv, i, 2);
-			return value;
-		}
+		if (s[len + 2])
+			continue;
+		value = i + 1 < *argc && strncmp(argv[i + 1], "--", 2) != 0 ? argv[i + 1] : NULL;
+		a->no_value = value ? a->no_value : name;
+		take_out(argc, argv, i, value ? 2 : 1);
+		return value;
 	}
 	return NULL;
 }
@@ -772,6 +773,8 @@ int app_words(struct app *a, int *argc, char **argv, int min, int max)
 {
 	bool dashes = false;
 
+	if (a->no_value)
+		return app_usage(a, "--%s needs a value", a->no_value);
 	for (int i = 1; i < *argc; i++) {
 		if (dashes || argv[i][0] != '-' || !argv[i][1])
 			continue;

@@ -111,6 +111,10 @@ static int unknown(const char *name)
 {
 	const char *names[64], *near;
 
+	if (*name == '-') {
+		(void)fprintf(stderr, "astra: unknown switch '%s' (see astra --help)\n", name);
+		return EXIT_USAGE;
+	}
 	for (size_t i = 0; i < app_ncmds; i++)
 		names[i] = app_cmds[i].name;
 	near = nearest_name(name, names, app_ncmds);
@@ -126,7 +130,7 @@ int main(int argc, char **argv)
 	int code;
 
 	(void)signal(SIGPIPE, SIG_DFL);
-	a.mount = app_option(&argc, argv, "mount");
+	a.mount = app_option(&a, &argc, argv, "mount");
 	a.json = app_flag(&argc, argv, "json");
 	help = app_flag(&argc, argv, "help") || app_flag(&argc, argv, "h");
 	version = app_flag(&argc, argv, "version");
@@ -134,6 +138,10 @@ int main(int argc, char **argv)
 	if (version) {
 		(void)printf("astra %s\n", ASTRA_VERSION);
 		return EXIT_DONE;
+	}
+	if (a.no_value && !help) {
+		(void)fprintf(stderr, "astra: --%s needs a value\n", a.no_value);
+		return EXIT_USAGE;
 	}
 	if (argc < 2) {
 		help_all(help ? stdout : stderr);

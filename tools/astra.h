@@ -27,7 +27,8 @@ struct cmd;
 
 struct app {
 	const struct cmd *cmd;
-	const char *mount; /* --mount */
+	const char *mount;    /* --mount */
+	const char *no_value; /* an option that came without one; app_words() complains */
 	bool json;
 	bool bar;	    /* standard error is a terminal, and not --json */
 	struct ctl_mount m; /* connected by app_connect() */
@@ -96,8 +97,9 @@ int app_wait_path(struct app *a, const char *tree);
  * there (NULL = not). */
 int app_astrafs(const struct app *a, char *const argv[], json_t *lines);
 
-/* Takes "--NAME VALUE" or "--NAME=VALUE" out of argv; NULL when it is not there. */
-const char *app_option(int *argc, char **argv, const char *name);
+/* Takes "--NAME VALUE" or "--NAME=VALUE" out of argv; NULL when it is not there, or without value:
+ * what begins with "--" is one only behind '='. */
+const char *app_option(struct app *a, int *argc, char **argv, const char *name);
 bool app_flag(int *argc, char **argv, const char *name);
 /* After the switches: words only, so many of them; "--" goes. An exit code. */
 int app_words(struct app *a, int *argc, char **argv, int min, int max);

@@ -105,7 +105,7 @@ static bool is_live(struct app *a)
 int cmd_db(struct app *a, int argc, char **argv)
 {
 	static const char *const modes[] = {"--check", "--dump", "--load", "--rebuild"};
-	const char *state = app_option(&argc, argv, "state");
+	const char *state = app_option(a, &argc, argv, "state");
 	size_t i;
 	int code = app_words(a, &argc, argv, 1, 1);
 

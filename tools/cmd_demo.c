@@ -98,12 +98,12 @@ int cmd_ingest_sample(struct app *a, int argc, char **argv)
 
 /* ---- history ---- */
 
-static int history(
-	struct app *a, const char *verb, const char *option, const char *key, int argc, char **argv)
+static int history(struct app *a, const char *verb, const char *option, int argc, char **argv)
 {
-	const char *file = app_option(&argc, argv, "filename");
-	const char *number = app_option(&argc, argv, option);
-	cleanup_free char *path = NULL;
+	const char *file = app_option(a, &argc, argv, "filename");
+	const char *number = app_option(a, &argc, argv, option);
+	bool days = !strcmp(option, "days");
+	uint64_t min = days ? 0 : 1, max = days ? CTL_DAYS_MAX : CTL_COUNT_MAX;
 	cleanup_json json_t *data = NULL;
 	uint64_t n = 0;
 	json_t *req;
@@ -113,35 +113,33 @@ static int history(
 		return code;
 	if (!file || !number)
 		return app_usage(a, "--filename and --%s are needed", option);
-	if (!app_number(number, &n))
-		return app_usage(a, "--%s: '%s' is not a whole number", option, number);
-	code = app_connect(a, file);
-	if (code != EXIT_DONE)
+	if (!app_number(number, &n) || n < min || n > max)
+		return app_usage(a, "--%s: '%s' is not a whole number from %llu to %llu", option,
+			number, (unsigned long long)min, (unsigned long long)max);
+	req = app_request_path(a, verb, file, &code);
+	if (!req)
 		return code;
-	path = app_path(a, file);
-	req = app_request(verb);
-	(void)app_add_path(req, "path", path ? path : file);
-	(void)json_object_set_new(req, key, json_integer((json_int_t)n));
+	(void)json_object_set_new(req, option, json_integer((json_int_t)n));
 	code = app_ask(a, req, NULL, &data);
 	if (code != EXIT_DONE)
 		return code;
 	if (a->json)
 		app_print_json(data);
-	else if (!strcmp(key, "days"))
-		(void)printf("%s is %llu days older now\n", app_str(data, "path"),
-			(unsigned long long)n);
+	else if (days)
+		(void)printf("%s is %llu day%s older now\n", app_str(data, "path"),
+			(unsigned long long)n, app_plural((int64_t)n));
 	else
-		(void)printf("%s has %llu accesses more\n", app_str(data, "path"),
-			(unsigned long long)n);
+		(void)printf("%s has %llu access%s more\n", app_str(data, "path"),
+			(unsigned long long)n, n == 1 ? "" : "es");
 	return code;
 }
 
 int cmd_age_file(struct app *a, int argc, char **argv)
 {
-	return history(a, "age-file", "days", "days", argc, argv);
+	return history(a, "age-file", "days", argc, argv);
 }
 
 int cmd_simulate_access(struct app *a, int argc, char **argv)
 {
-	return history(a, "simulate-access", "count", "count", argc, argv);
+	return history(a, "simulate-access", "count", argc, argv);
 }

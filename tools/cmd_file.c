@@ -11,6 +11,10 @@
 #include <unistd.h>
 
 #include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
+#include "astra/base_conf.h"
+
+#define RESTORE_MAX_NS (3650 * 86400 * NS_PER_S)
 
 /* ---- ls ---- */
 
@@ -56,21 +60,6 @@ int cmd_ls(struct app *a, int argc, char **argv)
 }
 
 /* ---- one file ---- */
-
-/* A request about the file that argv[1] names; NULL after *ret_code was set. */
-static json_t *file_request(struct app *a, const char *verb, const char *given, int *ret_code)
-{
-	cleanup_free char *path = NULL;
-	json_t *req;
-
-	*ret_code = app_connect(a, given);
-	if (*ret_code != EXIT_DONE)
-		return NULL;
-	path = app_path(a, given);
-	req = app_request(verb);
-	(void)app_add_path(req, "path", path ? path : given);
-	return req;
-}
 
 int cmd_explain(struct app *a, int argc, char **argv)
 {
@@ -151,11 +140,14 @@ int cmd_tier(struct app *a, int argc, char **argv)
 int cmd_restore(struct app *a, int argc, char **argv)
 {
 	int code = app_words(a, &argc, argv, 1, 2);
+	int64_t ns = 0;
 	json_t *req;
 
 	if (code != EXIT_DONE)
 		return code;
-	req = file_request(a, "restore", argv[1], &code);
+	if (argc > 2 && (parse_duration(argv[2], &ns) || ns <= 0 || ns > RESTORE_MAX_NS))
+		return app_usage(a, "'%s' is not a duration, like 7d, up to 3650d", argv[2]);
+	req = app_request_path(a, "restore", argv[1], &code);
 	if (!req)
 		return code;
 	(void)json_object_set_new(req, "for", json_string(argc > 2 ? argv[2] : "7d"));

@@ -131,7 +131,7 @@ static int with_ids(struct app *a, const char *verb, int argc, char **argv, bool
 	int code = app_words(a, &argc, argv, needed, 1000);
 
 	for (int i = 1; i < argc && code == EXIT_DONE; i++) {
-		if (!app_number(argv[i], &id))
+		if (!app_number(argv[i], &id) || !id || id > INT64_MAX)
 			code = app_usage(a, "'%s' is not the number of a job", argv[i]);
 	}
 	if (code == EXIT_DONE)

@@ -143,7 +143,7 @@ static int alarm_set(struct app *a, const char *timeout, const char *text)
 int cmd_status(struct app *a, int argc, char **argv)
 {
 	bool wait = app_flag(&argc, argv, "wait-clean");
-	const char *timeout = app_option(&argc, argv, "timeout");
+	const char *timeout = app_option(a, &argc, argv, "timeout");
 	json_t *req;
 	int code = app_words(a, &argc, argv, 0, 0);
 
@@ -166,7 +166,7 @@ int cmd_status(struct app *a, int argc, char **argv)
 
 int cmd_sync(struct app *a, int argc, char **argv)
 {
-	const char *timeout = app_option(&argc, argv, "timeout");
+	const char *timeout = app_option(a, &argc, argv, "timeout");
 	json_t *req;
 	int code = app_words(a, &argc, argv, 0, 1);
 

@@ -71,6 +71,10 @@ void ctl_close(struct ctl *c);
 
 #define CTL_LINE_MAX (1u << 20)
 
+/* What age-file and simulate-access take. */
+#define CTL_DAYS_MAX  36500
+#define CTL_COUNT_MAX 1000000
+
 /* Where a new socket goes, in a directory that is the user's alone or not there yet. An error says
  * what hinders, and what to do; ret then has the last one tried. */
 errint_t ctl_dir(char *ret, size_t size, struct err *err);

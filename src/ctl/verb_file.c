@@ -13,9 +13,8 @@
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
 
-#define SLICE	 256
-#define DAY_NS	 (86400 * NS_PER_S)
-#define DAYS_MAX 36500
+#define SLICE  256
+#define DAY_NS (86400 * NS_PER_S)
 
 static errint_t no_memory(struct err *err)
 {
@@ -379,7 +378,7 @@ errint_t verb_age_file(struct ctl_conn *c, const json_t *req, json_t **ret_data,
 	errint_t r = in ? ctl_may_change(c, err) : no_memory(err);
 
 	if (!r)
-		r = ctl_u64(req, "days", 0, DAYS_MAX, &days, err);
+		r = ctl_u64(req, "days", 0, CTL_DAYS_MAX, &days, err);
 	if (!r)
 		r = file_of(c, req, true, in, path, err);
 	if (r)
@@ -402,7 +401,7 @@ errint_t verb_simulate_access(
 	errint_t r = in ? ctl_may_change(c, err) : no_memory(err);
 
 	if (!r)
-		r = ctl_u64(req, "count", 1, 1000000, &count, err);
+		r = ctl_u64(req, "count", 1, CTL_COUNT_MAX, &count, err);
 	if (!r)
 		r = file_of(c, req, true, in, path, err);
 	if (r)

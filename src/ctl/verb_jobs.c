@@ -164,6 +164,13 @@ errint_t verb_jobs_wait(struct ctl_conn *c, const json_t *req, json_t **ret_data
 
 	if (!r && (json_object_get(req, "path") || json_object_get(req, "path_hex")))
 		r = ctl_path(c, req, "path", false, &w->ino, NULL, err);
+	/* From here on, one that is not known has ended, and many others since. */
+	for (unsigned i = 0; !r && i < w->n; i++) {
+		if (!job_info_get(c->ctl->conf.jobs, w->id[i], &w->info))
+			r = err_set(err, -ENOENT, ERR_FINAL,
+				"there is no job %llu, or it ended long ago",
+				(unsigned long long)w->id[i]);
+	}
 	if (r)
 		return r;
 	w->all = !w->n && !w->ino;

@@ -70,6 +70,24 @@ says 1 "nothing is made in / itself" a tier "$mnt" HOT
 says 0 "/aws/warm/x: in WARM, and stays there" a tier /aws/warm/x WARM
 same "$(a --json tier /aws/warm COLD | json 'd["kind"], "job" in d')" "('dir', False)"
 
+# A value is missing, or is none; a switch is not known.
+says 2 "astra sync: --timeout needs a value" a sync --timeout
+says 2 "astra sync: --timeout needs a value" a sync --timeout --json
+says 2 "astra status: --timeout needs a value" a status --timeout
+says 2 "astra age-file: --filename needs a value" a age-file --days 3 --filename
+says 2 "astra age-file: --filename needs a value" a age-file --filename --days 3
+says 2 "astra db: --state needs a value" a db check --state
+says 2 "astra: --mount needs a value" "$astra" --mount
+says 2 "astra: --mount needs a value" "$astra" status --mount
+says 2 "astra: unknown switch '--statu'" "$astra" --statu
+says 2 "'99999999999' is not a whole number from 0 to 36500" a age-file --filename x --days 99999999999
+says 2 "'0' is not a whole number from 1 to 1000000" a simulate-access --filename x --count 0
+says 2 "'x' is not a whole number" a age-file --filename x --days x
+says 2 "'soon' is not a duration" a restore /aws/warm/x soon
+says 2 "'9999d' is not a duration" a restore /aws/warm/x 9999d
+says 2 "'0' is not the number of a job" a jobs wait 0
+says 2 "'99999999999999999999' is not the number" a jobs cancel 99999999999999999999
+
 # Places that are not in the mount.
 says 1 "astra tier: /etc/passwd is not in the mount at $mnt" a tier /etc/passwd HOT
 cd /etc

@@ -128,16 +128,55 @@ static void test_options(void **state)
 	int argc = 8;
 
 	(void)state;
-	assert_string_equal(app_option(&argc, words, "mount"), "/m");
+	assert_string_equal(app_option(&a, &argc, words, "mount"), "/m");
 	assert_true(app_flag(&argc, words, "json"));
 	assert_false(app_flag(&argc, words, "json"));
 	/* What is behind the dashes is no option. */
-	assert_null(app_option(&argc, words, "mount"));
+	assert_null(app_option(&a, &argc, words, "mount"));
+	assert_null(a.no_value);
 	assert_int_equal(argc, 5);
 	assert_int_equal(app_words(&a, &argc, words, 0, 9), EXIT_DONE);
 	assert_int_equal(argc, 4);
 	assert_string_equal(words[2], "--mount");
 	assert_null(words[4]);
+}
+
+/* An option without its value is none, and is complained of by its name. */
+static void test_no_value(void **state)
+{
+	static const struct {
+		const char *words[6];
+		int argc;
+		const char *value;
+		int left;
+	} rows[] = {
+		{{"sync", "--timeout"}, 2, NULL, 1},
+		{{"sync", "--timeout", "--", "f"}, 4, NULL, 3},
+		{{"sync", "--timeout", "--json"}, 3, NULL, 2},
+		{{"sync", "--timeout", "-5"}, 3, "-5", 1},
+		{{"sync", "--timeout=", "f"}, 3, "", 2},
+		{{"sync", "--timeout=--x"}, 2, "--x", 1},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct app a = {.cmd = &(struct cmd){.name = "sync", .args = ""}};
+		int argc = rows[i].argc;
+		char *words[6];
+		const char *value;
+
+		memcpy(words, rows[i].words, sizeof(words));
+		value = app_option(&a, &argc, words, "timeout");
+		assert_int_equal(argc, rows[i].left);
+		if (rows[i].value) {
+			assert_string_equal(value, rows[i].value);
+			assert_null(a.no_value);
+			continue;
+		}
+		assert_null(value);
+		assert_string_equal(a.no_value, "timeout");
+		assert_int_equal(app_words(&a, &argc, words, 0, 9), EXIT_USAGE);
+	}
 }
 
 static void test_number(void **state)
@@ -161,6 +200,7 @@ int main(void)
 		cmocka_unit_test(test_money),
 		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_no_value),
 		cmocka_unit_test(test_number),
 	};
 
