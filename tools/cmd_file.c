@@ -175,15 +175,17 @@ static char *destination(const char *src, const char *dst)
 /* A bare name may be looked for: the daemon knows where it is. */
 static char *tree_path(struct app *a, const char *given, int *ret_code)
 {
-	cleanup_free char *path = app_path(a, given);
+	cleanup_free char *path = NULL;
 	cleanup_json json_t *data = NULL;
 	json_t *req;
 
-	*ret_code = EXIT_DONE;
-	if (path && *path == '/')
+	*ret_code = app_tree(a, given, &path);
+	if (*ret_code != EXIT_DONE)
+		return NULL;
+	if (*path == '/')
 		return steal_ptr(&path);
 	req = app_request("resolve");
-	(void)app_add_path(req, "path", path ? path : given);
+	(void)app_add_path(req, "path", path);
 	*ret_code = app_ask(a, req, NULL, &data);
 	return *ret_code == EXIT_DONE ? strdup(app_str(data, "path")) : NULL;
 }
@@ -215,8 +217,10 @@ static int move_paths(struct app *a, char **argv, struct move *m)
 	m->src = tree_path(a, argv[1], &code);
 	if (!m->src)
 		return code;
-	m->dst = app_path(a, argv[2]);
-	if (!m->dst || *m->dst != '/') {
+	code = app_tree(a, argv[2], &m->dst);
+	if (code != EXIT_DONE)
+		return code;
+	if (*m->dst != '/') {
 		/* A bare name: beside where we are is not in the mount, so beside the source. */
 		cleanup_free char *copy = strdup(m->src);
 
@@ -231,6 +235,18 @@ static int move_paths(struct app *a, char **argv, struct move *m)
 		return app_fail(a, -ENOMEM, NULL);
 	m->trail = m->to + strlen(a->m.mountpoint) * (strcmp(a->m.mountpoint, "/") != 0);
 	return EXIT_DONE;
+}
+
+/* rename(2) would do nothing, and be content; there are no hard links here. */
+static int not_itself(const struct app *a, const struct move *m)
+{
+	struct stat from, to;
+
+	if (lstat(m->from, &from) < 0 || lstat(m->to, &to) < 0 || from.st_dev != to.st_dev ||
+		from.st_ino != to.st_ino)
+		return EXIT_DONE;
+	(void)fprintf(stderr, "astra %s: %s is %s already\n", a->cmd->name, m->src, m->trail);
+	return EXIT_FAILED;
 }
 
 static bool is_there(const json_t *plan, const char *side)
@@ -282,6 +298,8 @@ static int move(struct app *a, char **argv, struct move *m)
 	int code = move_paths(a, argv, m);
 	bool across;
 
+	if (code == EXIT_DONE)
+		code = not_itself(a, m);
 	if (code == EXIT_DONE)
 		code = move_plan(a, m);
 	if (code != EXIT_DONE)

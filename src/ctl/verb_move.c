@@ -156,6 +156,27 @@ static errint_t plan_count(struct ctl_conn *c, struct plan *p, struct err *err)
 	return r ? err_set(err, r, ERR_FINAL, "cannot read the index: %s", err_text(NULL, r)) : 0;
 }
 
+/* What cannot be, before anything is looked at or printed. */
+static errint_t plan_refuse(
+	const struct plan *p, const struct remote *src, const struct remote *dst, struct err *err)
+{
+	size_t len = strlen(p->path);
+
+	if (!src || p->in.flags & (META_F_ROOT | META_F_BUCKET))
+		return err_set(err, -EBUSY, ERR_FINAL,
+			"%s cannot be moved, only what is in it: it is a %s", p->path,
+			!src			      ? "mount"
+			: p->in.flags & META_F_BUCKET ? "bucket"
+						      : "remote");
+	if (!dst)
+		return err_set(err, -EINVAL, ERR_FINAL, "%s: there is no remote '%.*s'", p->to,
+			(int)strcspn(p->to + 1, "/"), p->to + 1);
+	if (!strncmp(p->to, p->path, len) && p->to[len] == '/')
+		return err_set(err, -EINVAL, ERR_FINAL, "%s cannot be moved into itself, as %s",
+			p->path, p->to);
+	return 0;
+}
+
 static errint_t plan_make(
 	struct ctl_conn *c, struct plan *p, uint64_t ino, json_t **ret_data, struct err *err)
 {
@@ -166,18 +187,18 @@ static errint_t plan_make(
 	struct meta_txn *t;
 	errint_t r;
 
-	if (!src || !dst)
-		return err_set(err, -EINVAL, ERR_FINAL, "%s: only what is below a remote can move",
-			src ? p->to : p->path);
-	if (src == dst) {
-		*ret_data = json_pack("{s:b}", "across", 0);
-		return *ret_data ? 0 : no_memory(err);
-	}
 	t = meta_begin_read(conf->meta);
 	r = meta_inode_get(t, ino, &p->in);
 	(void)meta_commit(t);
 	if (r)
 		return err_set(err, r, ERR_FINAL, "%s: %s", p->path, err_text(NULL, r));
+	r = plan_refuse(p, src, dst, err);
+	if (r)
+		return r;
+	if (src == dst) {
+		*ret_data = json_pack("{s:b}", "across", 0);
+		return *ret_data ? 0 : no_memory(err);
+	}
 	r = plan_count(c, p, err);
 	if (r)
 		return r;

@@ -104,4 +104,19 @@ says 1 "there is no remote 'nocloud' in the mount" a cost /nocloud
 says 1 "there is no remote 'nocloud' in the mount" a sync /nocloud
 says 1 "there is no remote 'nocloud' in the mount" a engine run --dry-run /nocloud
 
+# Moves that cannot be are refused before anything else is said.
+refused() { # TEXT SOURCE DESTINATION
+    says 1 "$1" a mv "$2" "$3"
+    same "$(wc -l <"$work/out")" 1
+}
+refused "/aws/warm/x is /aws/warm/x already" /aws/warm/x "$mnt/aws/warm/x"
+refused "/aws/warm/x is /aws/warm/x already" /aws/warm/x /aws/warm/
+refused "/aws/warm cannot be moved into itself, as /aws/warm/warm" /aws/warm /aws/warm
+refused "there is no remote 'nocloud' in the mount" /aws/warm/x /nocloud/
+refused "there is no remote 'nocloud' in the mount" /aws/warm/x /nocloud
+refused "there is no remote 'x'" /aws/warm/x /
+refused "/aws cannot be moved, only what is in it: it is a remote" /aws /gcp/aws
+refused "/ cannot be moved" / /gcp/
+refused "No such file" /aws/none /gcp/
+
 unmount_it
