@@ -44,9 +44,10 @@ const struct cmd app_cmds[] = {
 	{"engine", "run [--dry-run] [PATH]",
 		"judge every file and move what should move; --dry-run only prints",
 		"astra engine run --dry-run\nastra engine run /aws/project", cmd_engine},
-	{"jobs", "[list|watch|wait [ID...]|cancel ID...|cancel --held|retry ID...]",
-		"jobs with state, progress, speed and time left",
-		"astra jobs\nastra jobs watch\nastra jobs wait\nastra jobs cancel 17\n"
+	{"jobs", "[list [--all]|watch|wait [ID...]|cancel ID...|cancel --held|retry ID...]",
+		"jobs with state, progress, speed and time left; the last 10 that ended, or --all",
+		"astra jobs\nastra jobs --all\nastra jobs watch\nastra jobs wait\nastra jobs "
+		"cancel 17\n"
 		"astra jobs cancel --held",
 		cmd_jobs},
 	{"db", "check|dump|load|rebuild [--state DIR]",

@@ -9,7 +9,8 @@
 
 #include "astra/base_cleanup.h"
 
-#define WATCH_MS 500
+#define WATCH_MS  500
+#define ENDED_MAX 10 /* without --all */
 
 static void print_job(const json_t *j)
 {
@@ -17,7 +18,7 @@ static void print_job(const json_t *j)
 	int64_t bytes = app_int(j, "bytes"), files = app_int(j, "files");
 	const char *note = app_str(j, "note");
 
-	(void)printf("%6lld  %-10s %-11s ", (long long)app_int(j, "id"), app_str(j, "kind"),
+	(void)printf("%6lld  %-10s %-12s ", (long long)app_int(j, "id"), app_str(j, "kind"),
 		app_str(j, "state"));
 	if (files > 0)
 		(void)printf("%lld of %lld file%s, %s of %s  ", (long long)app_int(j, "files_done"),
@@ -52,6 +53,9 @@ static void print_jobs(struct app *a, const json_t *data)
 	size_t i;
 
 	(void)a;
+	if (json_array_size(jobs) && isatty(STDOUT_FILENO))
+		(void)printf("%6s  %-10s %-12s %s\n", "ID", "KIND", "STATE",
+			"PROGRESS  FROM -> TO  (NOTE)");
 	json_array_foreach (jobs, i, j)
 		print_job(j);
 	if (app_int(data, "more"))
@@ -60,11 +64,17 @@ static void print_jobs(struct app *a, const json_t *data)
 		(void)printf("no jobs\n");
 }
 
-static int list(struct app *a)
+static int list(struct app *a, bool all)
 {
 	int code = app_connect(a, NULL);
+	json_t *req;
 
-	return code != EXIT_DONE ? code : app_show(a, app_request("jobs"), NULL, print_jobs);
+	if (code != EXIT_DONE)
+		return code;
+	req = app_request("jobs");
+	if (!all)
+		(void)json_object_set_new(req, "ended", json_integer(ENDED_MAX));
+	return app_show(a, req, NULL, print_jobs);
 }
 
 /* Until there is none; drawn again on a terminal, else as lines of what changed. */
@@ -158,6 +168,8 @@ static int with_ids(struct app *a, const char *verb, int argc, char **argv, bool
 
 int cmd_jobs(struct app *a, int argc, char **argv)
 {
+	bool lists = argc < 2 || argv[1][0] == '-' || !strcmp(argv[1], "list");
+	bool all = lists && app_flag(&argc, argv, "all");
 	const char *what = argc > 1 ? argv[1] : "list";
 
 	if (!strcmp(what, "wait"))
@@ -171,7 +183,7 @@ int cmd_jobs(struct app *a, int argc, char **argv)
 	if (argc > 2)
 		return app_usage(a, "'%s' is too much", argv[2]);
 	if (!strcmp(what, "list"))
-		return list(a);
+		return list(a, all);
 	if (!strcmp(what, "watch"))
 		return watch(a);
 	return app_usage(a, "'%s' is not known", what);

@@ -21,6 +21,7 @@
 struct list {
 	json_t *array;
 	bool live_only;
+	uint64_t ended_max, ended; /* so many of those that ended */
 	uint64_t more;
 };
 
@@ -28,7 +29,7 @@ static int on_job(void *arg, const struct job_info *i)
 {
 	struct list *l = arg;
 
-	if (l->live_only && i->ended_ns)
+	if (i->ended_ns && (l->live_only || l->ended++ == l->ended_max))
 		return 1;
 	if (json_array_size(l->array) >= LIST_MAX)
 		l->more++;
@@ -39,12 +40,20 @@ static int on_job(void *arg, const struct job_info *i)
 
 errint_t verb_jobs(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
 {
-	struct list l = {
-		.array = json_array(), .live_only = json_is_true(json_object_get(req, "live"))};
+	struct list l = {.array = json_array(),
+		.live_only = json_is_true(json_object_get(req, "live")),
+		.ended_max = UINT64_MAX};
 	struct jobs_stat js;
+	errint_t r = 0;
 
 	if (!l.array)
 		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	if (json_object_get(req, "ended"))
+		r = ctl_u64(req, "ended", 0, UINT32_MAX, &l.ended_max, err);
+	if (r) {
+		json_decref(l.array);
+		return r;
+	}
 	job_each(c->ctl->conf.jobs, on_job, &l);
 	jobs_stat(c->ctl->conf.jobs, &js);
 	*ret_data = json_pack("{s:o, s:I, s:o}", "jobs", l.array, "more", (json_int_t)l.more,

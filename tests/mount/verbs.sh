@@ -119,4 +119,19 @@ refused "/aws cannot be moved, only what is in it: it is a remote" /aws /gcp/aws
 refused "/ cannot be moved" / /gcp/
 refused "No such file" /aws/none /gcp/
 
+# The last ten jobs that ended, or all; a header for people alone.
+for i in $(seq 15); do echo "$i" >"$mnt/aws/warm/$i"; done
+a sync
+same "$(a jobs | wc -l)" 10
+same "$(a --json jobs list | json 'len(d["jobs"])')" 10
+[ "$(a jobs --all | wc -l)" -gt 30 ]
+same "$(a jobs list --all | wc -l)" "$(a jobs --all | wc -l)"
+says 2 "'--all' is too much" a jobs watch --all
+if a jobs | grep -q "KIND"; then echo "a header in a pipe"; exit 1; fi
+script -qec "'$astra' --mount '$mnt' jobs" /dev/null >"$work/out"
+has "ID  KIND       STATE        PROGRESS"
+says 1 "there is no job 99999, or it ended long ago" a jobs wait 99999
+last=$(a --json jobs | json 'd["jobs"][0]["id"]')
+a jobs wait "$last"
+
 unmount_it
