@@ -159,8 +159,8 @@ static int with_ids(struct app *a, const char *verb, int argc, char **argv, bool
 	if (code == EXIT_DONE && a->json && data)
 		app_print_json(data);
 	if (code == EXIT_DONE && app_int(data, "failed")) {
-		(void)fprintf(
-			stderr, "astra jobs: %lld failed\n", (long long)app_int(data, "failed"));
+		(void)fprintf(stderr, "astra jobs: %lld failed, or cancelled\n",
+			(long long)app_int(data, "failed"));
 		code = EXIT_FAILED;
 	}
 	return code;

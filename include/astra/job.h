@@ -252,7 +252,7 @@ errint_t job_cancel(struct jobs *j, uint64_t id);
 errint_t job_retry(struct jobs *j, uint64_t id); /* now, instead of after the back-off */
 
 struct jobs_stat {
-	uint64_t live, active, waiting, failed, done;
+	uint64_t live, active, waiting, failed, cancelled, done; /* cancelled ones are not failed */
 	uint64_t stuck;	   /* of waiting: for an archived object, or behind one that does */
 	int64_t oldest_ns; /* wall clock of the oldest live job; 0 = none: the clouds are true */
 };

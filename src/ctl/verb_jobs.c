@@ -68,7 +68,7 @@ struct wait_ids {
 	unsigned n;
 	uint64_t ino; /* or: all jobs of this inode */
 	bool all;
-	uint64_t failed_before;
+	uint64_t failed_before; /* or cancelled */
 	struct job_info info;
 };
 
@@ -105,7 +105,7 @@ static json_t *look(struct ctl_conn *c, struct wait_ids *w, bool *ret_done, unsi
 	if (w->all) {
 		jobs_stat(jobs, &js);
 		*ret_done = js.live == 0;
-		*ret_failed = (unsigned)(js.failed - MIN_OF(w->failed_before, js.failed));
+		*ret_failed = (unsigned)(js.failed + js.cancelled - w->failed_before);
 		job_each(jobs, on_job, &l);
 		return l.array;
 	}
@@ -184,7 +184,7 @@ errint_t verb_jobs_wait(struct ctl_conn *c, const json_t *req, json_t **ret_data
 		return r;
 	w->all = !w->n && !w->ino;
 	jobs_stat(c->ctl->conf.jobs, &js);
-	w->failed_before = js.failed;
+	w->failed_before = js.failed + js.cancelled;
 	return wait_for(c, w, ret_data, err);
 }
 

@@ -277,6 +277,7 @@ void jobs_stat(struct jobs *j, struct jobs_stat *ret)
 	*ret = (struct jobs_stat){.live = j->g.nlive,
 		.active = j->g.nactive,
 		.failed = j->g.nfailed,
+		.cancelled = j->g.ncancelled,
 		.done = j->g.ndone};
 	ret->waiting = j->g.nlive - MIN_OF(j->g.nlive, j->g.nactive);
 	/* Dependents come behind what they wait for. */

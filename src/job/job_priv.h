@@ -198,7 +198,7 @@ struct jobs {
 		bool running;
 		TAILQ_HEAD(ended_list, ended) ended;
 		unsigned nended;
-		uint64_t ndone, nfailed;
+		uint64_t ndone, nfailed, ncancelled;
 		/* wait */
 		TAILQ_HEAD(, job_waiter) waiters;
 		/* list */

@@ -339,9 +339,13 @@ static void job_end(struct jobs *j, struct job *job)
 	bool trim = false;
 
 	if (r < 0) {
-		count_inc(jobs_failed);
-		log_error("job", "%s %llu '%s'%s%s: %s", job_kind_name(job->kind),
-			(unsigned long long)job->id, job->src[0] != '\0' ? job->src : job->dst,
+		bool asked = r == -ECANCELED; /* by somebody, who knows */
+
+		if (!asked)
+			count_inc(jobs_failed);
+		log_msg(asked ? LOG_LVL_NOTICE : LOG_LVL_ERROR, "job", "%s %llu '%s'%s%s: %s",
+			job_kind_name(job->kind), (unsigned long long)job->id,
+			job->src[0] != '\0' ? job->src : job->dst,
 			job->src[0] != '\0' && job->dst[0] != '\0' ? " -> " : "",
 			job->src[0] != '\0' ? job->dst : "", job->own.why);
 	}
@@ -350,7 +354,9 @@ static void job_end(struct jobs *j, struct job *job)
 		job->dst);
 	lock_take(&j->g.lock);
 	keep_ended_locked(j, job);
-	if (r < 0)
+	if (r == -ECANCELED)
+		j->g.ncancelled++;
+	else if (r < 0)
 		j->g.nfailed++;
 	else
 		j->g.ndone++;

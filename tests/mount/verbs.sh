@@ -134,4 +134,26 @@ says 1 "there is no job 99999, or it ended long ago" a jobs wait 99999
 last=$(a --json jobs | json 'd["jobs"][0]["id"]')
 a jobs wait "$last"
 
+# What somebody cancels has not failed, and is no error in the log.
+dd if=/dev/urandom of="$mnt/aws/brake" bs=1M count=40 status=none
+a sync
+unmount_it
+printf 'data = %s\n[remote aws]\nbucket = astra-aws\nbandwidth = 1M\n[remote gcp]\nprovider = gcp\nbucket = astra-gcp\n' "$data" >"$work/c"
+ASTRA_CONF=$work/c
+mount_it
+mv "$mnt/aws/brake" "$mnt/gcp/" &
+mv=$!
+id=
+for _ in $(seq 100); do
+    id=$(a --json jobs | json '"".join(str(j["id"]) for j in d["jobs"] if j["kind"] == "relocate")')
+    [ -n "$id" ] && break
+    sleep 0.05
+done
+a jobs cancel "$id"
+says 1 "1 failed, or cancelled" a jobs wait "$id"
+wait $mv || true
+same "$(a --json status | json 'd["jobs"]["failed"], d["jobs"]["cancelled"]')" "(0, 1)"
+says 0 "0 failed, 1 cancelled" a status
+grep "relocate $id " "$work/log" | grep -q " notice job: .*cancelled"
+if grep -q " error " "$work/log"; then echo "a cancel is an error"; exit 1; fi
 unmount_it
