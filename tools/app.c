@@ -613,11 +613,14 @@ void app_progress(struct app *a, const json_t *progress)
 	if (json_is_array(jobs))
 		job_text(text, sizeof(text), json_array_get(jobs, 0), n - 1);
 	else if (*what)
-		(void)snprintf(text, sizeof(text), "waits for %lld jobs: %s",
-			(long long)app_int(progress, "waits"), what);
+		(void)snprintf(text, sizeof(text), "waits for %lld job%s: %s",
+			(long long)app_int(progress, "waits"),
+			app_plural(app_int(progress, "waits")), what);
 	else
-		(void)snprintf(text, sizeof(text), "%lld jobs, %lld changed files to go",
-			(long long)app_int(jobs, "live"), (long long)app_int(progress, "dirty"));
+		(void)snprintf(text, sizeof(text), "%lld job%s, %lld changed file%s to go",
+			(long long)app_int(jobs, "live"), app_plural(app_int(jobs, "live")),
+			(long long)app_int(progress, "dirty"),
+			app_plural(app_int(progress, "dirty")));
 	if (a->bar)
 		app_bar(a, text);
 	else

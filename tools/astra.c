@@ -74,8 +74,9 @@ const size_t app_ncmds = ARRAY_SIZE(app_cmds);
 
 static void help_all(FILE *to)
 {
-	(void)fprintf(to, "usage: astra [--mount DIR] [--json] VERB [ARGUMENT...]\n"
-			  "       astra --help | --version | VERB --help\n\nVerbs:\n");
+	(void)fprintf(to,
+		"usage: astra [--mount DIR] [--json] VERB [ARGUMENT...]\n"
+		"       astra --help | --version | help [VERB] | VERB --help\n\nVerbs:\n");
 	for (size_t i = 0; i < app_ncmds; i++)
 		(void)fprintf(to, "  %-16s %s\n", app_cmds[i].name, app_cmds[i].what);
 	(void)fprintf(to,
@@ -124,6 +125,16 @@ static int unknown(const char *name)
 	return EXIT_USAGE;
 }
 
+/* "help", "help VERB": as with --help. */
+static void help_words(int *argc, char **argv, bool *ret_help)
+{
+	if (*argc < 2 || strcmp(argv[1], "help") != 0)
+		return;
+	*ret_help = true;
+	memmove(&argv[1], &argv[2], (size_t)(*argc - 1) * sizeof(*argv));
+	--*argc;
+}
+
 int main(int argc, char **argv)
 {
 	struct app a = {.m.fd = -1};
@@ -134,7 +145,8 @@ int main(int argc, char **argv)
 	a.mount = app_option(&a, &argc, argv, "mount");
 	a.json = app_flag(&argc, argv, "json");
 	help = app_flag(&argc, argv, "help") || app_flag(&argc, argv, "h");
-	version = app_flag(&argc, argv, "version");
+	version = app_flag(&argc, argv, "version") || app_flag(&argc, argv, "V");
+	help_words(&argc, argv, &help);
 	a.bar = !a.json && isatty(STDERR_FILENO);
 	if (version) {
 		(void)printf("astra %s\n", ASTRA_VERSION);

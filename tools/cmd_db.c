@@ -61,9 +61,9 @@ static int check_live(struct app *a)
 	if (a->json)
 		app_print_json(data);
 	else
-		(void)printf(app_int(data, "faults") ? "the index has %lld faults\n"
+		(void)printf(app_int(data, "faults") ? "the index has %lld fault%s\n"
 						     : "the index is in order\n",
-			(long long)app_int(data, "faults"));
+			(long long)app_int(data, "faults"), app_plural(app_int(data, "faults")));
 	return app_int(data, "faults") ? EXIT_FAILED : EXIT_DONE;
 }
 

@@ -36,10 +36,12 @@ static void print_long(struct app *a, const json_t *i)
 		dir ? "" : app_str(i, "class"),
 		app_size(size, (uint64_t)app_int(i, dir ? "bytes" : "size")));
 	if (dir)
-		(void)printf("%10s %6lld files ", "", (long long)app_int(i, "files"));
+		(void)printf("%10s %6lld %-5s ", "", (long long)app_int(i, "files"),
+			app_int(i, "files") == 1 ? "file" : "files");
 	else
-		(void)printf("%10s %6lld times ", app_money(cost, json_object_get(i, "cost")),
-			(long long)app_int(i, "accesses"));
+		(void)printf("%10s %6lld %-5s ", app_money(cost, json_object_get(i, "cost")),
+			(long long)app_int(i, "accesses"),
+			app_int(i, "accesses") == 1 ? "time" : "times");
 	(void)printf(
 		"%-10s %-16s ", app_str(i, "state"), app_time(when, json_object_get(i, "mtime")));
 	app_puts(app_str(i, "name"), 0);

@@ -128,8 +128,8 @@ static int cancel_held(struct app *a, int argc, char **argv)
 	if (code == EXIT_DONE && a->json)
 		app_print_json(data);
 	else if (code == EXIT_DONE)
-		(void)printf(
-			"%lld removals are taken back\n", (long long)app_int(data, "taken_back"));
+		(void)printf("%lld removal%s taken back\n", (long long)app_int(data, "taken_back"),
+			app_int(data, "taken_back") == 1 ? " is" : "s are");
 	return code;
 }
 

@@ -60,12 +60,13 @@ static void print_engine(const json_t *e)
 	const char *mode = app_str(e, "mode"), *real = app_str(e, "mode_real");
 	bool differ = *real && strcmp(mode, real) != 0;
 
-	(void)printf(
-		"Engine:     %s%s%s; last pass %s, next %s; %lld files, %lld moves (%s a month)\n",
+	(void)printf("Engine:     %s%s%s; last pass %s, next %s; %lld file%s, %lld move%s (%s a "
+		     "month)\n",
 		mode, differ ? " on embedded clouds, on real ones " : "", differ ? real : "",
 		app_time(last, json_object_get(e, "last")),
 		app_time(next, json_object_get(e, "next")), (long long)app_int(e, "files"),
-		(long long)app_int(e, "moves"), app_money(saving, json_object_get(e, "saving")));
+		app_plural(app_int(e, "files")), (long long)app_int(e, "moves"),
+		app_plural(app_int(e, "moves")), app_money(saving, json_object_get(e, "saving")));
 }
 
 static void print_status(struct app *a, const json_t *d)

@@ -88,6 +88,14 @@ says 2 "'9999d' is not a duration" a restore /aws/warm/x 9999d
 says 2 "'0' is not the number of a job" a jobs wait 0
 says 2 "'99999999999999999999' is not the number" a jobs cancel 99999999999999999999
 
+# Help, in whatever way it is asked for.
+says 0 "astra " "$astra" -V
+"$astra" --help >"$work/help"
+says 0 "Verbs:" "$astra" help
+same "$(cat "$work/out")" "$(cat "$work/help")"
+says 0 "usage: astra [--mount DIR] [--json] tier FILE" "$astra" help tier
+says 2 "unknown verb 'tie'; did you mean 'tier'?" "$astra" help tie
+
 # Places that are not in the mount.
 says 1 "astra tier: /etc/passwd is not in the mount at $mnt" a tier /etc/passwd HOT
 cd /etc
@@ -156,4 +164,17 @@ same "$(a --json status | json 'd["jobs"]["failed"], d["jobs"]["cancelled"]')" "
 says 0 "0 failed, 1 cancelled" a status
 grep "relocate $id " "$work/log" | grep -q " notice job: .*cancelled"
 if grep -q " error " "$work/log"; then echo "a cancel is an error"; exit 1; fi
+# One is one.
+says 0 "/aws/warm/1 has 1 access more" a simulate-access --filename /aws/warm/1 --count 1
+says 0 "/aws/warm/1 is 1 day older now" a age-file --filename /aws/warm/1 --days 1
+rm "$mnt/gcp/new/y"
+for _ in $(seq 100); do
+    a ls -l /gcp >"$work/out"
+    grep -q " 1 file " "$work/out" && break
+    sleep 0.05
+done
+has " 1 file "
+echo x >"$mnt/gcp/once"
+a sync
+says 0 " 1 time " a ls -l /gcp/once
 unmount_it
