@@ -292,6 +292,62 @@ static void test_directory(void **state)
 	text_is(f, unmoved_in(f, dir, "d/x"), "old x");
 }
 
+static int take_dirmove(void *arg, const struct job_info *i)
+{
+	struct job_info *ret = arg;
+
+	if (i->kind != JOB_DIRMOVE || i->ended_ns == 0)
+		return 0;
+	*ret = *i;
+	return 1;
+}
+
+/* What is told of a directory move is what moved: tries that failed do not count, nor does what was
+ * cancelled. */
+static void test_directory_counts(void **state)
+{
+	struct fix *f = *state;
+	const struct price_book *b = price_book_astra();
+	const struct price_provider *aws = price_find(b, "aws"), *gcp = price_find(b, "gcp");
+	struct job_info *i = calloc(1, sizeof(*i));
+	uint64_t dir = 0, sub = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &dir), 0);
+	assert_int_equal(mkdir_in(f, dir, "sub", &sub), 0);
+	make_text(f, dir, "empty", "");
+	make_text(f, dir, "x", "ten bytes.");
+	make_text(f, sub, "y", "twelve bytes");
+	sync_all(f);
+	fault(f, 1, "put:n=1:error=EIO;put:n=2:lost");
+	assert_int_equal(rename_to(f, f->aws, "d", f->gcp, "d", 0), 0);
+	all_done(f);
+	fault(f, 1, "");
+	object_is(f, 1, "d/sub/y", "twelve bytes");
+	job_each(f->jobs, take_dirmove, i);
+	assert_int_equal(i->state, JOB_DONE);
+	assert_int_equal(i->files_total, 3);
+	assert_int_equal(i->files_done, 3);
+	assert_int_equal(i->bytes_total, 22);
+	assert_int_equal(i->bytes_done, 22);
+	assert_int_equal(i->parts_done, 3);
+	assert_true(i->retries > 0);
+	assert_false(i->bill.unpriced);
+	assert_true(i->bill.month_from == price_month(aws, TIER_HOT, 22));
+	assert_true(i->bill.month_to == price_month(gcp, TIER_HOT, 22));
+	/* One stays behind. */
+	fault(f, 0, "put:n=1:error=EACCES/auth");
+	assert_int_equal(rename_to(f, f->gcp, "d", f->aws, "e", 0), -EACCES);
+	all_done(f);
+	fault(f, 0, "");
+	job_each(f->jobs, take_dirmove, i);
+	assert_int_equal(i->state, JOB_FAILED);
+	assert_int_equal(i->files_total, 3);
+	assert_int_equal(i->files_done, 2);
+	assert_int_equal(i->bytes_total, 22);
+	assert_true(i->bill.month_from == price_month(gcp, TIER_HOT, i->bytes_done));
+	free(i);
+}
+
 /* A directory that cannot be listed gets its old name again. */
 static void test_unlisted(void **state)
 {
@@ -621,11 +677,12 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_stale_uploads), T(test_upload_again),
 		T(test_name_reused), T(test_name_reused_late), T(test_later_rename), T(test_victim),
-		T(test_replaced_twice), T(test_copy_counts), T(test_directory), T(test_unlisted),
-		T(test_unlisted_goes_on), T(test_exchange_ends), T(test_exchange_dirs_ends),
-		T(test_exchange), T(test_exchange_goes_on), T(test_exchange_dirs),
-		T(test_removed_in_move), T(test_removed_before_move), T(test_replaced_in_move),
-		T(test_replaced_when_new), T(test_made_in_move), T(test_made_after_removal)};
+		T(test_replaced_twice), T(test_copy_counts), T(test_directory),
+		T(test_directory_counts), T(test_unlisted), T(test_unlisted_goes_on),
+		T(test_exchange_ends), T(test_exchange_dirs_ends), T(test_exchange),
+		T(test_exchange_goes_on), T(test_exchange_dirs), T(test_removed_in_move),
+		T(test_removed_before_move), T(test_replaced_in_move), T(test_replaced_when_new),
+		T(test_made_in_move), T(test_made_after_removal)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

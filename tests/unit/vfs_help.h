@@ -127,6 +127,7 @@ static inline void fix_up(struct fix *f)
 		.open_grace_ns = 5 * NS_PER_S,
 		.retry_max_ns = 50 * NS_PER_MS,
 		.queue_max = f->queue_max,
+		.prices = price_book_astra(),
 		.umask = 022};
 	struct err err = {0};
 	struct meta_txn *t;
