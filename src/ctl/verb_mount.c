@@ -174,9 +174,8 @@ static errint_t wait_clean(struct ctl_conn *c, struct err *err)
 	while (!is_clean(&c->ctl->conf, &cl) && !r) {
 		if (cl.vs.dirty == cl.vs.held && cl.js.stuck == cl.js.live)
 			return err_set(err, -EBUSY, ERR_FINAL,
-				"%llu jobs wait for archived objects or the delete guard, %llu "
-				"files because of a "
-				"conflict: see 'astra jobs' and 'astra ls -l'",
+				"jobs that wait for archived objects or the delete guard: %llu; "
+				"files with a conflict: %llu; see 'astra jobs' and 'astra ls -l'",
 				(unsigned long long)cl.js.stuck, (unsigned long long)cl.vs.held);
 		if (ctl_cancelled(c))
 			return err_set(err, -ECANCELED, ERR_CANCELLED, "the daemon is ending");

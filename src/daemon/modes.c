@@ -255,8 +255,9 @@ static errint_t list_all(struct jobs *j, struct meta *m, struct err *err)
 	if (r && !*err->msg)
 		return err_set(err, r, ERR_FINAL, "cannot read the index: %s", err_text(NULL, r));
 	if (!r)
-		(void)fprintf(stderr, "astrafs: %llu directories and %llu files\n",
-			(unsigned long long)td.done, (unsigned long long)td.files);
+		(void)fprintf(stderr, "astrafs: %llu director%s and %llu file%s\n",
+			(unsigned long long)td.done, td.done == 1 ? "y" : "ies",
+			(unsigned long long)td.files, td.files == 1 ? "" : "s");
 	return r;
 }
 

@@ -668,7 +668,10 @@ static enum step try_later(struct job *job, struct walk *w)
 {
 	char what[80];
 
-	(void)snprintf(what, sizeof(what), "%zu files follow when they are restored", w->narchived);
+	(void)snprintf(what, sizeof(what),
+		w->narchived == 1 ? "%zu file follows when it is restored"
+				  : "%zu files follow when they are restored",
+		w->narchived);
 	free(w->left);
 	w->left = w->archived;
 	w->nleft = w->narchived;
@@ -897,8 +900,8 @@ static enum step finish_dir(struct job *job, struct walk *w)
 	go_alone(job, t, w);
 	if (w->skipped != 0) {
 		job->own.result = w->skip_r;
-		(void)snprintf(job->own.why, sizeof(job->own.why),
-			"%zu files stay at the source: %.140s", w->skipped, w->skip_why);
+		(void)snprintf(job->own.why, sizeof(job->own.why), "%zu %s at the source: %.140s",
+			w->skipped, w->skipped == 1 ? "file stays" : "files stay", w->skip_why);
 	} else if (w->unlisted) {
 		job->own.result = w->skip_r;
 		(void)snprintf(job->own.why, sizeof(job->own.why),

@@ -345,6 +345,7 @@ static void test_directory_counts(void **state)
 	assert_int_equal(i->files_done, 2);
 	assert_int_equal(i->bytes_total, 22);
 	assert_true(i->bill.month_from == price_month(gcp, TIER_HOT, i->bytes_done));
+	assert_non_null(strstr(i->note, "1 file stays at the source: "));
 	free(i);
 }
 
