@@ -355,8 +355,8 @@ static void check_local(struct app *a, json_t *list)
 	if (ctl_dir(dir, sizeof(dir), &err)) {
 		finding(a, list, "error", "runtime directory", err.msg);
 	} else {
-		(void)snprintf(text, sizeof(text), "%s, for the sockets, is yours alone%s", dir,
-			access(dir, F_OK) == 0 ? "" : ", and can be made");
+		(void)snprintf(text, sizeof(text), "sockets go to %s, which %s", dir,
+			access(dir, F_OK) == 0 ? "is yours alone" : "can be made");
 		finding(a, list, "ok", "runtime directory", text);
 	}
 }
