@@ -60,8 +60,9 @@ static int on_job(void *arg, const struct job_info *i)
 {
 	struct lately *l = arg;
 
-	if (i->kind != JOB_RELOCATE || i->state != JOB_DONE || i->src_remote != l->src ||
-		i->dst_remote != l->dst || !i->bytes_total || i->ended_ns <= i->started_ns)
+	if ((i->kind != JOB_RELOCATE && i->kind != JOB_DIRMOVE) || i->state != JOB_DONE ||
+		i->src_remote != l->src || i->dst_remote != l->dst || !i->bytes_total ||
+		i->ended_ns <= i->started_ns)
 		return 0;
 	l->bytes += (double)i->bytes_total;
 	l->seconds += (double)(i->ended_ns - i->started_ns) / 1e9;

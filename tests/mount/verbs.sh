@@ -43,6 +43,7 @@ has "Not moved with it: 1 file (in no cloud yet, or archived)"
 echo x >"$mnt/gcp/pin/x"
 a sync
 says 0 "Directory: gcp/pin (1 file, 2 bytes)" a mv /gcp/pin /azure/
+has ", as of the last moves"
 has "Files Transferred: 1"
 has "Cost Analysis"
 same "$(a --json mv /azure/pin /azure/pin2 | json 'd["plan"]')" "{'across': False}"
