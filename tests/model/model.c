@@ -785,8 +785,8 @@ int main(int argc, char **argv)
 	checkpoint();
 	secs = now_s() - t0;
 	printf("model: seed %llu, %llu steps without a difference, %.0f steps/s, the slowest %.1f "
-	       "s\n",
+	       "s: %s\n",
 		(unsigned long long)opt.seed, (unsigned long long)opt.steps,
-		(double)opt.steps / (secs > 0 ? secs : 1), slowest_s);
+		(double)opt.steps / (secs > 0 ? secs : 1), slowest_s, slowest_what);
 	return 0;
 }

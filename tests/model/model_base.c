@@ -58,8 +58,7 @@ void note(const char *fmt, ...)
 }
 
 double slowest_s;
-static uint64_t slowest;
-static char slowest_what[sizeof(trail[0])];
+char slowest_what[256];
 
 double now_s(void)
 {
@@ -74,8 +73,7 @@ void step_took(double s)
 	if (s <= slowest_s)
 		return;
 	slowest_s = s;
-	slowest = step;
-	memcpy(slowest_what, trail[step % TRAIL], sizeof(slowest_what));
+	(void)snprintf(slowest_what, sizeof(slowest_what), "%s", trail[step % TRAIL]);
 }
 
 void fail(const char *fmt, ...)
@@ -86,8 +84,7 @@ void fail(const char *fmt, ...)
 	fprintf(stderr, "the last steps were:\n");
 	for (uint64_t i = first; i <= step; i++)
 		fprintf(stderr, "  %s\n", trail[i % TRAIL]);
-	fprintf(stderr, "the slowest step took %.1f s: %llu, %s\n", slowest_s,
-		(unsigned long long)slowest, slowest_what);
+	fprintf(stderr, "the slowest step took %.1f s: %s\n", slowest_s, slowest_what);
 	fprintf(stderr, "FAILED at step %llu of seed %llu: ", (unsigned long long)step,
 		(unsigned long long)opt.seed);
 	va_start(ap, fmt);

@@ -44,6 +44,7 @@ bool chance(unsigned percent);
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 double now_s(void);
 extern double slowest_s; /* step so far, the mount's side of it included */
+extern char slowest_what[256];
 void step_took(double s);
 void fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 long ret(long r); /* a system call's result as it is, or -errno */
