@@ -162,14 +162,6 @@ static struct vfs_handle *handle_new(struct vfs_call *c, int flags)
 	return h;
 }
 
-/* Somebody else has it open, who is not just about to be gone: RELEASE comes a little after
- * close(2) has returned. */
-static bool others_locked(const struct vfs_node *n)
-{
-	return n->handles > n->closing ||
-	       (n->handles && clock_mono_ns() - n->closed_ns > CLOSING_NS);
-}
-
 /* Enters h in the table: from here on the inode's row stays. */
 static errint_t handle_enter(struct vfs *v, struct vfs_handle *h, uint64_t ino)
 {
@@ -178,8 +170,6 @@ static errint_t handle_enter(struct vfs *v, struct vfs_handle *h, uint64_t ino)
 	if (!h->n)
 		return -ENOMEM;
 	lock_take(&v->open.lock);
-	h->joined = others_locked(h->n);
-	h->n->shared |= h->joined;
 	h->n->handles++;
 	if (h->writable)
 		h->n->writers++;
@@ -193,13 +183,7 @@ static void handle_leave(struct vfs *v, struct vfs_handle *h, bool *ret_last, bo
 {
 	LOCKED(&v->open.lock);
 
-	if (h->closing)
-		h->n->closing--;
 	*ret_last = --h->n->handles == 0;
-	if (*ret_last) {
-		h->n->shared = false;
-		atomic_store(&h->n->given, false);
-	}
 	*ret_writer = h->writable && --h->n->writers == 0;
 	v->open.handles--;
 }
@@ -294,9 +278,7 @@ static errint_t open_handle(
 		atomic_store(&h->wrote_since_commit, true);
 		known = false;
 	}
-	/* Reads that the kernel answers from its cache do not get here. So that each open that
-	 * reads is seen, its cache is kept only for who joins others that have the file open. */
-	c->keep_cache = known && h->joined;
+	h->kept = c->keep_cache = known;
 	return r;
 }
 
@@ -488,32 +470,19 @@ static void run_flush(struct vfs_call *c)
 	call_done(c, r);
 }
 
-static void handle_closing(struct vfs *v, struct vfs_handle *h)
-{
-	LOCKED(&v->open.lock);
-
-	if (!h->closing)
-		h->n->closing++;
-	h->closing = true;
-	h->n->closed_ns = clock_mono_ns();
-}
-
 void vfs_flush(struct vfs *v, struct vfs_call *c, struct vfs_handle *h)
 {
 	assert(h && h->n);
 	call_begin(v, c, run_flush);
 	c->own.h = h;
-	handle_closing(v, h);
 	run_flush(c);
 }
 
-/* Its reads may have been answered by the kernel, with what others who had the file open read or
- * wrote. */
-static bool may_have_read(struct vfs *v, const struct vfs_handle *h)
+/* The kernel answers alone what it kept, without a word: an open for reading is taken for one that
+ * read, unless it was for an fsync. */
+static bool may_have_read(const struct vfs_handle *h)
 {
-	LOCKED(&v->open.lock);
-
-	return h->readable && !h->writable && h->n->shared && atomic_load(&h->n->given);
+	return h->kept && h->readable && !h->writable && !atomic_load(&h->synced);
 }
 
 /* One access for an open that read or wrote, however much: a write when it did both. */
@@ -527,7 +496,7 @@ static void count_access(struct vfs *v, struct vfs_handle *h)
 	b.bytes_read = atomic_load(&h->bytes_read);
 	b.bytes_written = atomic_load(&h->bytes_written);
 	b.writes = atomic_load(&h->wrote);
-	b.reads = !b.writes && (atomic_load(&h->read_seen) || may_have_read(v, h));
+	b.reads = !b.writes && (atomic_load(&h->read_seen) || may_have_read(h));
 	if (b.reads || b.writes || b.cloud_bytes)
 		meta_access_bump(v->conf.meta, &b);
 }

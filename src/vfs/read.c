@@ -513,7 +513,6 @@ static bool read_near(struct vfs_call *c, struct vfs_node *n)
 void read_seen(struct vfs_handle *h, uint64_t bytes)
 {
 	atomic_store_explicit(&h->read_seen, true, memory_order_relaxed);
-	atomic_store_explicit(&h->n->given, true, memory_order_relaxed);
 	atomic_fetch_add_explicit(&h->bytes_read, bytes, memory_order_relaxed);
 }
 

@@ -142,6 +142,7 @@ void vfs_fsync(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, bool dat
 	c->own.ino = h->ino;
 	c->own.what = v->conf.durability == DURABLE_LOCAL;
 	atomic_store(&h->wrote_since_commit, false);
+	atomic_store(&h->synced, true);
 	sync_run(c);
 }
 

@@ -36,10 +36,9 @@
 #define NAME_TMP       ".astra-tmp"    /* STORE_TMP_PREFIX as a name: not the user's */
 #define READ_AHEAD_MAX (32u << 20)
 #define READ_AHEAD_MIN (256u << 10)
-#define FETCHES_MAX    8		 /* of one file at once */
-#define VERSIONS       4096		 /* remembered content versions, for keep_cache */
-#define CLOSING_NS     (100 * NS_PER_MS) /* RELEASE follows the last close in this time */
-#define NOTES_MAX      4096		 /* queued kernel invalidations */
+#define FETCHES_MAX    8    /* of one file at once */
+#define VERSIONS       4096 /* remembered content versions, for keep_cache */
+#define NOTES_MAX      4096 /* queued kernel invalidations */
 #define NOTES_BATCH    64
 #define NOTE_PAUSE_NS  (2 * NS_PER_MS)
 #define NOTE_TRIES     1000
@@ -66,9 +65,6 @@ struct vfs_node {
 	UT_hash_handle hh; /* all up to `lock`: v->open.lock */
 	uint64_t ino;
 	unsigned refs, handles, writers;
-	unsigned closing;    /* of handles: a descriptor was closed */
-	int64_t closed_ns;   /* monotonic: the last of these */
-	bool shared;	     /* several had it open at once, since none had */
 	bool orphan;	     /* lost its name: keeps its version from being destroyed */
 	bool complete;	     /* ... but not any more: all of it is here */
 	uint32_t dep_remote; /* where missing bytes were when it was bound */
@@ -87,17 +83,15 @@ struct vfs_node {
 	/* sf has the base that the row says when these are equal. */
 	_Atomic uint64_t bind_asked, bound;
 	_Atomic uint64_t cloud_bytes; /* fetched and not yet told to a handle */
-	atomic_bool given;	      /* the kernel has got bytes of it, since none had it open */
 };
 
 struct vfs_handle {
 	struct vfs_node *n; /* NULL: a directory */
 	uint64_t ino;
 	int flags;
-	bool readable, writable, no_count, no_recall;
-	bool joined, closing;	/* v->open.lock: others had it open when it was; see vfs_node */
+	bool readable, writable, no_count, no_recall, kept;
 	_Atomic unsigned given; /* directory: entries since its start, as far as they matter */
-	atomic_bool read_seen, wrote, wrote_since_commit;
+	atomic_bool read_seen, wrote, wrote_since_commit, synced;
 	_Atomic uint64_t bytes_read, bytes_written;
 	struct {
 		uint64_t next, window;

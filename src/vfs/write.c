@@ -34,7 +34,6 @@ static void changed(struct vfs_handle *h, uint64_t bytes)
 	if (!h)
 		return;
 	atomic_store_explicit(&h->wrote, true, memory_order_relaxed);
-	atomic_store_explicit(&h->n->given, true, memory_order_relaxed);
 	atomic_store_explicit(&h->wrote_since_commit, true, memory_order_relaxed);
 	atomic_fetch_add_explicit(&h->bytes_written, bytes, memory_order_relaxed);
 }

@@ -13,7 +13,7 @@ mount_it
 f=$mnt/aws/f
 echo a >"$f"
 becomes "1 0 1"
-# Nor is an open an access that neither reads nor writes; the file is one that was open before.
+# Nor is an open an access that neither reads nor writes, as one for an fsync.
 python3 -c '
 import os, sys
 for flags in os.O_RDONLY, os.O_RDWR, os.O_WRONLY, os.O_RDONLY | os.O_NONBLOCK:
