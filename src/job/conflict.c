@@ -92,8 +92,12 @@ static enum step give_way(
 
 	(void)snprintf(old, sizeof(old), "%s", in->name);
 	conflict_name(j, in->name, name);
-	in->flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE | META_F_CONFLICT);
-	in->loc = (struct meta_loc){0};
+	in->flags &= ~(uint32_t)META_F_CONFLICT;
+	if (in->loc.remote == job->dst_remote && strcmp(in->loc.path, job->dst) == 0) {
+		in->flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+		in->loc = (struct meta_loc){0};
+		in->has_crc32c = false;
+	}
 	(void)meta_move(t, in, parent, name);
 	theirs.ino = meta_ino_next(t);
 	theirs.mode = S_IFREG | (0666 & ~j->conf.umask);
@@ -130,16 +134,18 @@ static errint_t look(struct job *job, struct store_stat *st, struct err *err)
 	return r < 0 ? r : store_head(o.st, &call, o.o, st, err);
 }
 
-bool upload_as_expected(struct job *job, const char *etag)
+int upload_as_expected(struct job *job, const char *etag, struct err *err)
 {
 	struct store_stat st = {0};
-	struct err err = {0};
-	errint_t r = look(job, &st, &err);
-	bool as =
-		r == 0 ? strcmp(st.etag, etag) == 0 : err.kind == ERR_NOT_FOUND && etag[0] == '\0';
+	errint_t r = look(job, &st, err);
+	bool there = r == 0;
+
+	if (r < 0 && err->kind == ERR_NOT_FOUND)
+		r = 0;
+	bool as = there ? strcmp(st.etag, etag) == 0 : etag[0] == '\0';
 
 	store_stat_done(&st);
-	return as;
+	return r < 0 ? r : as;
 }
 
 /* Somebody removed what was to be overwritten: the key is free, and the next attempt says so. Bytes
@@ -152,6 +158,7 @@ static enum step removed_outside(struct job *job)
 	if (meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_OBJECT) != 0 &&
 		in.loc.remote == job->dst_remote && strcmp(in.loc.path, job->dst) == 0) {
 		in.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+		in.has_crc32c = false;
 		(void)meta_inode_put(t, &in);
 	}
 	job_victim_gone(job, t);
@@ -161,8 +168,8 @@ static enum step removed_outside(struct job *job)
 	return job_trouble(job, r < 0 ? r : -EAGAIN, &(struct err){.kind = ERR_RETRY});
 }
 
-/* The bytes there are those that the row knows: nobody's work is overwritten. */
-static bool said_otherwise(struct job *job, struct err *err)
+/* 1: the bytes there are those that the row knows: nobody's work is overwritten. */
+static int said_otherwise(struct job *job, struct err *err)
 {
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
@@ -170,10 +177,11 @@ static bool said_otherwise(struct job *job, struct err *err)
 		    strcmp(in.loc.path, job->dst) == 0;
 
 	meta_abort(t);
-	if (!here || row_follow(job, &in, err) <= 0)
-		return false;
-	job->own.dst_etag[0] = '\0';
-	return true;
+	int r = here ? row_follow(job, &in, err) : 0;
+
+	if (r > 0)
+		job->own.dst_etag[0] = '\0';
+	return r;
 }
 
 enum step upload_conflict(struct job *job)
@@ -189,8 +197,8 @@ enum step upload_conflict(struct job *job)
 
 	if (r < 0 && err.kind == ERR_NOT_FOUND)
 		return removed_outside(job);
-	if (r == 0 && said_otherwise(job, &err))
-		r = 1;
+	if (r == 0)
+		r = said_otherwise(job, &err);
 	if (r != 0) {
 		store_stat_done(&st);
 		return r > 0 ? STEP_AGAIN : upload_failed(job, r, &err);

@@ -111,6 +111,7 @@ static enum step arrived(struct job *job, const struct meta_inode *was, uint32_t
 		struct err err = {0};
 
 		meta_abort(t);
+		job->own.dst_etag[0] = '\0';
 		r = job_drop_copy(job, &was->loc, remote, path, &err);
 		return r < 0 ? job_trouble(job, r, &(struct err){.kind = ERR_RETRY}) : STEP_AGAIN;
 	}

@@ -175,6 +175,24 @@ static errint_t claim_all(struct jobs *j, struct job *job)
 	return r == 0 ? claim_prefixes(j, job) : r;
 }
 
+errint_t graph_claim_src(struct jobs *j, struct job *job)
+{
+	char name[KEY_NAME_MAX];
+
+	lock_assert_held(&j->g.lock);
+	key_name(name, job->src_remote, job->src);
+	return claim_name(j, job, name);
+}
+
+errint_t graph_claim_victim(struct jobs *j, struct job *job)
+{
+	char name[KEY_NAME_MAX];
+
+	lock_assert_held(&j->g.lock);
+	ino_name(name, job->victim);
+	return claim_name(j, job, name);
+}
+
 errint_t graph_claim_dst(struct jobs *j, struct job *job)
 {
 	char name[KEY_NAME_MAX];

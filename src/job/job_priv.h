@@ -307,8 +307,12 @@ bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struc
 /* As graph_claimed for anything at or below a prefix. */
 bool graph_claimed_below(
 	struct jobs *j, uint32_t remote, const char *prefix, const struct job *but);
+/* The same for the victim of a job that has not begun. */
+errint_t graph_claim_victim(struct jobs *j, struct job *job);
 void graph_rekey(struct jobs *j, struct job *job);	   /* after dst changed, when alone */
 errint_t graph_claim_dst(struct jobs *j, struct job *job); /* a new one, that nobody else has */
+errint_t graph_claim_src(
+	struct jobs *j, struct job *job); /* behind who has it; job has not begun */
 struct job *graph_last_of(struct jobs *j, uint64_t ino);
 struct claim_key *graph_ino_key(struct jobs *j, uint64_t ino);
 
@@ -373,8 +377,7 @@ bool job_watch_locked(struct job *job, struct job_waiter *w);
 /* Those that wait for this very job are told r now. */
 void wait_release(struct job *job, errint_t r);
 void wait_note_locked(struct jobs *j, const struct job *job, errint_t r); /* job ends with r */
-/* Those that wait for this upload, or for ones of the same inode behind it, are told r now, as if
- * it had ended. */
+/* Those that wait for this upload, or for a job behind it, are told r now, as if it had ended. */
 void wait_tell(struct job *job, errint_t r);
 void wait_check(struct jobs *j); /* after a job ended; g.lock not held */
 /* A job that ends leaves part of its deed to job `to`, which cannot run before: those that wait for
@@ -432,8 +435,8 @@ enum step upload_step(struct job *job);
 enum step upload_conflict(struct job *job);
 /* Told, and tried again later. */
 enum step upload_failed(struct job *job, errint_t r, const struct err *err);
-/* Version etag is there for sure; "" = nothing is. */
-bool upload_as_expected(struct job *job, const char *etag);
+/* 1: version etag is at its key, "" = nothing is; 0: something else. */
+int upload_as_expected(struct job *job, const char *etag, struct err *err);
 enum step relocate_step(struct job *job);
 enum step remove_step(struct job *job);
 bool guard_holds(struct jobs *j); /* a removal that is being posted: is it to be held? */

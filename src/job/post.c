@@ -398,6 +398,8 @@ errint_t job_moved(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
 			   strcmp(victim->loc.path, want) == 0) {
 			/* save by rename: the upload overwrites what the name stood for */
 			in->loc = victim->loc;
+			in->has_crc32c = victim->has_crc32c;
+			in->crc32c = victim->crc32c;
 			in->flags |= META_F_OBJECT;
 			in->flags &= ~(uint32_t)META_F_BASE;
 			r = orphan_sweep(j, t, victim->ino, NULL);

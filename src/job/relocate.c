@@ -364,20 +364,74 @@ enum step job_vacate(struct job *job)
 }
 
 /* An archived object that is to be overwritten, by new content of its file or by a file that took
- * its name: no restore only for that. */
-static bool no_use_of_it(struct job *job, const struct meta_inode *in)
+ * its name. *ret_sure: which is not taken back. */
+static bool no_use_of_it(struct job *job, const struct meta_inode *in, bool *ret_sure)
 {
 	struct claim *c = NULL;
 
 	if ((in->flags & META_F_ARCHIVED) == 0)
 		return false;
+	*ret_sure = true;
 	if ((in->flags & META_F_ORPHAN) == 0)
 		return (in->flags & (META_F_DIRTY | META_F_BASE)) == META_F_DIRTY;
 	LOCKED(&job->jobs->g.lock);
 	TAILQ_FOREACH (c, &graph_ino_key(job->jobs, job->ino)->queue, link)
-		if (c->job->victim == job->ino && c->job->kind != JOB_EXCHANGE)
+		if (c->job->victim == job->ino && c->job->kind != JOB_EXCHANGE) {
+			*ret_sure = c->job->kind == JOB_UPLOAD;
 			return true;
+		}
 	return false;
+}
+
+/* It stays where it is until what takes its place is in the cloud; then its removal is posted. The
+ * next upload of the same file claims the key meanwhile. */
+static enum step stay(struct job *job, const struct meta_inode *in)
+{
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+	struct job *next = NULL;
+	struct claim *c = NULL;
+	bool wanted = false;
+	errint_t r = 0;
+	{
+		LOCKED(&job->jobs->g.lock);
+		wanted = graph_claimed(job->jobs, in->loc.remote, in->loc.path, job);
+		TAILQ_FOREACH (c, &graph_ino_key(job->jobs, job->ino)->queue, link)
+			if (c->job->ino == job->ino && c->job->kind == JOB_UPLOAD && next == NULL)
+				next = c->job;
+		if (next != NULL && !wanted)
+			r = job_set_src(next, in->loc.remote, in->loc.path);
+		if (next != NULL && !wanted && r == 0)
+			r = graph_claim_src(job->jobs, next);
+	}
+	if (wanted) { /* since a moment ago */
+		meta_abort(t);
+		return STEP_AGAIN;
+	}
+	if (next != NULL && r == 0)
+		(void)journal_put(t, next);
+	if (r < 0)
+		meta_txn_fail(t, r);
+	return job_finish(job, t);
+}
+
+/* No restore only to overwrite it. False: it goes on. */
+static bool is_replaced(struct job *job, const struct meta_inode *in, enum step *ret)
+{
+	bool sure = false, wanted;
+
+	if (!no_use_of_it(job, in, &sure))
+		return false;
+	{
+		LOCKED(&job->jobs->g.lock);
+		wanted = graph_claimed(job->jobs, in->loc.remote, in->loc.path, job);
+	}
+	if (!wanted && job->victim == 0)
+		*ret = stay(job, in);
+	else if (sure)
+		*ret = job_drop_object(job, in);
+	else
+		return false;
+	return true;
 }
 
 enum step relocate_step(struct job *job)
@@ -421,8 +475,10 @@ enum step relocate_step(struct job *job)
 		/* unlinked before it had an object, or its upload failed */
 		return job_skip(job);
 	}
-	if (no_use_of_it(job, &in))
-		return job_drop_object(job, &in);
+	enum step s;
+
+	if (is_replaced(job, &in, &s))
+		return s;
 	if (in.loc.remote != job->src_remote || strcmp(in.loc.path, job->src) != 0) {
 		/* an earlier job of it failed: this one starts from where the object is */
 		if (job_set_src(job, in.loc.remote, in.loc.path) < 0)

@@ -126,6 +126,18 @@ uint64_t meta_last_txn(struct jobs *j)
 	return id;
 }
 
+/* Somebody reads what was to be overwritten: it is not given to whoever removes it. */
+static bool victim_in_use(struct job *job)
+{
+	struct meta_inode v;
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	bool has = job->victim != 0 && meta_inode_get(t, job->victim, &v) == 0 &&
+		   (v.flags & META_F_OBJECT) != 0;
+
+	meta_abort(t);
+	return has && job_in_use(job, v.loc.remote, v.loc.path, v.loc.etag);
+}
+
 /* A job ends that has nothing to bring to job->dst. What it was to overwrite there is taken over by
  * its inode, so that whoever replaces, or removes, that one finds it. */
 static void adopt_victim(struct job *job, struct meta_txn *t)
@@ -137,6 +149,8 @@ static void adopt_victim(struct job *job, struct meta_txn *t)
 		(v.flags & META_F_OBJECT) == 0)
 		return;
 	in.loc = v.loc;
+	in.has_crc32c = v.has_crc32c;
+	in.crc32c = v.crc32c;
 	in.flags |= META_F_OBJECT;
 	in.flags &= ~(uint32_t)META_F_BASE;
 	(void)meta_inode_put(t, &in);
@@ -186,6 +200,9 @@ enum step job_skip(struct job *job)
 {
 	struct err err = {0};
 	struct meta_loc from;
+
+	if (victim_in_use(job))
+		return STEP_LATER;
 	errint_t r = copied(job, &from) ? job_drop_copy(job, &from, job->dst_remote, job->dst, &err)
 					: job_remove_copy(job, job->dst_remote, job->dst, &err);
 
@@ -234,7 +251,7 @@ enum step job_drop_object(struct job *job, const struct meta_inode *in)
 		job->own.barrier_txn = meta_last_txn(j);
 		return STEP_BARRIER;
 	}
-	if (job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag))
+	if (job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag) || victim_in_use(job))
 		return STEP_LATER;
 	/* Also over the object that the row names: by an attempt that the row does not know. */
 	errint_t r = job_remove_copy(job, job->dst_remote, job->dst, &err);
@@ -435,6 +452,7 @@ struct back { /* of one job, as of the beginning of the step */
 	bool later;  /* another job brings in to where it belongs */
 	bool victim; /* v lies at job->dst, without a name */
 	bool keep;   /* v gets its name again */
+	bool aside;  /* v lies elsewhere: it gets the name of that place */
 };
 
 bool job_moves_later(struct job *job, uint64_t ino)
@@ -472,6 +490,9 @@ static bool back_read(struct job *job, struct back *b)
 		job->victim != 0 && meta_inode_get(t, job->victim, &b->v) == 0 &&
 		(b->v.flags & (META_F_OBJECT | META_F_ORPHAN)) == (META_F_OBJECT | META_F_ORPHAN) &&
 		b->v.loc.remote == job->dst_remote && strcmp(b->v.loc.path, job->dst) == 0;
+	b->aside =
+		!b->victim && job->victim != 0 && b->v.ino == job->victim &&
+		(b->v.flags & (META_F_OBJECT | META_F_ORPHAN)) == (META_F_OBJECT | META_F_ORPHAN);
 	b->keep = b->victim && !b->orphan && !b->later &&
 		  meta_desired(t, job->ino, &remote, want) == 0 && remote == job->dst_remote &&
 		  strcmp(want, job->dst) == 0;
@@ -570,6 +591,8 @@ static enum step names_back(struct job *job, const struct back *b)
 			victim_back(job, t);
 		}
 	}
+	if (b->aside)
+		victim_back(job, t);
 	return path[0] != '\0' ? turn(job, t, in.loc.remote, path) : job_finish(job, t);
 }
 

@@ -13,6 +13,7 @@
 #define AGAIN_MIN_NS  (20 * NS_PER_MS)
 #define AGAIN_MAX_NS  (3600 * NS_PER_S)
 #define UNSURE_MAX_NS (60 * NS_PER_S)
+#define UNSURE_END_NS (600 * NS_PER_S)
 
 /* ETag that may be overwritten at job->dst, "" when the key must be free. */
 static void expect(struct job *job, struct meta_txn *t, const struct meta_inode *in, char *ret)
@@ -267,11 +268,105 @@ void setbacks_free(struct jobs *j)
 	}
 }
 
-/* An attempt of ours is at the key, or will be, and no row says so: this job alone knows its marks.
- */
+static errint_t base_follow(
+	struct job *job, struct meta_inode *in, struct stage_file *f, struct err *err);
+
+/* What this job alone knows the next one could not: the marks of an attempt that is at the key, or
+ * will be, and in no row; and that the object there is one to be replaced. */
 static bool unsure(const struct job *job)
 {
-	return job->own.doubt || job->nonce != job->jobs->nonce;
+	return job->own.doubt || job->victim != 0 || job->nonce != job->jobs->nonce;
+}
+
+static bool has_dependents(struct job *job)
+{
+	LOCKED(&job->jobs->g.lock);
+	return job->g.ndependents != 0;
+}
+
+/* What an attempt left at the key becomes the object that the row names, or goes. 1: there is
+ * nothing of ours there now. */
+static int learn_upload(struct job *job, struct err *err)
+{
+	struct jobs *j = job->jobs;
+	struct store_stat st = {0};
+	struct meta_inode in;
+	struct stage_file *f = NULL;
+	int r = job_look(job, job->dst_remote, job->dst, &st, err);
+
+	if (r <= 0 || mark_check(job, &st) == MARK_OTHER) {
+		store_stat_done(&st);
+		return MIN_OF(r, 0) < 0 ? r : 1;
+	}
+	(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", st.etag);
+	struct meta_txn *t = meta_begin(j->conf.meta);
+	bool there = meta_inode_get(t, job->ino, &in) == 0,
+	     has = there && (in.flags & META_F_OBJECT) != 0,
+	     here = has && in.loc.remote == job->dst_remote && strcmp(in.loc.path, job->dst) == 0;
+
+	if (there && (!has || (here && (in.flags & META_F_BASE) == 0))) {
+		job_loc_set(&in, j, job->dst_remote, job->dst, &st);
+		in.flags |= META_F_OBJECT; /* to be overwritten; nothing comes from it */
+		(void)meta_inode_put(t, &in);
+	}
+	store_stat_done(&st);
+	r = meta_commit(t);
+	if (r < 0)
+		return err_set(err, r, ERR_RETRY, "index: %s", strerror(-r));
+	if (!here && has) /* the bytes are here, and at the old place */
+		return job_remove_copy(job, job->dst_remote, job->dst, err);
+	if (!here || (in.flags & META_F_BASE) == 0)
+		return 0;
+	r = stage_get(j->conf.stage, job->ino, false, &f);
+	r = r < 0 ? err_set(err, r, ERR_RETRY, "staging: %s", strerror(-r))
+		  : base_follow(job, &in, f, err);
+	stage_put(f);
+	return r;
+}
+
+/* The next upload of it is to replace the same object. */
+static bool hand_on_victim(struct job *job, struct meta_txn *t)
+{
+	struct job *next = NULL;
+	struct claim *c = NULL;
+	errint_t r = 0;
+	{
+		LOCKED(&job->jobs->g.lock);
+		TAILQ_FOREACH (c, &graph_ino_key(job->jobs, job->ino)->queue, link)
+			if (c->job->id > job->id && c->job->ino == job->ino && next == NULL)
+				next = c->job;
+		if (next == NULL || next->kind != JOB_UPLOAD || next->victim != 0 ||
+			next->dst_remote != job->dst_remote || strcmp(next->dst, job->dst) != 0)
+			return false;
+		next->victim = job->victim;
+		r = graph_claim_victim(job->jobs, next);
+	}
+	(void)journal_put(t, next);
+	if (r < 0)
+		meta_txn_fail(t, r);
+	return true;
+}
+
+/* It ends as any other that failed: nothing is left that the next one would not know; or others
+ * have waited behind it for long enough. */
+static bool may_end(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	struct err err = {0};
+	bool wanted = has_dependents(job);
+	int r = job->victim != 0 && !wanted ? 1 : learn_upload(job, &err);
+
+	if (r == 0)
+		return true;
+	if (!wanted)
+		return false;
+	if (r > 0)
+		return true;
+	if (job->own.follow_until_ns == 0)
+		job->own.follow_until_ns =
+			clock_mono_ns() +
+			(j->conf.follow_ns != 0 ? j->conf.follow_ns : UNSURE_END_NS);
+	return clock_mono_ns() >= job->own.follow_until_ns;
 }
 
 static void say_failed(struct job *job, struct meta_txn *t)
@@ -315,13 +410,15 @@ enum step upload_failed(struct job *job, errint_t r, const struct err *err)
 
 	if (s != STEP_DONE)
 		return s;
-	if (unsure(job))
+	if (unsure(job) && !may_end(job))
 		return failed_unsure(job);
 	/* Never dropped: it stays dirty, says so, and is tried again, more and more seldom. */
 	struct jobs *j = job->jobs;
 	struct meta_txn *t = meta_begin(j->conf.meta);
 
 	say_failed(job, t);
+	if (job->victim != 0)
+		(void)hand_on_victim(job, t);
 	s = job_finish(job, t);
 	if (s == STEP_DONE && j->conf.hooks.dirty_again != NULL)
 		j->conf.hooks.dirty_again(
@@ -337,13 +434,28 @@ static enum step failed(struct job *job, const char *etag, errint_t r, struct er
 		if (job_earlier(job, err))
 			return STEP_AGAIN;
 	}
-	if (err->kind == ERR_STALE && (r == -EEXIST || r == -ESTALE)) {
-		if (r == -EEXIST || !upload_as_expected(job, etag))
-			return upload_conflict(job);
-		r = err_set(err, -ESTALE, ERR_FINAL,
-			"what was not changed here was to come from an object that somebody else "
-			"changed");
-	}
+	if (err->kind != ERR_STALE || (r != -EEXIST && r != -ESTALE))
+		return upload_failed(job, r, err);
+	struct meta_inode in;
+	struct err look = {0};
+	int as = r == -EEXIST ? 0 : upload_as_expected(job, etag, &look);
+
+	if (as == 0)
+		return upload_conflict(job);
+	/* Then it is the object that its other bytes come from, which lies elsewhere. */
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	errint_t e = meta_inode_get(t, job->ino, &in);
+
+	meta_abort(t);
+	if (as > 0 && e == 0)
+		as = row_follow(job, &in, &look) > 0 ? 2 : look.kind != ERR_NONE ? -EIO : 1;
+	if (as < 0 || e < 0)
+		return upload_failed(job, -EAGAIN, &(struct err){.kind = ERR_RETRY});
+	if (as == 2)
+		return STEP_AGAIN;
+	r = err_set(err, -ESTALE, ERR_FINAL,
+		"what was not changed here was to come from an object that somebody else "
+		"changed");
 	return upload_failed(job, r, err);
 }
 
@@ -493,6 +605,7 @@ static errint_t base_follow(
 			job_loc_set(in, job->jobs, job->dst_remote, job->dst, &st);
 			(void)meta_inode_put(t, in);
 		}
+		job->own.barrier_txn = meta_txn_id(t);
 		r = r < 0 ? (meta_abort(t), r) : meta_commit(t);
 		if (r < 0)
 			err_set(err, r, ERR_RETRY, "index: %s", strerror(-r));

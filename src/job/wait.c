@@ -293,19 +293,43 @@ void wait_release(struct job *job, errint_t r)
 	wait_check(j);
 }
 
+/* Not those that wait for one job behind it and no other: a rename has a name to answer for. */
+static void tell_locked(struct job *job, errint_t r, bool all)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < job->g.nwatchers; i++) {
+		struct job_waiter *w = job->g.watchers[i];
+
+		if (!all && w->id != 0) {
+			job->g.watchers[left++] = w;
+			continue;
+		}
+		if (w->result == 0)
+			w->result = r;
+		w->left--;
+	}
+	job->g.nwatchers = left;
+}
+
 void wait_tell(struct job *job, errint_t r)
 {
-	struct claim *c = NULL;
+	struct jobs *j = job->jobs;
+	struct job *o = NULL;
 
-	lock_take(&job->jobs->g.lock);
+	lock_take(&j->g.lock);
 	job->g.unsure = true;
-	TAILQ_FOREACH (c, &graph_ino_key(job->jobs, job->ino)->queue, link)
-		if (c->job->id >= job->id && c->job->kind == JOB_UPLOAD) {
-			wait_note_locked(job->jobs, c->job, r);
-			c->job->g.nwatchers = 0;
-		}
-	lock_drop(&job->jobs->g.lock);
-	wait_check(job->jobs);
+	job->g.wanted = true;
+	TAILQ_FOREACH (o, &j->g.all, link) { /* those that depend on a job come behind it */
+		if (!o->g.wanted)
+			continue;
+		for (unsigned i = 0; i < o->g.ndependents; i++)
+			o->g.dependents[i]->g.wanted = true;
+		tell_locked(o, r, o == job);
+		o->g.wanted = false;
+	}
+	lock_drop(&j->g.lock);
+	wait_check(j);
 }
 
 void job_hurry(struct jobs *j, uint64_t ino)

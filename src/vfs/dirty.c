@@ -329,6 +329,8 @@ static errint_t recover_row(struct vfs *v, struct meta_txn *t, uint64_t ino)
 		r = stage_get(v->conf.stage, ino, true, &sf);
 		if (!r)
 			r = stage_reset(sf);
+	} else if (!r && !stage_dirty(sf) && !in.size && !(in.flags & META_F_BASE)) {
+		r = stage_reset(sf); /* it was emptied, and a kill came in between */
 	} else if (!r && stage_dirty(sf)) {
 		in.size = stage_size(sf);
 		if (stage_mtime(sf))

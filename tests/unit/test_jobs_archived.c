@@ -344,6 +344,49 @@ static void test_replaced(void **state)
 	}
 }
 
+/* The file that replaces it cannot come: what was to be replaced is where it was, and is seen. */
+static void test_replacer_fails(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make_text(f, f->aws, "x", "cold"), now = 0;
+
+	make_text(f, f->gcp, "q", "new");
+	archive(f, ino);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	only_stuck(f, 1);
+	fault(f, 0, "put:error=EIO/final");
+	(void)rename_to(f, f->gcp, "q", f->aws, "y", 0);
+	all_done(f);
+	fault(f, 0, "");
+	file_is(f, f->gcp, "q", "new");
+	assert_true(is_there(f, 0, "x"));
+	assert_int_equal(lookup(f, f->aws, "x", &now), 0);
+	assert_int_equal(now, ino);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "archived");
+}
+
+/* New content of it cannot come: the old object stays until it can. */
+static void test_emptied_and_refused(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h = NULL;
+	uint64_t ino = make_text(f, f->aws, "x", "cold");
+
+	archive(f, ino);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	only_stuck(f, 1);
+	fault(f, 0, "put:error=EACCES/auth");
+	assert_int_equal(open_ino(f, ino, O_WRONLY | O_TRUNC, &h), 0);
+	assert_int_equal(put(f, h, 0, "new", 3), 0);
+	assert_int_equal(fsync_h(f, h), -EACCES);
+	assert_true(is_there(f, 0, "x"));
+	fault(f, 0, "");
+	assert_int_equal(fsync_h(f, h), 0);
+	close_h(f, h);
+	object_is(f, 0, "y", "new");
+	assert_false(is_there(f, 0, "x"));
+}
+
 static void test_unlinked_name_taken(void **state)
 {
 	unlinked(*state, true);
@@ -400,7 +443,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(test_inside), T(test_across), T(test_waited_for),
 		T(test_cancelled), T(test_name_taken), T(test_name_taken_cancelled),
 		T(test_unlinked), T(test_unlinked_name_taken), T(test_emptied), T(test_replaced),
-		T(test_renamed_on), T(test_few_requests)};
+		T(test_replacer_fails), T(test_emptied_and_refused), T(test_renamed_on),
+		T(test_few_requests)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -210,6 +210,48 @@ static void test_refused_and_renamed(void **state)
 	text_is(f, "p2", "new");
 }
 
+/* Its name goes on, and is given to a new file, as editors do: who waits for that is told. */
+static void test_refused_and_name_taken(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h;
+
+	refused(f);
+	assert_int_equal(rename_to(f, f->aws, "p", f->aws, "p~", 0), 0);
+	h = create_in(f, f->aws, "p", NULL);
+	assert_int_equal(put(f, h, 0, "next", 4), 0);
+	assert_int_equal(fsync_h(f, h), -EACCES);
+	fault(f, 0, "");
+	assert_int_equal(fsync_h(f, h), 0);
+	close_h(f, h);
+	sync_all(f);
+	only_objects(f, 0, (const char *const[]){"p", "p~", NULL});
+	text_is(f, "p", "next");
+	text_is(f, "p~", "new");
+}
+
+/* It was to replace another one, which the next try still knows; its old object goes. */
+static void test_refused_victim(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h;
+	uint64_t ino = make_text(f, f->aws, "p", "pppp");
+
+	make_text(f, f->aws, "q", "victim");
+	sync_all(f);
+	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+	fault(f, 0, "put:key=q:n=1:error=EACCES/auth");
+	assert_int_equal(put(f, h, 0, "newp", 4), 0);
+	assert_int_equal(rename_to(f, f->aws, "p", f->aws, "q", 0), 0);
+	assert_int_equal(fsync_h(f, h), -EACCES);
+	fault(f, 0, "");
+	assert_int_equal(fsync_h(f, h), 0);
+	close_h(f, h);
+	all_done(f);
+	only_objects(f, 0, (const char *const[]){"q", NULL});
+	text_is(f, "q", "newp");
+}
+
 static void test_refused_and_restarted(void **state)
 {
 	struct fix *f = *state;
@@ -311,6 +353,83 @@ static void test_base_elsewhere_changes(void **state)
 	assert_int_equal(fsync_h(f, h), -ESTALE);
 	assert_string_equal(getx(f, ino, "user.astra.state"), "upload-failed");
 	text_is(f, "p", "other");
+	close_h(f, h);
+	free(p);
+}
+
+/* The same bytes there under another version: they are what was meant. */
+static void test_base_elsewhere_same_bytes(void **state)
+{
+	struct fix *f = *state;
+	size_t len = 300000;
+	char *p = calloc(1, len);
+	struct vfs_handle *h;
+	uint64_t ino = make(f, f->aws, "p", p, len);
+
+	sync_all(f);
+	stage_drop(f->stage, ino);
+	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+	assert_int_equal(put(f, h, 200001, "XYZ", 3), 0);
+	assert_int_equal(rename_to(f, f->aws, "p", f->aws, "q", 0), 0);
+	object_put(&f->remotes[0], "p", p, len);
+	assert_int_equal(fsync_h(f, h), 0);
+	close_h(f, h);
+	free(p);
+}
+
+/* The same at its own key, whichever look at it fails. */
+static void test_same_bytes(void **state)
+{
+	struct fix *f = *state;
+	char rules[64];
+
+	for (int n = 1; n < 6; n++) {
+		struct vfs_handle *h;
+		uint64_t ino = make_text(f, f->aws, "p", "old");
+
+		sync_all(f);
+		assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+		object_put(&f->remotes[0], "p", "old", 3);
+		(void)snprintf(rules, sizeof(rules), "head:key=p:n=%d:error=EIO", n);
+		fault(f, 0, rules);
+		assert_int_equal(put(f, h, 0, "new", 3), 0);
+		assert_int_equal(fsync_h(f, h), 0);
+		fault(f, 0, "");
+		close_h(f, h);
+		all_done(f);
+		only_objects(f, 0, (const char *const[]){"p", NULL});
+		text_is(f, "p", "new");
+		assert_int_equal(unlink_in(f, f->aws, "p"), 0);
+		all_done(f);
+	}
+}
+
+/* An open file is replaced by one that is unlinked before it came. */
+static void test_replaced_while_read(void **state)
+{
+	struct fix *f = *state;
+	size_t len = 6000000;
+	char *p = malloc(len), got[1000];
+	struct vfs_handle *h, *g;
+	uint64_t v, a;
+
+	memset(p, 'v', len);
+	object_put(&f->remotes[0], "v", p, len);
+	a = make_text(f, f->aws, "a", "aaaa");
+	sync_all(f);
+	assert_int_equal(lookup(f, f->aws, "v", &v), 0);
+	assert_int_equal(open_ino(f, v, O_RDONLY, &h), 0);
+	assert_int_equal(get(f, h, 0, got, 100), 100);
+	assert_int_equal(open_ino(f, a, O_RDWR, &g), 0);
+	assert_int_equal(put(f, g, 0, "newp", 4), 0);
+	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "v", 0), 0);
+	close_h(f, g);
+	fault(f, 0, "get:key=v:delay=100");
+	assert_int_equal(unlink_in(f, f->aws, "v"), 0);
+	all_done(f);
+	fault(f, 0, "");
+	assert_int_equal(get(f, h, 5000000, got, sizeof(got)), sizeof(got));
+	assert_int_equal(got[0], 'v');
 	close_h(f, h);
 	free(p);
 }
@@ -619,11 +738,14 @@ int main(void)
 		T(test_lost_upload_is_removed), T(test_lost_upload_is_replaced),
 		T(test_lost_then_refused), T(test_refused_and_unlinked),
 		T(test_refused_and_replaced), T(test_refused_and_renamed),
+		T(test_refused_and_name_taken), T(test_refused_victim),
 		T(test_refused_and_restarted), T(test_lost_and_late),
-		T(test_base_elsewhere_changes), T(test_row_went_on), T(test_last_copy_stays),
-		T(test_moved_again_and_replaced), T(test_number_comes_twice),
-		T(test_number_is_lost), T(test_emptied_in_directory_move),
-		T(test_emptied_in_exchange), T(test_lost_attributes), T(test_others_keys)};
+		T(test_base_elsewhere_changes), T(test_base_elsewhere_same_bytes),
+		T(test_same_bytes), T(test_replaced_while_read), T(test_row_went_on),
+		T(test_last_copy_stays), T(test_moved_again_and_replaced),
+		T(test_number_comes_twice), T(test_number_is_lost),
+		T(test_emptied_in_directory_move), T(test_emptied_in_exchange),
+		T(test_lost_attributes), T(test_others_keys)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
