@@ -359,6 +359,18 @@ static errint_t point(struct job *job, const struct meta_inode *was, uint32_t re
 	return source_goes(job, t, was, w);
 }
 
+/* The same; a copy that its file has no use for any more goes, and it is looked at again. */
+static errint_t point_or_drop(struct job *job, const struct meta_inode *was, uint32_t remote,
+	const char *path, const struct store_stat *st, struct walk *w, struct err *err)
+{
+	errint_t r = point(job, was, remote, path, st, w);
+
+	if (r != -ESTALE)
+		return r;
+	r = job_drop_copy(job, &was->loc, remote, path, err);
+	return r < 0 ? r : err_set(err, -EAGAIN, ERR_RETRY, "'%s' went on meanwhile", was->name);
+}
+
 /* An object of our own at the destination, from an attempt before a crash or one whose answer was
  * lost: believed when it is whole, else removed. */
 static errint_t adopt(
@@ -453,13 +465,8 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
 		r = err_set(err, -EAGAIN, ERR_RETRY, "'%s' has another version", in.name);
 	if (r < 0)
 		return r;
-	r = point(job, &in, job->dst_remote, path, &st, w);
+	r = point_or_drop(job, &in, job->dst_remote, path, &st, w, err);
 	store_stat_done(&st);
-	if (r == -ESTALE) {
-		r = job_drop_copy(job, &in.loc, job->dst_remote, path, err);
-		return r < 0 ? r
-			     : err_set(err, -EAGAIN, ERR_RETRY, "'%s' went on meanwhile", in.name);
-	}
 	if (r == 0)
 		count_moved(job, &in, &spec);
 	return r;
@@ -574,7 +581,7 @@ static enum step move_beside(struct job *job, struct walk *w)
 	if (r < 0 && err.kind == ERR_STALE && (r == -EEXIST || r == -EAGAIN))
 		r = adopt(job, &spec, &st, &err);
 	if (r == 0)
-		r = point(job, &in, in.loc.remote, w->stay_path, &st, w);
+		r = point_or_drop(job, &in, in.loc.remote, w->stay_path, &st, w, &err);
 	store_stat_done(&st);
 	if (r < 0 && err.kind == ERR_ARCHIVED)
 		return job_await_restore(job, "it leaves its key when it is restored");
