@@ -45,6 +45,7 @@ static struct vfs_node *node_new(struct vfs *v, uint64_t ino)
 	n->refs = 1;
 	atomic_store(&n->bind_asked, 1);
 	lock_init(&n->lock, RANK_INODE, "node");
+	TAILQ_INIT(&n->open);
 	TAILQ_INIT(&n->io.fetches);
 	TAILQ_INIT(&n->io.waiters);
 	pool_task_init(&n->rest_task, LANE_BACKGROUND, rest_run);

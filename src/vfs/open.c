@@ -171,6 +171,7 @@ static errint_t handle_enter(struct vfs *v, struct vfs_handle *h, uint64_t ino)
 		return -ENOMEM;
 	lock_take(&v->open.lock);
 	h->n->handles++;
+	TAILQ_INSERT_TAIL(&h->n->open, h, link);
 	if (h->writable)
 		h->n->writers++;
 	v->open.handles++;
@@ -183,6 +184,7 @@ static void handle_leave(struct vfs *v, struct vfs_handle *h, bool *ret_last, bo
 {
 	LOCKED(&v->open.lock);
 
+	TAILQ_REMOVE(&h->n->open, h, link);
 	*ret_last = --h->n->handles == 0;
 	*ret_writer = h->writable && --h->n->writers == 0;
 	v->open.handles--;

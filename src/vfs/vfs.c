@@ -362,9 +362,14 @@ void vfs_stop(struct vfs *v)
 static void nodes_free(struct vfs *v)
 {
 	struct vfs_node *n, *more;
+	struct vfs_handle *h;
 
 	HASH_ITER (hh, v->open.nodes, n, more) {
 		HASH_DEL(v->open.nodes, n);
+		while ((h = TAILQ_FIRST(&n->open))) {
+			TAILQ_REMOVE(&n->open, h, link);
+			free(h);
+		}
 		stage_put(node_sf(n));
 		lock_done(&n->lock);
 		free(n);

@@ -65,9 +65,10 @@ struct vfs_node {
 	UT_hash_handle hh; /* all up to `lock`: v->open.lock */
 	uint64_t ino;
 	unsigned refs, handles, writers;
-	bool orphan;	     /* lost its name: keeps its version from being destroyed */
-	bool complete;	     /* ... but not any more: all of it is here */
-	uint32_t dep_remote; /* where missing bytes were when it was bound */
+	TAILQ_HEAD(, vfs_handle) open; /* the handles */
+	bool orphan;		       /* lost its name: keeps its version from being destroyed */
+	bool complete;		       /* ... but not any more: all of it is here */
+	uint32_t dep_remote;	       /* where missing bytes were when it was bound */
 
 	struct lock lock; /* RANK_INODE */
 	struct {
@@ -86,7 +87,8 @@ struct vfs_node {
 };
 
 struct vfs_handle {
-	struct vfs_node *n; /* NULL: a directory */
+	struct vfs_node *n;	      /* NULL: a directory */
+	TAILQ_ENTRY(vfs_handle) link; /* n->open; v->open.lock */
 	uint64_t ino;
 	int flags;
 	bool readable, writable, no_count, no_recall, kept;
