@@ -51,7 +51,7 @@ same "$(tail -n 1 "$f")" "4 here"
 same "$(cat "$(native aws log)")" "4 there"
 "$astra" --mount "$mnt" --json ls /aws/log | grep -q "somebody else keeps changing it"
 if "$astra" --mount "$mnt" status --wait-clean 2>"$work/says"; then echo "clean in a conflict"; exit 1; fi
-grep -q "1 files because of a conflict" "$work/says"
+grep -q "files with a conflict: 1" "$work/says"
 # Also over a remount; unmounting does not wait for it.
 start=$(date +%s)
 unmount_it
