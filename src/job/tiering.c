@@ -5,8 +5,9 @@
 
 #include "job_priv.h"
 
-#define POLL_NS	   (500 * NS_PER_MS) /* how often a restore is asked about */
-#define ATTR_RACES 5		     /* changes by others that a change of attributes meets */
+#define POLL_NS	      (500 * NS_PER_MS) /* how often a restore is asked about */
+#define EMPTY_LOOK_NS (200 * NS_PER_MS)
+#define ATTR_RACES    5 /* changes by others that a change of attributes meets */
 
 static errint_t simple_post(struct jobs *j, struct meta_txn *t, enum job_kind kind, uint64_t ino,
 	uint32_t remote, const char *path, enum tier tier, unsigned days, bool engine,
@@ -543,6 +544,12 @@ enum step mark_step(struct job *job)
 	return job_finish(job, t);
 }
 
+static bool filled_yet(struct job *job)
+{
+	LOCKED(&job->jobs->g.lock);
+	return graph_claimed_below(job->jobs, job->src_remote, job->src, job);
+}
+
 enum step unmark_step(struct job *job)
 {
 	struct err err = {0};
@@ -551,6 +558,12 @@ enum step unmark_step(struct job *job)
 		return STEP_BARRIER;
 	errint_t r = job_remove_object(job, job->src_remote, job->src, "", &err);
 
+	/* Stores that keep objects as files have it as a directory, which is to be empty. */
+	if (r < 0 && filled_yet(job)) {
+		job_note(job, "what is in it goes first: %s", err_text(&err, r));
+		job->own.wake_mono_ns = clock_mono_ns() + EMPTY_LOOK_NS;
+		return STEP_LATER;
+	}
 	if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
 		return STEP_LATER;
 	return job_finish_alone(job, job->own.result, job->own.why);

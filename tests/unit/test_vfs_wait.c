@@ -317,7 +317,6 @@ static void test_stop_answers_what_is_parked(void **state)
 		ask_free(a[i]);
 	}
 	fault(f, 0, "");
-	free(h);
 	fix_up(f);
 }
 
