@@ -44,7 +44,10 @@ errint_t job_attempt(struct job *job)
 {
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 
-	job->attempts++;
+	{
+		LOCKED(&job->jobs->g.lock); /* `jobs list` reads it meanwhile */
+		job->attempts++;
+	}
 	(void)journal_put(t, job);
 	return meta_commit(t);
 }
