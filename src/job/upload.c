@@ -451,10 +451,10 @@ static enum step failed(struct job *job, const char *etag, errint_t r, struct er
 
 	meta_abort(t);
 	if (as > 0 && e == 0)
-		as = row_follow(job, &in, &look) > 0 ? 2 : look.kind != ERR_NONE ? -EIO : 1;
-	if (as < 0 || e < 0)
+		e = row_follow(job, &in, &look);
+	if (as < 0 || e < 0) /* a look that failed is no answer */
 		return upload_failed(job, -EAGAIN, &(struct err){.kind = ERR_RETRY});
-	if (as == 2)
+	if (e > 0)
 		return STEP_AGAIN;
 	r = err_set(err, -ESTALE, ERR_FINAL,
 		"what was not changed here was to come from an object that somebody else "
