@@ -33,13 +33,7 @@ same "$(json 'd["report"]["files"], d["report"]["size"], d["report"]["parts"]' <
     "(35, 650000, 35)"
 same "$(json 'd["report"]["cost"]["storage_before"]' <"$work/j")" 0.000013
 same "$(json 'd["report"]["cost"]["storage_after"]' <"$work/j")" 0.00001352
-mkdir "$mnt/aws/new" "$mnt/gcp/pin"
-echo x >"$mnt/aws/new/x"
-a sync /aws/new
-echo y >"$mnt/aws/new/y"
-says 0 "Directory: aws/new (2 files, 4 bytes)" a mv /aws/new /gcp/
-has "Files Transferred: 1"
-has "Not moved with it: 1 file (in no cloud yet, or archived)"
+mkdir "$mnt/gcp/pin"
 echo x >"$mnt/gcp/pin/x"
 a sync
 says 0 "Directory: gcp/pin (1 file, 2 bytes)" a mv /gcp/pin /azure/
@@ -48,6 +42,17 @@ has "Files Transferred: 1"
 has "Cost Analysis"
 same "$(a --json mv /azure/pin /azure/pin2 | json 'd["plan"]')" "{'across': False}"
 a jobs | grep -q "dirmove *done *1 of 1 file, 2 bytes of 2 bytes"
+mkdir "$mnt/aws/new"
+echo x >"$mnt/aws/new/x"
+a sync
+unmount_it
+mount_it upload_delay=1h # y stays here
+echo y >"$mnt/aws/new/y"
+says 0 "Directory: aws/new (2 files, 4 bytes)" a mv /aws/new /gcp/
+has "Files Transferred: 1"
+has "Not moved with it: 1 file (in no cloud yet, or archived)"
+unmount_it
+mount_it
 
 # What raises the bill never pays, however small.
 says 0 "Net Savings: >-\$0.000001/month" a mv /azure/pin2 /aws/
@@ -133,7 +138,7 @@ for i in $(seq 15); do echo "$i" >"$mnt/aws/warm/$i"; done
 a sync
 same "$(a jobs | wc -l)" 10
 same "$(a --json jobs list | json 'len(d["jobs"])')" 10
-[ "$(a jobs --all | wc -l)" -gt 30 ]
+[ "$(a jobs --all | wc -l)" -gt 14 ]
 same "$(a jobs list --all | wc -l)" "$(a jobs --all | wc -l)"
 says 2 "'--all' is too much" a jobs watch --all
 if a jobs | grep -q "KIND"; then echo "a header in a pipe"; exit 1; fi
