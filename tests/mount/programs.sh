@@ -109,7 +109,7 @@ if have sqlite3; then
         sqlite3 "$db" 'create table t(a integer primary key, b text);'
         for p in 1 2 3; do
             (for i in $(seq 15); do
-                sqlite3 -cmd '.timeout 20000' "$db" \
+                sqlite3 -cmd '.timeout 300000' "$db" \
                     "begin immediate; insert into t(b) values(hex(randomblob(3000))); commit;"
             done) &
         done
