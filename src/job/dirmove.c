@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * All objects below a directory -> its new prefix. The name moved at once; the directory keeps the
- * old prefix in its row (META_F_PREFIX) until everything has followed.
+ * old prefix in its row (META_F_PREFIX) until everything has followed. walk.c finds what that is.
  *
  *   phase 0  list every directory below (from its old prefix), so that all is in the index
  *   phase 1  a batch: copy, verify, index, for up to BATCH files
@@ -19,11 +19,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "job_priv.h"
+#include "walk.h"
 
 #define BATCH	  64
-#define DIRS_MAX  1000000
-#define SLICE_MAX 512
 #define ALONE_MAX 4096 /* archived files that get moves of their own */
 
 struct source { /* one object to be removed after the sync point */
@@ -32,17 +30,10 @@ struct source { /* one object to be removed after the sync point */
 	char etag[META_ETAG_MAX];
 };
 
-struct walk {
-	uint64_t *dirs; /* owned; found so far, the first is the top */
-	size_t ndirs, capdirs, next;
-	uint64_t files[SLICE_MAX]; /* of dirs[next - 1], from cookie on */
-	size_t nfiles, at;
-	uint64_t cookie;
+struct dirmove {
+	struct walk walk; /* without a directory: src is from the journal */
 	struct source src[BATCH];
 	size_t nsrc, removed;
-	uint64_t nfound, bytes_found; /* by phase 0: files that are to move */
-	uint64_t *left;		      /* owned; inodes of jobs behind this one */
-	size_t nleft, left_at;
 	uint64_t *archived; /* owned; inodes of files that wait for a restore */
 	size_t narchived, caparchived;
 	size_t skipped; /* files that stay behind for good */
@@ -54,46 +45,43 @@ struct walk {
 	char skip_why[150];
 };
 
-void dirmove_free(void *p)
+void dirmove_free(struct dirmove *d)
 {
-	struct walk *w = p;
-
-	if (w == NULL)
+	if (d == NULL)
 		return;
-	for (size_t i = 0; i < w->nsrc; i++)
-		free(w->src[i].path);
-	free(w->dirs);
-	free(w->left);
-	free(w->archived);
-	free(w);
+	for (size_t i = 0; i < d->nsrc; i++)
+		free(d->src[i].path);
+	walk_done(&d->walk);
+	free(d->archived);
+	free(d);
 }
 
 json_t *dirmove_sources(const struct job *job)
 {
-	const struct walk *w = job->own.walk;
-	json_t *all = w != NULL && w->nsrc != 0 ? json_array() : NULL;
+	const struct dirmove *d = job->own.dirmove;
+	json_t *all = d != NULL && d->nsrc != 0 ? json_array() : NULL;
 
-	for (size_t i = 0; all != NULL && i < w->nsrc; i++)
+	for (size_t i = 0; all != NULL && i < d->nsrc; i++)
 		(void)json_array_append_new(
-			all, json_pack("{s:i s:o s:s}", "remote", (int)w->src[i].remote, "path",
-				     journal_path(w->src[i].path), "etag", w->src[i].etag));
+			all, json_pack("{s:i s:o s:s}", "remote", (int)d->src[i].remote, "path",
+				     journal_path(d->src[i].path), "etag", d->src[i].etag));
 	return all;
 }
 
 errint_t dirmove_sources_load(struct job *job, const json_t *j)
 {
-	struct walk *w = calloc(1, sizeof(*w));
+	struct dirmove *d = calloc(1, sizeof(*d));
 	const char *etag = NULL;
 	json_t *path = NULL;
 	int remote = 0;
 
-	if (w == NULL)
+	if (d == NULL)
 		return -ENOMEM;
-	job->own.walk = w;
+	job->own.dirmove = d;
 	if (!json_is_array(j) || json_array_size(j) > BATCH)
 		return -EBADMSG;
 	for (size_t i = 0; i < json_array_size(j); i++) {
-		struct source *s = &w->src[i];
+		struct source *s = &d->src[i];
 
 		if (json_unpack(json_array_get(j, i), "{s:i s:o s:s}", "remote", &remote, "path",
 			    &path, "etag", &etag) < 0 ||
@@ -105,80 +93,8 @@ errint_t dirmove_sources_load(struct job *job, const json_t *j)
 			return r;
 		s->remote = (uint32_t)remote;
 		(void)snprintf(s->etag, sizeof(s->etag), "%s", etag);
-		w->nsrc++;
+		d->nsrc++;
 	}
-	return 0;
-}
-
-static errint_t add_ino(uint64_t **p, size_t *n, size_t *cap, uint64_t ino)
-{
-	if (*n == *cap) {
-		size_t more = *cap != 0 ? 2 * *cap : 64;
-		uint64_t *q = realloc(*p, more * sizeof(*q));
-
-		if (q == NULL)
-			return -ENOMEM;
-		*p = q;
-		*cap = more;
-	}
-	(*p)[(*n)++] = ino;
-	return 0;
-}
-
-static errint_t add_dir(struct walk *w, uint64_t ino)
-{
-	return w->ndirs == DIRS_MAX ? -E2BIG : add_ino(&w->dirs, &w->ndirs, &w->capdirs, ino);
-}
-
-static int take_file(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
-	const struct meta_inode *full)
-{
-	struct walk *w = arg;
-
-	w->cookie = ino;
-	if (kind != META_DIR)
-		w->files[w->nfiles++] = ino;
-	return w->nfiles == SLICE_MAX;
-}
-
-/* A directory that was made after this move was posted may lie below job->src by its name: its
- * objects come, or have come, by later jobs. */
-static bool concerned(const struct job *job, const struct meta_inode *dir)
-{
-	return dir->moves_before < job->id;
-}
-
-/* Where a place below job->src goes: history is replayed, whatever the name is by now. */
-static errint_t target_of(
-	struct job *job, uint32_t remote, const char *path, char ret[META_PATH_MAX + 1])
-{
-	size_t n = strlen(job->src);
-
-	if (remote != job->src_remote || strncmp(path, job->src, n) != 0)
-		return -ESTALE; /* not of this move: it has jobs of its own */
-	return snprintf(ret, META_PATH_MAX + 1, "%s%s", job->dst, path + n) > META_PATH_MAX
-		       ? -ENAMETOOLONG
-		       : 0;
-}
-
-struct look {
-	struct job *job;
-	struct walk *walk;
-};
-
-static int take_dir(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
-	const struct meta_inode *full)
-{
-	const struct look *l = arg;
-	char path[META_PATH_MAX + 1];
-
-	if (kind == META_DIR)
-		return add_dir(l->walk, ino);
-	if ((full->flags & META_F_OBJECT) == 0 ||
-		target_of(l->job, full->loc.remote, full->loc.path, path) < 0)
-		return 0;
-	l->walk->nfound++;
-	l->walk->bytes_found += full->size;
 	return 0;
 }
 
@@ -232,8 +148,8 @@ static enum step go_back(struct job *job)
 
 /* For good: the directory gets its old name again. Where others count on the move already it is
  * tried for a while; then what is known is moved, and the rest, which nobody has seen, shows up
- * under the old name. STEP_DONE with w->unlisted: go on. */
-static enum step list_failed(struct job *job, struct walk *w, errint_t r, struct err *err)
+ * under the old name. STEP_DONE with d->unlisted: go on. */
+static enum step list_failed(struct job *job, struct dirmove *d, errint_t r, struct err *err)
 {
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
@@ -241,7 +157,7 @@ static enum step list_failed(struct job *job, struct walk *w, errint_t r, struct
 
 	meta_abort(t);
 	if (atomic_load(&job->cancel) && !atomic_load(&job->jobs->stopping))
-		w->cancelled = true;
+		d->cancelled = true;
 	enum step s = may ? job_trouble(job, r, err) : job_follow(job, r, err);
 
 	if (s != STEP_DONE && job->firm && !job_src_hidden(job) && job->own.follow_until_ns != 0 &&
@@ -252,74 +168,52 @@ static enum step list_failed(struct job *job, struct walk *w, errint_t r, struct
 	s = may ? go_back(job) : STEP_AGAIN;
 	if (s != STEP_AGAIN)
 		return s;
-	w->unlisted = true;
-	w->skip_r = r;
-	(void)snprintf(w->skip_why, sizeof(w->skip_why), "%.140s", err_text(err, r));
+	d->unlisted = true;
+	d->skip_r = r;
+	(void)snprintf(d->skip_why, sizeof(d->skip_why), "%.140s", err_text(err, r));
 	job->own.result = 0;
 	return STEP_DONE;
 }
 
-static bool is_removed(struct job *job, uint64_t dir)
-{
-	struct meta_inode in;
-	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
-	errint_t r = meta_inode_get(t, dir, &in);
-
-	meta_abort(t);
-	return r == -ENOENT || (r == 0 && (in.flags & META_F_ORPHAN) != 0);
-}
-
 /* What this round moves, after earlier ones. */
-static void totals_set(struct job *job, const struct walk *w)
+static void totals_set(struct job *job, const struct dirmove *d)
 {
 	LOCKED(&job->jobs->g.lock);
 
-	job->g.files_total = atomic_load(&job->files_done) + w->nfound;
-	job->g.bytes_total = job->own.bytes_before + w->bytes_found;
+	job->g.files_total = atomic_load(&job->files_done) + d->walk.nfound;
+	job->g.bytes_total = job->own.bytes_before + d->walk.bytes_found;
 }
 
 /* Phase 0: one directory a step. */
-static enum step list_one(struct job *job, struct walk *w)
+static enum step list_one(struct job *job, struct dirmove *d)
 {
 	struct err err = {0};
-	struct meta_inode in;
 
-	if (w->next == w->ndirs) {
-		w->next = 0;
-		w->cookie = 0;
+	if (d->walk.next == d->walk.ndirs) {
+		walk_rewind(&d->walk);
 		job->own.phase = 1;
-		totals_set(job, w);
+		totals_set(job, d);
 		return STEP_AGAIN;
 	}
-	uint64_t dir = w->dirs[w->next];
-	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
-	errint_t r = meta_inode_get(t, dir, &in);
+	errint_t r = walk_list(&d->walk, job, &err);
 
-	meta_abort(t);
-	if (r == 0 && concerned(job, &in) && (in.flags & META_F_ORPHAN) == 0 &&
-		in.listed_at_ns <= job->jobs->listed_epoch_ns)
-		r = list_now(job->jobs, dir, job, &err);
-	if (r < 0 && !is_removed(job, dir)) {
-		enum step s = list_failed(job, w, r, &err);
+	if (r < 0) {
+		enum step s = list_failed(job, d, r, &err);
 
-		if (s != STEP_DONE || !w->unlisted)
+		if (s != STEP_DONE || !d->unlisted)
 			return s;
 	}
-	t = meta_begin_read(job->jobs->conf.meta);
-	r = meta_children(t, dir, 0, true, take_dir, &(struct look){.job = job, .walk = w});
-	meta_abort(t);
-	if (r < 0 && r != -ENOENT)
+	if (walk_enter(&d->walk, job) < 0)
 		return job_trouble(job, -ENOMEM, &(struct err){.kind = ERR_RETRY});
-	w->next++;
 	return STEP_AGAIN;
 }
 
 /* The index says in t that the object of was is not needed any more: it goes after the sync point.
  */
 static errint_t source_goes(
-	struct job *job, struct meta_txn *t, const struct meta_inode *was, struct walk *w)
+	struct job *job, struct meta_txn *t, const struct meta_inode *was, struct dirmove *d)
 {
-	struct source *s = &w->src[w->nsrc];
+	struct source *s = &d->src[d->nsrc];
 
 	s->remote = was->loc.remote;
 	s->path = strdup(was->loc.path);
@@ -328,7 +222,7 @@ static errint_t source_goes(
 		meta_abort(t);
 		return -ENOMEM;
 	}
-	w->nsrc++;
+	d->nsrc++;
 	(void)journal_put(t, job); /* with what is still to be removed */
 	job->own.barrier_txn = meta_txn_id(t);
 	errint_t r = meta_commit(t);
@@ -336,13 +230,13 @@ static errint_t source_goes(
 	if (r < 0) { /* the index still points to the source: it stays */
 		free(s->path);
 		s->path = NULL;
-		w->nsrc--;
+		d->nsrc--;
 	}
 	return r;
 }
 
 static errint_t point(struct job *job, const struct meta_inode *was, uint32_t remote,
-	const char *path, const struct store_stat *st, struct walk *w)
+	const char *path, const struct store_stat *st, struct dirmove *d)
 {
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
@@ -356,14 +250,14 @@ static errint_t point(struct job *job, const struct meta_inode *was, uint32_t re
 	attrs_arrived(job, t, &in);
 	(void)meta_inode_put(t, &in);
 	stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
-	return source_goes(job, t, was, w);
+	return source_goes(job, t, was, d);
 }
 
 /* The same; a copy that its file has no use for any more goes, and it is looked at again. */
 static errint_t point_or_drop(struct job *job, const struct meta_inode *was, uint32_t remote,
-	const char *path, const struct store_stat *st, struct walk *w, struct err *err)
+	const char *path, const struct store_stat *st, struct dirmove *d, struct err *err)
 {
-	errint_t r = point(job, was, remote, path, st, w);
+	errint_t r = point(job, was, remote, path, st, d);
 
 	if (r != -ESTALE)
 		return r;
@@ -428,7 +322,7 @@ static void count_moved(struct job *job, const struct meta_inode *in, const stru
 		policy_bill_add(&job->g.bill, &m);
 }
 
-static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct err *err)
+static errint_t move_one(struct job *job, struct dirmove *d, uint64_t ino, struct err *err)
 {
 	struct meta_inode in;
 	char path[META_PATH_MAX + 1];
@@ -438,7 +332,7 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
 
 	meta_abort(t);
 	if (r < 0 || (in.flags & META_F_OBJECT) == 0 || in.kind == META_DIR ||
-		target_of(job, in.loc.remote, in.loc.path, path) < 0)
+		walk_target(job, in.loc.remote, in.loc.path, path) < 0)
 		return 0;
 	if (in.loc.remote == job->dst_remote && strcmp(in.loc.path, path) == 0)
 		return 0;
@@ -465,61 +359,16 @@ static errint_t move_one(struct job *job, struct walk *w, uint64_t ino, struct e
 		r = err_set(err, -EAGAIN, ERR_RETRY, "'%s' has another version", in.name);
 	if (r < 0)
 		return r;
-	r = point_or_drop(job, &in, job->dst_remote, path, &st, w, err);
+	r = point_or_drop(job, &in, job->dst_remote, path, &st, d, err);
 	store_stat_done(&st);
 	if (r == 0)
 		count_moved(job, &in, &spec);
 	return r;
 }
 
-/* What left the directory after it moved, and whose jobs come behind this one: it lies below the
- * old prefix, and somebody may count on its being empty. Files into w->left; directories are walked
- * as if they were here still. *ret_more: there is something that was not taken yet. */
-static errint_t take_left(struct job *job, struct meta_txn *t, struct walk *w, bool *ret_more)
-{
-	struct meta_inode in;
-	char path[META_PATH_MAX + 1], to[META_PATH_MAX + 1];
-	uint64_t *inos = NULL;
-	size_t n = 0;
-	errint_t r = graph_later_inos(job->jobs, job, &inos, &n);
-
-	*ret_more = false;
-	if (r < 0)
-		return r;
-	free(w->left);
-	w->left = inos;
-	w->nleft = w->left_at = 0;
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		uint32_t remote = 0;
-
-		if (meta_inode_get(t, inos[i], &in) < 0)
-			continue;
-		if (in.kind != META_DIR) {
-			if ((in.flags & META_F_OBJECT) == 0 ||
-				target_of(job, in.loc.remote, in.loc.path, to) < 0)
-				continue;
-			w->left[w->nleft++] = in.ino;
-			*ret_more = true;
-			continue;
-		}
-		if (!concerned(job, &in) || meta_dir_prefix(t, in.ino, &remote, path) < 0 ||
-			target_of(job, remote, path, to) < 0)
-			continue;
-		size_t k = 0;
-
-		while (k < w->ndirs && w->dirs[k] != in.ino)
-			k++;
-		if (k < w->ndirs)
-			continue;
-		*ret_more = true;
-		r = add_dir(w, in.ino);
-	}
-	return r;
-}
-
 /* A file that cannot follow keeps its object, and gets its old name back. */
 static enum step leave_behind(
-	struct job *job, struct walk *w, uint64_t ino, errint_t r, struct err *err)
+	struct job *job, struct dirmove *d, uint64_t ino, errint_t r, struct err *err)
 {
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
@@ -528,48 +377,48 @@ static enum step leave_behind(
 	errint_t e = meta_inode_get(t, ino, &in);
 
 	meta_abort(t);
-	if (e == 0 && (!w->cancelled || job->own.tries > 0) &&
-		target_of(job, in.loc.remote, in.loc.path, path) == 0)
+	if (e == 0 && (!d->cancelled || job->own.tries > 0) &&
+		walk_target(job, in.loc.remote, in.loc.path, path) == 0)
 		e = job_drop_copy(job, &in.loc, job->dst_remote, path, &own);
 	if (e < 0 && e != -ENOENT && job_follow(job, e, &own) != STEP_DONE)
 		return STEP_LATER;
 	t = meta_begin(job->jobs->conf.meta);
-	w->stay_path[0] = '\0';
+	d->stay_path[0] = '\0';
 	if (meta_inode_get(t, ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0) {
 		in.flags |= META_F_FAILED;
 		(void)snprintf(in.last_error, sizeof(in.last_error), "%.150s", err_text(err, r));
 		(void)meta_inode_put(t, &in);
-		(void)job_name_back(job, t, &in, w->stay_path);
+		(void)job_name_back(job, t, &in, d->stay_path);
 	}
 	e = meta_commit(t);
 	if (e < 0)
 		return job_trouble(job, e, &(struct err){.kind = ERR_RETRY});
-	w->stay = w->stay_path[0] != '\0' ? ino : 0;
-	w->skipped++;
-	w->skip_r = r;
-	(void)snprintf(w->skip_why, sizeof(w->skip_why), "%.140s", err_text(err, r));
+	d->stay = d->stay_path[0] != '\0' ? ino : 0;
+	d->skipped++;
+	d->skip_r = r;
+	(void)snprintf(d->skip_why, sizeof(d->skip_why), "%.140s", err_text(err, r));
 	return STEP_DONE;
 }
 
 /* Its old name and key are something else's by now: the object goes to the key of its new name. */
-static enum step move_beside(struct job *job, struct walk *w)
+static enum step move_beside(struct job *job, struct dirmove *d)
 {
 	struct meta_inode in;
 	struct store_stat st = {0};
 	struct err err = {0};
 	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
-	errint_t r = meta_inode_get(t, w->stay, &in);
+	errint_t r = meta_inode_get(t, d->stay, &in);
 
 	meta_abort(t);
 	if (r < 0 || (in.flags & META_F_OBJECT) == 0) {
-		w->stay = 0;
+		d->stay = 0;
 		return STEP_DONE;
 	}
 	struct move_spec spec = {.src_remote = in.loc.remote,
 		.src = in.loc.path,
 		.src_etag = in.loc.etag,
 		.dst_remote = in.loc.remote,
-		.dst = w->stay_path,
+		.dst = d->stay_path,
 		.size = in.size,
 		.attrs = &in,
 		.class_name = in.class_name};
@@ -581,13 +430,13 @@ static enum step move_beside(struct job *job, struct walk *w)
 	if (r < 0 && err.kind == ERR_STALE && (r == -EEXIST || r == -EAGAIN))
 		r = adopt(job, &spec, &st, &err);
 	if (r == 0)
-		r = point_or_drop(job, &in, in.loc.remote, w->stay_path, &st, w, &err);
+		r = point_or_drop(job, &in, in.loc.remote, d->stay_path, &st, d, &err);
 	store_stat_done(&st);
 	if (r < 0 && err.kind == ERR_ARCHIVED)
 		return job_await_restore(job, "it leaves its key when it is restored");
 	if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
 		return STEP_LATER;
-	w->stay = 0;
+	d->stay = 0;
 	return STEP_DONE;
 }
 
@@ -603,12 +452,12 @@ static bool is_removed_later(struct job *job, uint64_t ino)
 }
 
 /* It cannot be read now. One that was unlinked need not follow: it is removed where it is. */
-static errint_t set_aside(struct job *job, struct walk *w, uint64_t ino)
+static errint_t set_aside(struct job *job, struct dirmove *d, uint64_t ino)
 {
 	struct meta_inode in;
 
 	if (!is_removed_later(job, ino))
-		return add_ino(&w->archived, &w->narchived, &w->caparchived, ino);
+		return inos_add(&d->archived, &d->narchived, &d->caparchived, ino);
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 	errint_t r = meta_inode_get(t, ino, &in);
 
@@ -618,22 +467,22 @@ static errint_t set_aside(struct job *job, struct walk *w, uint64_t ino)
 	}
 	in.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
 	(void)meta_inode_put(t, &in);
-	return source_goes(job, t, &in, w);
+	return source_goes(job, t, &in, d);
 }
 
 /* Each archived file can have a move of its own, which is as good as this one: nobody counts on
  * what this one does with it. */
-static bool can_go_alone(struct job *job, struct meta_txn *t, const struct walk *w)
+static bool can_go_alone(struct job *job, struct meta_txn *t, const struct dirmove *d)
 {
 	struct jobs *j = job->jobs;
 	struct meta_inode in;
 	char to[META_PATH_MAX + 1];
 
-	if (job->firm || w->narchived > ALONE_MAX)
+	if (job->firm || d->narchived > ALONE_MAX)
 		return false;
-	for (size_t i = 0; i < w->narchived; i++) {
-		if (meta_inode_get(t, w->archived[i], &in) < 0 ||
-			target_of(job, in.loc.remote, in.loc.path, to) < 0)
+	for (size_t i = 0; i < d->narchived; i++) {
+		if (meta_inode_get(t, d->archived[i], &in) < 0 ||
+			walk_target(job, in.loc.remote, in.loc.path, to) < 0)
 			continue;
 		LOCKED(&j->g.lock);
 		if ((in.flags & META_F_ORPHAN) != 0 ||
@@ -644,19 +493,19 @@ static bool can_go_alone(struct job *job, struct meta_txn *t, const struct walk 
 	return true;
 }
 
-/* w->archived become the ids of these moves. */
-static void go_alone(struct job *job, struct meta_txn *t, struct walk *w)
+/* d->archived become the ids of these moves. */
+static void go_alone(struct job *job, struct meta_txn *t, struct dirmove *d)
 {
 	struct jobs *j = job->jobs;
 	struct meta_inode in;
 	char to[META_PATH_MAX + 1];
 
-	for (size_t i = 0; i < w->narchived; i++) {
-		uint64_t ino = w->archived[i];
+	for (size_t i = 0; i < d->narchived; i++) {
+		uint64_t ino = d->archived[i];
 
-		w->archived[i] = 0;
+		d->archived[i] = 0;
 		if (meta_inode_get(t, ino, &in) < 0 || (in.flags & META_F_OBJECT) == 0 ||
-			target_of(job, in.loc.remote, in.loc.path, to) < 0)
+			walk_target(job, in.loc.remote, in.loc.path, to) < 0)
 			continue;
 		struct job *move = job_alloc(j, JOB_RELOCATE, ino);
 
@@ -666,25 +515,21 @@ static void go_alone(struct job *job, struct meta_txn *t, struct walk *w)
 			meta_txn_fail(t, -ENOMEM);
 			return;
 		}
-		(void)job_post(j, t, move, &w->archived[i]);
+		(void)job_post(j, t, move, &d->archived[i]);
 	}
 }
 
 /* They are tried again, as what left the directory is. */
-static enum step try_later(struct job *job, struct walk *w)
+static enum step try_later(struct job *job, struct dirmove *d)
 {
 	char what[80];
 
 	(void)snprintf(what, sizeof(what),
-		w->narchived == 1 ? "%zu file follows when it is restored"
+		d->narchived == 1 ? "%zu file follows when it is restored"
 				  : "%zu files follow when they are restored",
-		w->narchived);
-	free(w->left);
-	w->left = w->archived;
-	w->nleft = w->narchived;
-	w->left_at = 0;
-	w->archived = NULL;
-	w->narchived = w->caparchived = 0;
+		d->narchived);
+	walk_again(&d->walk, steal_ptr(&d->archived), d->narchived);
+	d->narchived = d->caparchived = 0;
 	job->own.phase = 1;
 	job_state_set(job, JOB_RUNNING); /* it can be cancelled */
 	return atomic_load(&job->cancel) ? STEP_AGAIN : job_await_restore(job, what);
@@ -692,86 +537,60 @@ static enum step try_later(struct job *job, struct walk *w)
 
 /* ---- the walk ---- */
 
-/* w->files[w->at]: follows, or stays behind. */
-static enum step next_file(struct job *job, struct walk *w)
+/* The next of the walk: follows, or stays behind. */
+static enum step next_file(struct job *job, struct dirmove *d)
 {
 	struct err err = {0};
-	uint64_t ino = w->files[w->at];
+	uint64_t ino = d->walk.files[d->walk.at];
 
 	if (atomic_load(&job->cancel) && !atomic_load(&job->jobs->stopping)) {
 		atomic_store(&job->cancel, false); /* what stays behind may need requests */
-		w->cancelled = true;
+		d->cancelled = true;
 	}
-	errint_t r = w->cancelled ? -ECANCELED : move_one(job, w, ino, &err);
+	errint_t r = d->cancelled ? -ECANCELED : move_one(job, d, ino, &err);
 
 	if (r == -EINPROGRESS)
 		return STEP_LATER;
 	if (r < 0 && err.kind == ERR_ARCHIVED && !atomic_load(&job->cancel)) {
 		err_clear(&err);
-		r = set_aside(job, w, ino);
+		r = set_aside(job, d, ino);
 	}
 	enum step s =
 		r == 0 || (r == -EEXIST && !job->firm) ? STEP_DONE : job_firm_trouble(job, r, &err);
 
 	if (s == STEP_DONE && r < 0)
-		s = leave_behind(job, w, ino, r, &err);
+		s = leave_behind(job, d, ino, r, &err);
 	if (s != STEP_DONE)
 		return s;
 	job->own.tries = 0;
-	w->at++;
+	d->walk.at++;
 	return STEP_DONE;
 }
 
 /* Phase 1. */
-static enum step move_batch(struct job *job, struct walk *w)
+static enum step move_batch(struct job *job, struct dirmove *d)
 {
-	struct jobs *j = job->jobs;
+	enum step s = STEP_DONE;
 
-	for (;;) {
-		if (w->nsrc == BATCH) {
-			job->own.phase = 2;
-			return STEP_BARRIER;
-		}
-		if (w->stay == 0 && w->at == w->nfiles) {
-			w->at = w->nfiles = 0;
-			struct meta_txn *t = meta_begin_read(j->conf.meta);
-
-			if (w->next == 0 && w->cookie == 0)
-				w->next = 1;
-			if (w->next <= w->ndirs)
-				(void)meta_children(
-					t, w->dirs[w->next - 1], w->cookie, false, take_file, w);
-			meta_abort(t);
-			if (w->nfiles == 0) {
-				w->cookie = 0;
-				if (w->next <= w->ndirs && ++w->next <= w->ndirs)
-					continue;
-				w->next = w->ndirs + 1;
-				if (w->left_at == w->nleft) {
-					job->own.phase = 2;
-					return w->nsrc == 0 ? STEP_AGAIN : STEP_BARRIER;
-				}
-				while (w->left_at < w->nleft && w->nfiles < SLICE_MAX)
-					w->files[w->nfiles++] = w->left[w->left_at++];
-			}
-		}
-		enum step s = w->stay != 0 ? move_beside(job, w) : next_file(job, w);
-
-		if (s != STEP_DONE)
-			return s;
-	}
+	while (s == STEP_DONE && d->nsrc < BATCH &&
+		(d->stay != 0 || walk_more(&d->walk, job->jobs)))
+		s = d->stay != 0 ? move_beside(job, d) : next_file(job, d);
+	if (s != STEP_DONE)
+		return s;
+	job->own.phase = 2;
+	return d->nsrc == 0 ? STEP_AGAIN : STEP_BARRIER;
 }
 
 /* Phase 2. */
-static enum step clean_batch(struct job *job, struct walk *w)
+static enum step clean_batch(struct job *job, struct dirmove *d)
 {
 	struct err err = {0};
 
-	if (w->nsrc != 0 && meta_synced(job->jobs->conf.meta) < job->own.barrier_txn)
+	if (d->nsrc != 0 && meta_synced(job->jobs->conf.meta) < job->own.barrier_txn)
 		return STEP_BARRIER;
 	job_state_set(job, JOB_CLEANING);
-	for (; w->removed < w->nsrc; w->removed++) {
-		struct source *s = &w->src[w->removed];
+	for (; d->removed < d->nsrc; d->removed++) {
+		struct source *s = &d->src[d->removed];
 		errint_t r = job_remove_object(job, s->remote, s->path, s->etag, &err);
 
 		if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
@@ -780,10 +599,10 @@ static enum step clean_batch(struct job *job, struct walk *w)
 			log_error("job", "'%s' was moved, but its source could not be removed: %s",
 				s->path, err_text(&err, r));
 	}
-	for (size_t i = 0; i < w->nsrc; i++)
-		free(w->src[i].path);
-	w->nsrc = w->removed = 0;
-	job->own.phase = w->next > w->ndirs && w->left_at == w->nleft && w->at == w->nfiles ? 3 : 1;
+	for (size_t i = 0; i < d->nsrc; i++)
+		free(d->src[i].path);
+	d->nsrc = d->removed = 0;
+	job->own.phase = walk_ended(&d->walk) ? 3 : 1;
 	return STEP_AGAIN;
 }
 
@@ -802,9 +621,9 @@ static errint_t move_marker(struct job *job, uint64_t dir, struct err *err)
 	if (r == 0)
 		r = meta_dir_prefix(t, dir, &remote, old);
 	if (r == 0)
-		r = target_of(job, remote, old, path);
+		r = walk_target(job, remote, old, path);
 	meta_abort(t);
-	if (r < 0 || !concerned(job, &in) || (in.flags & META_F_MARKER) == 0 ||
+	if (r < 0 || !walk_concerns(job, &in) || (in.flags & META_F_MARKER) == 0 ||
 		(remote == job->dst_remote && strcmp(old, path) == 0))
 		return 0;
 	r = objref_make(job->jobs, job->dst_remote, path, &o, err);
@@ -822,8 +641,8 @@ static errint_t move_marker(struct job *job, uint64_t dir, struct err *err)
 
 static void restart(struct job *job)
 {
-	dirmove_free(job->own.walk);
-	job->own.walk = NULL;
+	dirmove_free(job->own.dirmove);
+	job->own.dirmove = NULL;
 	job->own.phase = 0;
 }
 
@@ -858,15 +677,15 @@ static void prefix_set(struct job *job, struct meta_txn *t)
 }
 
 /* Pinned prefixes below move along. */
-static void prefixes_set(struct job *job, struct meta_txn *t, const struct walk *w)
+static void prefixes_set(struct job *job, struct meta_txn *t, const struct dirmove *d)
 {
 	struct meta_inode in;
 	char to[META_PATH_MAX + 1];
 
-	for (size_t i = 0; i < w->ndirs; i++) {
-		if (w->dirs[i] == job->ino || meta_inode_get(t, w->dirs[i], &in) < 0 ||
-			(in.flags & META_F_PREFIX) == 0 || !concerned(job, &in) ||
-			target_of(job, in.loc.remote, in.loc.path, to) < 0)
+	for (size_t i = 0; i < d->walk.ndirs; i++) {
+		if (d->walk.dirs[i] == job->ino || meta_inode_get(t, d->walk.dirs[i], &in) < 0 ||
+			(in.flags & META_F_PREFIX) == 0 || !walk_concerns(job, &in) ||
+			walk_target(job, in.loc.remote, in.loc.path, to) < 0)
 			continue;
 		in.loc.remote = job->dst_remote;
 		(void)snprintf(in.loc.path, sizeof(in.loc.path), "%s", to);
@@ -875,18 +694,18 @@ static void prefixes_set(struct job *job, struct meta_txn *t, const struct walk 
 	prefix_set(job, t);
 }
 
-static enum step finish_dir(struct job *job, struct walk *w)
+static enum step finish_dir(struct job *job, struct dirmove *d)
 {
 	struct jobs *j = job->jobs;
 	struct err err = {0};
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
-	bool alone = !atomic_load(&job->cancel) && can_go_alone(job, t, w);
+	bool alone = !atomic_load(&job->cancel) && can_go_alone(job, t, d);
 
 	meta_abort(t);
-	if (w->narchived != 0 && !alone)
-		return try_later(job, w);
-	for (size_t i = w->ndirs; i-- > 0;) {
-		errint_t r = move_marker(job, w->dirs[i], &err);
+	if (d->narchived != 0 && !alone)
+		return try_later(job, d);
+	for (size_t i = d->walk.ndirs; i-- > 0;) {
+		errint_t r = move_marker(job, d->walk.dirs[i], &err);
 
 		if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
 			return STEP_LATER;
@@ -894,58 +713,53 @@ static enum step finish_dir(struct job *job, struct walk *w)
 	bool more = false;
 
 	t = meta_begin(j->conf.meta);
-	if (w->narchived != 0 && !can_go_alone(job, t, w)) {
+	if (d->narchived != 0 && !can_go_alone(job, t, d)) {
 		meta_abort(t);
-		return try_later(job, w);
+		return try_later(job, d);
 	}
-	if (w->skipped == 0 && (take_left(job, t, w, &more) < 0 || more)) {
+	if (d->skipped == 0 && (walk_take_left(&d->walk, job, t, &more) < 0 || more)) {
 		meta_abort(t); /* somebody left meanwhile: once more round, it is quick */
 		restart(job);
 		return STEP_AGAIN;
 	}
-	prefixes_set(job, t, w);
-	go_alone(job, t, w);
-	if (w->skipped != 0) {
-		job->own.result = w->skip_r;
+	prefixes_set(job, t, d);
+	go_alone(job, t, d);
+	if (d->skipped != 0) {
+		job->own.result = d->skip_r;
 		(void)snprintf(job->own.why, sizeof(job->own.why), "%zu %s at the source: %.140s",
-			w->skipped, w->skipped == 1 ? "file stays" : "files stay", w->skip_why);
-	} else if (w->unlisted) {
-		job->own.result = w->skip_r;
+			d->skipped, d->skipped == 1 ? "file stays" : "files stay", d->skip_why);
+	} else if (d->unlisted) {
+		job->own.result = d->skip_r;
 		(void)snprintf(job->own.why, sizeof(job->own.why),
-			"what could not be listed stays at the source: %.140s", w->skip_why);
+			"what could not be listed stays at the source: %.140s", d->skip_why);
 	}
 	enum step s = job_finish(job, t);
 
-	for (size_t i = 0; s == STEP_DONE && i < w->narchived; i++)
-		wait_hand_on(job, w->archived[i]);
-	if (s != STEP_DONE && w->narchived != 0)
+	for (size_t i = 0; s == STEP_DONE && i < d->narchived; i++)
+		wait_hand_on(job, d->archived[i]);
+	if (s != STEP_DONE && d->narchived != 0)
 		restart(job); /* their inodes are not known any more */
 	return s;
 }
 
 enum step dirmove_step(struct job *job)
 {
-	struct walk *w = job->own.walk;
+	struct dirmove *d = job->own.dirmove;
 
-	if (w != NULL && w->ndirs == 0) { /* from the journal: what a crash left to remove */
-		enum step s = clean_batch(job, w);
+	if (d != NULL && d->walk.ndirs == 0) { /* from the journal: what a crash left to remove */
+		enum step s = clean_batch(job, d);
 
 		if (s != STEP_AGAIN)
 			return s;
 		restart(job);
-		w = NULL;
+		d = NULL;
 	}
-	if (w == NULL) {
+	if (d == NULL) {
 		if (!job_barrier_ok(job, job->g.post_txn))
 			return STEP_BARRIER;
-		w = job->own.walk = calloc(1, sizeof(*w));
-		bool more = false;
-		struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
-		errint_t r = w == NULL ? -ENOMEM : add_dir(w, job->ino);
+		d = job->own.dirmove = calloc(1, sizeof(*d));
+		errint_t r = d == NULL ? -ENOMEM : walk_begin(&d->walk, job);
 
-		if (r == 0)
-			r = take_left(job, t, w, &more);
-		meta_abort(t);
 		if (r < 0) {
 			restart(job);
 			return job_trouble(job, -ENOMEM, &(struct err){.kind = ERR_RETRY});
@@ -955,13 +769,13 @@ enum step dirmove_step(struct job *job)
 	}
 	switch (job->own.phase) {
 	case 0:
-		return list_one(job, w);
+		return list_one(job, d);
 	case 1:
 		job_state_set(job, JOB_RUNNING);
-		return move_batch(job, w);
+		return move_batch(job, d);
 	case 2:
-		return clean_batch(job, w);
+		return clean_batch(job, d);
 	default:
-		return finish_dir(job, w);
+		return finish_dir(job, d);
 	}
 }

@@ -13,7 +13,7 @@
  *   move.c     one object to another place, verified  list.c     LIST requests
  *   info.c     seeing and steering                    names.c    small helpers
  *   uploads.c  multipart uploads that nobody ended    merge.c    LIST pages into the index
- *   attrs.c    attributes <-> metadata
+ *   attrs.c    attributes <-> metadata                walk.c     what a directory move takes along
  *
  * Life of a struct job: made by job_new inside a transaction (pending), committed by the
  * transaction's hook (live), run in steps by sched.c, ended by job_end (kept for `jobs list` as a
@@ -121,7 +121,7 @@ struct job {
 		struct job_copy *copy; /* upload: of an object's bytes; owned */
 		bool doubt;	       /* what an attempt did is not known, or in no row */
 		bool turned; /* rollback.c: the move failed, and became one out of the way */
-		void *walk;  /* dirmove; owned */
+		struct dirmove *dirmove;	     /* owned */
 		uint64_t bytes_before, parts_before; /* dirmove: of the files that have moved */
 	} own;
 };
@@ -449,7 +449,7 @@ bool attr_copies(const struct remote *r); /* a change of metadata copies the obj
 bool attr_lazy(const struct job *job);	  /* such a change: a file's fsync does not wait for it */
 enum step dirmove_step(struct job *job);
 enum step exchange_step(struct job *job);
-void dirmove_free(void *walk);
+void dirmove_free(struct dirmove *d);
 /* Objects that were moved and whose source is still to be removed, for the journal; NULL = none. */
 json_t *dirmove_sources(const struct job *job);
 errint_t dirmove_sources_load(struct job *job, const json_t *j);

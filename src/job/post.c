@@ -37,7 +37,7 @@ struct job *job_free(struct job *job)
 	free(job->g.dependents);
 	free(job->g.watchers);
 	free(job->g.note);
-	dirmove_free(job->own.walk);
+	dirmove_free(job->own.dirmove);
 	free(job->own.copy);
 	free(job);
 	return NULL;
