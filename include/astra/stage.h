@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Staging: one sparse local file per inode that holds both what was written and has no cloud yet
- * (dirty) and what was fetched (clean: the cache), with a memory-mapped sidecar that says which is
- * which. Two states per 4 KiB grain, and per 64 KiB chunk a CRC-32C of its clean bytes.
+ * (dirty) and what was fetched (clean: the cache), with a memory-mapped map at its head that says
+ * which is which. Two states per 4 KiB grain, and per 64 KiB chunk a CRC-32C of its clean bytes.
  *
- * Sidecar: one 4 KiB header, then 8 bytes a chunk { present:16, dirty:16, crc32c:32 }, MAP_SHARED,
- * so that it survives kill -9 without a system call per write. Order of a write: data, then bits,
- * then the answer. The sidecar's size and mtime are the truth for a dirty file.
+ * Map: one 4 KiB header, then 8 bytes a chunk { present:16, dirty:16, crc32c:32 }, MAP_SHARED, so
+ * that it survives kill -9 without a system call per write. What does not fit into one page of
+ * entries (files above 32 MiB) is in a sidecar. Order of a write: data, then bits, then the answer.
+ * The header's size and mtime are the truth for a dirty file.
  *
  * After a power cut (stage_conf.power_cut): clean grains are dropped, dirty ones are kept.
  *
@@ -43,7 +44,7 @@ struct stage_conf {
 errint_t stage_open(const struct stage_conf *conf, struct stage **ret, struct err *err);
 void stage_close(struct stage *s); /* no file may be referenced; NULL is fine */
 
-/* The staging file of ino, opened or created (create) with a reference; -ENOENT. A sidecar that
+/* The staging file of ino, opened or created (create) with a reference; -ENOENT. A header that
  * cannot be read is -EBADMSG when it had dirty data, else it is dropped. */
 errint_t stage_get(struct stage *s, uint64_t ino, bool create, struct stage_file **ret);
 struct stage_file *stage_ref(struct stage_file *f);
@@ -127,7 +128,7 @@ struct stage_twin {
 void stage_twin_set(struct stage_file *f, uint64_t seq, const struct stage_twin *twin);
 bool stage_twin_get(struct stage_file *f, struct stage_twin *ret);
 
-/* Makes data and sidecar durable (fdatasync, msync). */
+/* Makes it durable, with its name. */
 errint_t stage_sync(struct stage_file *f, struct err *err);
 /* The same for all that changed since the last call: by file when few, by syncfs(2) when many. */
 errint_t stage_sync_all(struct stage *s, struct err *err);

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -30,12 +29,13 @@ static const char zeros[STAGE_GRAIN];
 /* ---- local I/O ---- */
 
 /* Up to len bytes; *ret_n is short only at the end of the file. */
-static errint_t pread_all(int fd, void *p, size_t len, uint64_t off, size_t *ret_n)
+static errint_t data_read(
+	const struct stage_file *f, void *p, size_t len, uint64_t off, size_t *ret_n)
 {
 	size_t n = 0;
 
 	while (n < len) {
-		ssize_t k = pread(fd, (char *)p + n, len - n, (off_t)(off + n));
+		ssize_t k = pread(f->fd, (char *)p + n, len - n, (off_t)(STAGE_HEAD + off + n));
 
 		if (k < 0 && errno == EINTR)
 			continue;
@@ -50,15 +50,15 @@ static errint_t pread_all(int fd, void *p, size_t len, uint64_t off, size_t *ret
 }
 
 /* head zeros, p[0..len), tail zeros; off is where p goes. */
-static errint_t pwrite_padded(
-	int fd, const void *p, size_t len, uint64_t off, size_t head, size_t tail)
+static errint_t data_write(const struct stage_file *f, const void *p, size_t len, uint64_t off,
+	size_t head, size_t tail)
 {
 	struct iovec iov[3] = {{(void *)zeros, head}, {(void *)p, len}, {(void *)zeros, tail}};
 	struct iovec *v = iov;
 	int left = 3;
 
 	assert(head < STAGE_GRAIN && tail < STAGE_GRAIN);
-	off -= head;
+	off += STAGE_HEAD - head;
 	while (left) {
 		ssize_t k;
 
@@ -67,7 +67,7 @@ static errint_t pwrite_padded(
 			left--;
 			continue;
 		}
-		k = pwritev(fd, v, left, (off_t)off);
+		k = pwritev(f->fd, v, left, (off_t)off);
 		if (k < 0 && errno == EINTR)
 			continue;
 		if (k <= 0)
@@ -117,7 +117,7 @@ static errint_t chunk_crc(const struct stage_file *f, uint64_t c, uint32_t *ret)
 		return -ENOMEM;
 	if (end <= off)
 		return -ENODATA;
-	r = pread_all(f->data_fd, p, end - off, off, &n);
+	r = data_read(f, p, end - off, off, &n);
 	if (r)
 		return r;
 	if (n != end - off)
@@ -231,7 +231,7 @@ static errint_t read_shared(
 		if (!file_verify(f, c))
 			return -EUCLEAN;
 	}
-	r = pread_all(f->data_fd, p, end - off, off, &n);
+	r = data_read(f, p, end - off, off, &n);
 	if (r)
 		return -EIO;
 	if (n < end - off)
@@ -345,17 +345,16 @@ static void mark_torn(struct stage_file *f, uint64_t off, uint64_t end)
 /* Before the size grows: no old bytes may appear behind its end. */
 static errint_t grow_prepare(struct stage_file *f)
 {
-	struct stat st;
+	uint64_t there;
+	errint_t r;
 
 	if (!f->cut_pending)
 		return 0;
-	if (fstat(f->data_fd, &st) < 0)
-		return -errno;
-	if ((uint64_t)st.st_size > f->map->h.size &&
-		ftruncate(f->data_fd, (off_t)f->map->h.size) < 0)
-		return -errno;
-	f->cut_pending = false;
-	return 0;
+	r = file_data_size(f, &there);
+	if (!r && there > f->map->h.size)
+		r = file_data_cut(f, f->map->h.size);
+	f->cut_pending = r != 0;
+	return r;
 }
 
 static void size_store(struct stage_file *f, uint64_t size)
@@ -388,7 +387,7 @@ static errint_t write_range(
 	if (!grain_present(f, g1))
 		tail = (size_t)(g1 + STAGE_GRAIN - end);
 	file_touch(f);
-	r = pwrite_padded(f->data_fd, p, (size_t)(end - off), off, head, tail);
+	r = data_write(f, p, (size_t)(end - off), off, head, tail);
 	if (r) {
 		mark_torn(f, off, end);
 	} else {
@@ -474,8 +473,8 @@ static errint_t fill_chunk(
 		uint64_t full = from + (uint64_t)n * STAGE_GRAIN, to = MIN_OF(full, end);
 		errint_t r;
 
-		r = pwrite_padded(f->data_fd, p + (from - off), (size_t)(to - from), from, 0,
-			(size_t)(full - to));
+		r = data_write(
+			f, p + (from - off), (size_t)(to - from), from, 0, (size_t)(full - to));
 		if (r)
 			return r;
 		left &= (uint16_t) ~(((UINT32_C(1) << n) - 1) << a);
@@ -496,8 +495,8 @@ static uint64_t fill_fresh(
 		n++;
 	if (n < c + 2)
 		return c;
-	*ret = pwrite_padded(f->data_fd, p + (c * STAGE_CHUNK - off),
-		(size_t)((n - c) * STAGE_CHUNK), c * STAGE_CHUNK, 0, 0);
+	*ret = data_write(f, p + (c * STAGE_CHUNK - off), (size_t)((n - c) * STAGE_CHUNK),
+		c * STAGE_CHUNK, 0, 0);
 	if (*ret)
 		return c;
 	for (; c < n; c++) {
@@ -565,7 +564,7 @@ errint_t stage_fill(struct stage_file *f, const char *etag, uint64_t off, const 
 static void shrink_locked(struct stage_file *f, uint64_t size)
 {
 	struct map_base *b = file_base(f);
-	struct stat st;
+	uint64_t there;
 
 	if (b->end > size && size % STAGE_CHUNK)
 		file_forget_crc(f, size / STAGE_CHUNK);
@@ -575,8 +574,7 @@ static void shrink_locked(struct stage_file *f, uint64_t size)
 	if (b->end > size)
 		__atomic_store_n(&b->end, size, __ATOMIC_RELEASE);
 	file_clear_beyond(f, size);
-	if (fstat(f->data_fd, &st) < 0 ||
-		((uint64_t)st.st_size > size && ftruncate(f->data_fd, (off_t)size) < 0))
+	if (file_data_size(f, &there) || (there > size && file_data_cut(f, size)))
 		f->cut_pending = true;
 }
 
@@ -688,14 +686,14 @@ static errint_t allocate_run(struct stage_file *f, uint64_t off, uint64_t end)
 	errint_t r = 0;
 
 	/* Old bytes there must not show. */
-	if (fallocate(f->data_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
+	if (fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(STAGE_HEAD + off),
 		    (off_t)(end - off)) < 0 ||
-		fallocate(f->data_fd, 0, (off_t)off, (off_t)(end - off)) < 0)
+		fallocate(f->fd, 0, (off_t)(STAGE_HEAD + off), (off_t)(end - off)) < 0)
 		r = -errno;
 	if (r != -EOPNOTSUPP)
 		return r;
 	for (r = 0; !r && off < end; off += STAGE_GRAIN)
-		r = pwrite_padded(f->data_fd, zeros, STAGE_GRAIN, off, 0, 0);
+		r = data_write(f, zeros, STAGE_GRAIN, off, 0, 0);
 	return r;
 }
 

@@ -2,7 +2,7 @@
 /*
  * One staging file: its lock, its bits, its base, and what is known of it without its bytes.
  *
- * Order of stores into the sidecar is what makes kill -9 harmless: see each caller. Bits are 64-bit
+ * Order of stores into the mapping is what makes kill -9 harmless: see each caller. Bits are 64-bit
  * entries stored whole; the header's fields one by one, dirty before anything that it speaks for.
  */
 #include <assert.h>
@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "astra/base_clock.h"
@@ -147,7 +147,7 @@ uint64_t file_entry_next(const struct stage_file *f, uint64_t c)
 {
 	off_t off;
 
-	if (f->map_chunks < MAP_CHUNKS_SPARSE || c % MAP_CHUNKS_MIN || c >= f->map_chunks)
+	if (f->map_chunks < MAP_CHUNKS_SPARSE || c % MAP_CHUNKS_MIN || !c || c >= f->map_chunks)
 		return c;
 	off = lseek(f->map_fd, (off_t)(MAP_HEAD_SIZE + c * 8), SEEK_DATA);
 	if (off < 0)
@@ -204,10 +204,13 @@ errint_t file_map_need(struct stage_file *f, uint64_t first, uint64_t n)
 	if (n > f->map_chunks) {
 		uint64_t want = MAX_OF(f->map_chunks, MAP_CHUNKS_MIN);
 		unsigned char *v;
-		void *p;
+		errint_t r;
 
 		while (want < n)
 			want *= 2;
+		r = f->map_fd < 0 ? file_sidecar_make(f) : 0;
+		if (r)
+			return r;
 		/* Fresh zero pages, which cost nothing until touched. */
 		v = calloc(1, want / 8);
 		if (!v)
@@ -218,15 +221,13 @@ errint_t file_map_need(struct stage_file *f, uint64_t first, uint64_t n)
 		f->verified = v;
 		if (ftruncate(f->map_fd, (off_t)(MAP_HEAD_SIZE + want * 8)) < 0)
 			return -errno;
-		p = mremap(f->map, MAP_HEAD_SIZE + f->map_chunks * 8, MAP_HEAD_SIZE + want * 8,
-			MREMAP_MAYMOVE);
-		if (p == MAP_FAILED)
-			return -errno;
-		f->map = p;
-		f->map_chunks = want;
+		r = file_map(f, want);
+		if (r)
+			return r;
 	}
-	/* A store into a hole of a full disk would be SIGBUS. */
-	if (page0 == page1 && page0 == f->map_page)
+	/* A store into a hole of a full disk would be SIGBUS. The first page was written. */
+	page0 = MAX_OF(page0, 1);
+	if (page1 < page0 || (page0 == page1 && page0 == f->map_page))
 		return 0;
 	if (fallocate(f->map_fd, 0, (off_t)(MAP_HEAD_SIZE + page0 * 4096),
 		    (off_t)((page1 - page0 + 1) * 4096)) < 0 &&
@@ -278,8 +279,8 @@ void file_punch(struct stage_file *f, uint64_t c, uint16_t mask)
 		unsigned a = (unsigned)__builtin_ctz(mask);
 		unsigned n = (unsigned)__builtin_ctz(~((uint32_t)mask >> a));
 
-		(void)fallocate(f->data_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			(off_t)(c * STAGE_CHUNK + (uint64_t)a * STAGE_GRAIN),
+		(void)fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			(off_t)(STAGE_HEAD + c * STAGE_CHUNK + (uint64_t)a * STAGE_GRAIN),
 			(off_t)n * STAGE_GRAIN);
 		mask &= (uint16_t)~mask_between(a, a + n);
 	}
@@ -296,6 +297,21 @@ unsigned file_drop_clean(struct stage_file *f, uint64_t c)
 	file_entry_set(f, c, ent_make(ent_present(e) & d, d, 0));
 	file_punch(f, c, gone);
 	return (unsigned)__builtin_popcount(gone);
+}
+
+errint_t file_data_size(const struct stage_file *f, uint64_t *ret)
+{
+	struct stat st;
+
+	if (fstat(f->fd, &st) < 0)
+		return -errno;
+	*ret = (uint64_t)MAX_OF(st.st_size, (off_t)STAGE_HEAD) - STAGE_HEAD;
+	return 0;
+}
+
+errint_t file_data_cut(const struct stage_file *f, uint64_t size)
+{
+	return ftruncate(f->fd, (off_t)(STAGE_HEAD + size)) < 0 ? -errno : 0;
 }
 
 void file_forget_crc(struct stage_file *f, uint64_t c)
@@ -340,7 +356,7 @@ static void drop_all_clean(struct stage_file *f)
 		else
 			file_entry_set(f, c, 0);
 	}
-	if (!f->map->h.dirty && ftruncate(f->data_fd, 0) < 0)
+	if (!f->map->h.dirty && file_data_cut(f, 0))
 		f->cut_pending = true;
 }
 
@@ -481,7 +497,7 @@ static void clean_bits(struct stage_file *f)
 }
 
 /*
- * The base is switched first, and only then the dirty marks go: a page of the sidecar may reach the
+ * The base is switched first, and only then the dirty marks go: a page of the map may reach the
  * disk without the other, and clean bits (dropped after a power cut) below a header that still
  * names the old base would lose the content. For a large file the header is therefore made durable
  * in between; a small one just keeps its dirty bits, which mean nothing while head.dirty is 0 and
@@ -515,7 +531,7 @@ errint_t stage_clean(struct stage_file *f, uint64_t seq, const char *etag, uint6
 	file_base_set(f, etag, size, size);
 	if (f->ndirty > CLEAN_LAZY_GRAINS) {
 		file_quiet_end(f);
-		if (fdatasync(f->map_fd) < 0) {
+		if (fdatasync(f->fd) < 0) {
 			r = -errno;
 			file_change_begin(f);
 			goto out;
@@ -543,7 +559,7 @@ errint_t stage_reset(struct stage_file *f)
 	size_set(f, 0);
 	file_base_set(f, "", 0, 0);
 	file_clear_beyond(f, 0);
-	f->cut_pending = ftruncate(f->data_fd, 0) < 0;
+	f->cut_pending = file_data_cut(f, 0) != 0;
 	__atomic_store_n(&f->map->h.mtime, clock_now_ns(), __ATOMIC_RELEASE);
 	file_account(f, 0);
 	file_change_end(f);
@@ -630,8 +646,8 @@ void stage_twin_set(struct stage_file *f, uint64_t seq, const struct stage_twin 
 
 bool stage_twin_get(struct stage_file *f, struct stage_twin *ret)
 {
-	const struct map_twin *t = &f->map->h.twin;
 	LOCKED(&f->rw.lock);
+	const struct map_twin *t = &f->map->h.twin;
 
 	if (!t->at.remote || t->seq != f->map->h.seq || t->epoch < f->s->cut ||
 		t->crc != twin_crc(t))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening, making and removing the two files of an inode, and what a first opening in a run has to
- * put right: a killed process may have left bits beyond the size, bytes beyond the size, and clean
- * grains that it had begun to overwrite; a power cut any clean grain without its bytes.
+ * Opening, making and removing the file of an inode and its sidecar, and what a first opening in a
+ * run has to put right: a killed process may have left bits beyond the size, bytes beyond the size,
+ * and clean grains that it had begun to overwrite; a power cut any clean grain without its bytes.
  *
  * Runs on a busy entry, without any lock: nobody else has the file.
  */
@@ -23,6 +23,7 @@
 #include "stage_priv.h"
 
 static_assert(sizeof(struct map_head) <= MAP_HEAD_SIZE, "header page");
+static_assert(STAGE_HEAD % 4096 == 0 && STAGE_HEAD % STAGE_GRAIN == 0, "pages, also of bytes");
 static_assert(offsetof(struct map, chunk) == MAP_HEAD_SIZE, "entries follow the header page");
 
 void file_name(uint64_t ino, struct file_name *ret)
@@ -59,9 +60,7 @@ static struct stage_file *file_alloc(struct stage *s, struct entry *e)
 	f->s = s;
 	f->e = e;
 	f->ino = e->ino;
-	f->data_fd = f->map_fd = -1;
-	f->map_page = UINT64_MAX;
-	f->cut_pending = false;
+	f->fd = f->map_fd = -1;
 	lock_init(&f->rw.lock, RANK_STAGE_F, "stage file");
 	cond_init(&f->rw.idle);
 	return f;
@@ -71,8 +70,8 @@ static void file_free(struct stage_file *f)
 {
 	if (f->map)
 		(void)munmap(f->map, MAP_HEAD_SIZE + f->map_chunks * 8);
-	if (f->data_fd >= 0)
-		(void)close(f->data_fd);
+	if (f->fd >= 0)
+		(void)close(f->fd);
 	if (f->map_fd >= 0)
 		(void)close(f->map_fd);
 	(void)pthread_cond_destroy(&f->rw.idle);
@@ -81,20 +80,32 @@ static void file_free(struct stage_file *f)
 	free(f);
 }
 
-static errint_t map_it(struct stage_file *f, uint64_t chunks)
+errint_t file_map(struct stage_file *f, uint64_t chunks)
 {
-	void *p;
+	const int rw = PROT_READ | PROT_WRITE;
+	size_t size = MAP_HEAD_SIZE + chunks * 8;
+	char *p;
 
-	if (chunks) {
-		f->verified = calloc(1, chunks / 8);
-		if (!f->verified)
-			return -ENOMEM;
+	if (size == STAGE_HEAD) {
+		p = mmap(NULL, size, rw, MAP_SHARED, f->fd, 0);
+		if (p == MAP_FAILED)
+			return -errno;
+	} else {
+		p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (p == MAP_FAILED)
+			return -errno;
+		if (mmap(p, STAGE_HEAD, rw, MAP_SHARED | MAP_FIXED, f->fd, 0) == MAP_FAILED ||
+			mmap(p + STAGE_HEAD, size - STAGE_HEAD, rw, MAP_SHARED | MAP_FIXED,
+				f->map_fd, STAGE_HEAD) == MAP_FAILED) {
+			errint_t r = -errno;
+
+			(void)munmap(p, size);
+			return r;
+		}
 	}
-	p = mmap(
-		NULL, MAP_HEAD_SIZE + chunks * 8, PROT_READ | PROT_WRITE, MAP_SHARED, f->map_fd, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	f->map = p;
+	if (f->map)
+		(void)munmap(f->map, MAP_HEAD_SIZE + f->map_chunks * 8);
+	f->map = (struct map *)p;
 	f->map_chunks = chunks;
 	return 0;
 }
@@ -115,18 +126,31 @@ static int open_make(struct stage *s, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-/* The header page and the first page of entries, with disk blocks. */
-static errint_t map_size_first(struct stage_file *f)
+errint_t file_sidecar_make(struct stage_file *f)
 {
-	const off_t size = MAP_HEAD_SIZE + MAP_CHUNKS_MIN * 8;
+	struct file_name n;
+	errint_t r;
 
-	if (!fallocate(f->map_fd, 0, 0, size)) {
-		f->map_page = 0;
-		return 0;
-	}
-	if (errno != EOPNOTSUPP || ftruncate(f->map_fd, size) < 0)
-		return -errno;
+	file_name(f->ino, &n);
+	r = open_make(f->s, n.map);
+	if (r < 0)
+		return r;
+	f->map_fd = r;
+	atomic_fetch_add(&f->s->made[f->ino & 0xff], 1); /* its name, too, is synced */
 	return 0;
+}
+
+/* Written, not allocated: a store into the mapping finds room, and the bytes that follow lie next
+ * to them. */
+static errint_t head_make(struct stage_file *f)
+{
+	static const char zeros[STAGE_HEAD];
+	ssize_t n = pwrite(f->fd, zeros, sizeof(zeros), 0);
+
+	if (n != (ssize_t)sizeof(zeros))
+		return n < 0 ? -errno : -ENOSPC;
+	f->verified = calloc(1, MAP_CHUNKS_MIN / 8);
+	return f->verified ? file_map(f, MAP_CHUNKS_MIN) : -ENOMEM;
 }
 
 errint_t file_make(struct stage *s, struct entry *e, struct stage_file **ret)
@@ -138,14 +162,9 @@ errint_t file_make(struct stage *s, struct entry *e, struct stage_file **ret)
 	if (!f)
 		return -ENOMEM;
 	file_name(e->ino, &n);
-	/* The data file first: alone it is removed when the stage is opened. */
-	r = f->data_fd = open_make(s, n.data);
+	r = f->fd = open_make(s, n.data);
 	if (r >= 0)
-		r = f->map_fd = open_make(s, n.map);
-	if (r >= 0)
-		r = map_size_first(f);
-	if (!r)
-		r = map_it(f, MAP_CHUNKS_MIN);
+		r = head_make(f);
 	if (r) {
 		file_free(f);
 		file_remove(s, e->ino);
@@ -235,57 +254,57 @@ static errint_t file_first(struct stage_file *f, uint64_t data_size)
 		f->ndirty += (uint64_t)__builtin_popcount(ent_present(now) & ent_dirty(now));
 	}
 	/* Bytes of a killed write beyond the size would show when it grows. */
-	if (data_size > h->size && ftruncate(f->data_fd, (off_t)h->size) < 0)
-		return -errno;
+	if (data_size > h->size) {
+		errint_t r = file_data_cut(f, h->size);
+
+		if (r)
+			return r;
+	}
 	__atomic_store_n(&h->epoch, f->s->epoch, __ATOMIC_RELEASE);
 	return 0;
 }
 
-static bool has_dirty_bytes(const struct stage_file *f)
+/* Chunks that the sidecar has entries for; none without one. */
+static errint_t sidecar_open(struct stage_file *f, const char *name, uint64_t *ret_chunks)
 {
-	for (uint64_t c = file_entry_next(f, 0); c < f->map_chunks; c = file_entry_next(f, c + 1)) {
-		if (ent_present(file_entry(f, c)) & ent_dirty(file_entry(f, c)))
-			return true;
-	}
-	return false;
-}
-
-static errint_t data_open(struct stage_file *f, const char *name, uint64_t *ret_size)
-{
-	const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
 	struct stat st;
+	uint64_t n;
 
-	f->data_fd = openat(f->s->dirfd, name, flags);
-	if (f->data_fd < 0 && errno == ENOENT) {
-		/* Only somebody else, or a power cut before it was ever synced, removes it. */
-		if (!f->map->h.dirty)
-			return -ENODATA;
-		if (file_trust(f) != TRUST_DIRTY && has_dirty_bytes(f))
-			return -EBADMSG;
-		f->data_fd = openat(f->s->dirfd, name, flags | O_CREAT, 0600);
-	}
-	if (f->data_fd < 0 || fstat(f->data_fd, &st) < 0)
+	*ret_chunks = MAP_CHUNKS_MIN;
+	f->map_fd = openat(f->s->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (f->map_fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (fstat(f->map_fd, &st) < 0)
 		return -errno;
-	*ret_size = (uint64_t)st.st_size;
+	if (st.st_size > (off_t)STAGE_HEAD) {
+		n = ((uint64_t)st.st_size - MAP_HEAD_SIZE) / 8;
+		*ret_chunks = MIN_OF(round_down(n, MAP_CHUNKS_MIN), STAGE_SIZE_MAX / STAGE_CHUNK);
+	}
 	return 0;
 }
 
-static errint_t load_map(struct stage_file *f, const char *name)
+static errint_t load_map(struct stage_file *f, uint64_t *ret_data_size)
 {
+	struct file_name n;
 	struct stat st;
 	uint64_t chunks;
 	errint_t r;
 
-	f->map_fd = openat(f->s->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (f->map_fd < 0)
+	file_name(f->ino, &n);
+	f->fd = openat(f->s->dirfd, n.data, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (f->fd < 0)
 		return errno == ENOENT ? -ENODATA : -errno;
-	if (fstat(f->map_fd, &st) < 0)
+	if (fstat(f->fd, &st) < 0)
 		return -errno;
-	if (st.st_size < (off_t)MAP_HEAD_SIZE)
+	/* Nothing was ever answered of it. */
+	if (st.st_size < (off_t)STAGE_HEAD)
 		return -ENODATA;
-	chunks = ((uint64_t)st.st_size - MAP_HEAD_SIZE) / 8;
-	chunks = MIN_OF(round_down(chunks, MAP_CHUNKS_MIN), STAGE_SIZE_MAX / STAGE_CHUNK);
-	r = map_it(f, chunks);
+	*ret_data_size = (uint64_t)st.st_size - STAGE_HEAD;
+	r = sidecar_open(f, n.map, &chunks);
+	if (r)
+		return r;
+	f->verified = calloc(1, chunks / 8);
+	r = f->verified ? file_map(f, chunks) : -ENOMEM;
 	if (r)
 		return r;
 	switch (head_check(&f->map->h, f->ino)) {
@@ -302,16 +321,12 @@ static errint_t load_map(struct stage_file *f, const char *name)
 errint_t file_load(struct stage *s, struct entry *e, struct stage_file **ret)
 {
 	struct stage_file *f = file_alloc(s, e);
-	struct file_name n;
 	uint64_t data_size = 0;
 	errint_t r;
 
 	if (!f)
 		return -ENOMEM;
-	file_name(e->ino, &n);
-	r = load_map(f, n.map);
-	if (!r)
-		r = data_open(f, n.data, &data_size);
+	r = load_map(f, &data_size);
 	/* What the entry said so far is charged. */
 	f->present = e->present;
 	f->ndirty = e->ndirty;
@@ -343,7 +358,7 @@ void file_remove(struct stage *s, uint64_t ino)
 	struct file_name n;
 
 	file_name(ino, &n);
-	/* The sidecar first: data alone is nothing, and goes when the stage is opened. */
-	(void)unlinkat(s->dirfd, n.map, 0);
+	/* The sidecar last: alone it is nothing, and goes when the stage is opened. */
 	(void)unlinkat(s->dirfd, n.data, 0);
+	(void)unlinkat(s->dirfd, n.map, 0);
 }

@@ -484,10 +484,9 @@ static errint_t scan_add(struct scan *sc, const struct found *fo)
 	return 0;
 }
 
-/* One sidecar: drops what is nothing. What is clean loses its grains after a power cut
- * (file_first), but goes on saying which version it was: the index may have been taken back to
- * before it knew. */
-static errint_t scan_map(struct stage *s, struct scan *sc, uint64_t ino)
+/* One file: drops what is nothing. What is clean loses its grains after a power cut (file_first),
+ * but goes on saying which version it was: the index may have been taken back to before it knew. */
+static errint_t scan_file(struct stage *s, struct scan *sc, uint64_t ino)
 {
 	struct found fo = {.ino = ino};
 	struct map_head h = {0};
@@ -498,27 +497,43 @@ static errint_t scan_map(struct stage *s, struct scan *sc, uint64_t ino)
 	ssize_t k;
 
 	file_name(ino, &n);
-	fd = openat(s->dirfd, n.map, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fd = openat(s->dirfd, n.data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	k = pread(fd, &h, sizeof(h), 0);
-	if (k < 0)
+	if (k < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	state = k < (ssize_t)sizeof(h) ? HEAD_NOTHING : head_check(&h, ino);
+	state = st.st_size < (off_t)STAGE_HEAD ? HEAD_NOTHING : head_check(&h, ino);
 	if (state == HEAD_NOTHING) {
 		file_remove(s, ino);
 		return 0;
 	}
 	/* An unreadable one counts as dirty: never evicted. */
 	fo.dirty = state == HEAD_BAD || h.dirty;
-	if (fstatat(s->dirfd, n.data, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-		fo.bytes = (uint64_t)st.st_blocks * 512;
-		fo.used_ns = MAX_OF(st.st_atim.tv_sec * NS_PER_S + st.st_atim.tv_nsec,
-			st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec);
-	} else if (errno != ENOENT) {
-		return -errno;
-	}
+	fo.bytes = (uint64_t)MAX_OF(st.st_blocks * 512, (blkcnt_t)STAGE_HEAD) - STAGE_HEAD;
+	fo.used_ns = MAX_OF(st.st_atim.tv_sec * NS_PER_S + st.st_atim.tv_nsec,
+		st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec);
 	return scan_add(sc, &fo);
+}
+
+/* A sidecar without its file goes; one with a header is of an earlier form. */
+static errint_t scan_sidecar(struct stage *s, uint64_t ino)
+{
+	struct file_name n;
+	cleanup_fd int fd = -1;
+	uint64_t magic = 0;
+
+	file_name(ino, &n);
+	fd = openat(s->dirfd, n.map, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (pread(fd, &magic, sizeof(magic), 0) < 0)
+		return -errno;
+	if (magic == MAP_MAGIC_OLD)
+		return -EMEDIUMTYPE;
+	if (faccessat(s->dirfd, n.data, F_OK, 0) < 0 && errno == ENOENT)
+		(void)unlinkat(s->dirfd, n.map, 0);
+	return 0;
 }
 
 static errint_t scan_bucket(struct stage *s, struct scan *sc, unsigned bucket)
@@ -539,17 +554,11 @@ static errint_t scan_bucket(struct stage *s, struct scan *sc, unsigned bucket)
 		return -ENOMEM;
 	}
 	while (!r && (errno = 0, d = readdir(dir))) {
-		struct file_name n;
 		uint64_t ino;
 		bool map;
 
-		if (!name_ino(d->d_name, bucket, &ino, &map))
-			continue;
-		file_name(ino, &n);
-		if (map)
-			r = scan_map(s, sc, ino);
-		else if (faccessat(s->dirfd, n.map, F_OK, 0) < 0 && errno == ENOENT)
-			(void)unlinkat(s->dirfd, n.data, 0);
+		if (name_ino(d->d_name, bucket, &ino, &map))
+			r = map ? scan_sidecar(s, ino) : scan_file(s, sc, ino);
 	}
 	if (!r && errno)
 		r = -errno;
@@ -647,7 +656,10 @@ errint_t stage_open(const struct stage_conf *conf, struct stage **ret, struct er
 		r = scan_all(s);
 	if (r) {
 		(void)err_set(err, r, ERR_FINAL, "cannot open the staging directory %s: %s",
-			conf->dir, strerrordesc_np(-r));
+			conf->dir,
+			r == -EMEDIUMTYPE ? "it is of an earlier version; mount once with that "
+					    "one, 'astra sync' and unmount, then remove it"
+					  : strerrordesc_np(-r));
 		stage_free(s);
 		return r;
 	}

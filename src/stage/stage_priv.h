@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Staging, inside: the sidecar's form, the table entry, the file, and who may touch what.
+ * Staging, inside: a file's form, the table entry, the file, and who may touch what.
+ *
+ * A file: one page of header, the first page of entries (8 bytes a chunk), and from STAGE_HEAD on
+ * the bytes; both pages are mapped. Entries of chunks beyond that page are in a sidecar, made when
+ * the file grows so far, at the offsets that they have in the mapping.
  *
  * Locks: stage.shared.lock (RANK_STAGE) guards the table; it is never held across a system call on
  * a file. An entry that is being opened, closed or removed is `busy`; others wait for it. A file's
@@ -33,10 +37,12 @@
 #include "astra/base_lock.h"
 #include "astra/stage.h"
 
-#define MAP_MAGIC	  UINT64_C(0x3150414d41525453) /* "STRAMAP1" */
-#define MAP_VERSION	  1u
+#define MAP_MAGIC	  UINT64_C(0x3250414d41525453) /* "STRAMAP2" */
+#define MAP_MAGIC_OLD	  UINT64_C(0x3150414d41525453) /* all of the map was in the sidecar */
+#define MAP_VERSION	  2u
 #define MAP_HEAD_SIZE	  4096u
-#define MAP_CHUNKS_MIN	  512u	 /* one page of entries: 32 MiB of file */
+#define MAP_CHUNKS_MIN	  512u /* one page of entries: 32 MiB of file */
+#define STAGE_HEAD	  (MAP_HEAD_SIZE + MAP_CHUNKS_MIN * 8)
 #define MAP_CHUNKS_SPARSE 65536u /* from here on holes are looked for */
 #define STAGE_SIZE_MAX	  (UINT64_C(1) << 46)
 #define GRAINS_PER_CHUNK  (STAGE_CHUNK / STAGE_GRAIN)
@@ -123,7 +129,8 @@ struct stage_file {
 	struct entry *e;
 	uint64_t ino;
 	unsigned refs; /* stage.shared.lock */
-	int data_fd, map_fd;
+	int fd;
+	int map_fd; /* of the sidecar, -1 when there is none */
 	struct {
 		struct lock lock;
 		pthread_cond_t idle;
@@ -132,7 +139,7 @@ struct stage_file {
 	/* The rest: read by readers, changed by the one changer. */
 	struct map *map;
 	uint64_t map_chunks;		 /* entries that the mapping has */
-	uint64_t map_page;		 /* last page of entries known to have disk blocks */
+	uint64_t map_page;		 /* page of entries known to have disk blocks, beside 0 */
 	unsigned char *verified;	 /* a bit a chunk: checksum compared since opened */
 	uint64_t present, ndirty;	 /* grains; ndirty counts present && dirty */
 	uint64_t charged, charged_dirty; /* bytes, as in stage.used and stage.dirty */
@@ -197,7 +204,7 @@ void file_change_begin(struct stage_file *f);
 void file_change_end(struct stage_file *f); /* also puts the file on the list to sync */
 void file_quiet_end(struct stage_file *f);  /* the same when nothing needs syncing */
 
-/* Lets the mapping have chunks [0, n) and the page of entries of chunk n - 1 disk blocks. */
+/* Lets the mapping have chunks [0, n), and the pages of entries of [first, n) disk blocks. */
 errint_t file_map_need(struct stage_file *f, uint64_t first, uint64_t n);
 /* Marks head dirty and counts the change, before the data is touched. */
 void file_touch(struct stage_file *f);
@@ -214,6 +221,10 @@ void file_clear_beyond(struct stage_file *f, uint64_t size);
 /* Gives disk blocks back; what a read shows is decided by bits, so failing is harmless. */
 void file_punch(struct stage_file *f, uint64_t c, uint16_t mask);
 
+/* The data's size, as the disk has it, and cutting it. */
+errint_t file_data_size(const struct stage_file *f, uint64_t *ret);
+errint_t file_data_cut(const struct stage_file *f, uint64_t size);
+
 /* ---- load.c ---- */
 
 struct file_name {
@@ -221,12 +232,15 @@ struct file_name {
 };
 void file_name(uint64_t ino, struct file_name *ret);
 enum head_state { HEAD_GOOD, HEAD_NOTHING, HEAD_BAD };
-/* Judges a sidecar's header: nothing = may be dropped, bad = may have had dirty data. */
+/* Judges a header: nothing = may be dropped, bad = may have had dirty data. */
 enum head_state head_check(const struct map_head *h, uint64_t ino);
 errint_t file_make(struct stage *s, struct entry *e, struct stage_file **ret);
 /* -EBADMSG; -ENODATA when there is nothing worth keeping: remove it. */
 errint_t file_load(struct stage *s, struct entry *e, struct stage_file **ret);
 void file_unload(struct stage_file *f); /* counts go to the entry */
+/* Maps that many entries, instead of those before; beyond the first page needs the sidecar. */
+errint_t file_map(struct stage_file *f, uint64_t chunks);
+errint_t file_sidecar_make(struct stage_file *f);
 void file_remove(struct stage *s, uint64_t ino);
 
 /* ---- stage.c ---- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making staging durable. Data goes before the sidecar that speaks for it; a new file's directory
- * after both. The mapped sidecar is written by fdatasync of its descriptor, which takes pages
- * changed through the mapping along.
+ * Making staging durable: a file, its sidecar when it has one, and a new file's directory. Mapped
+ * pages are written by fdatasync of their descriptor. In which order pages reach the disk before
+ * that is the kernel's affair: load.c judges what a power cut left.
  *
  * No lock is held while the disk works, except around the list of changed files.
  */
@@ -58,9 +58,13 @@ static errint_t sync_failed(struct err *err, errint_t r, uint64_t ino)
 errint_t stage_sync(struct stage_file *f, struct err *err)
 {
 	errint_t r = 0;
+	int map_fd;
 
 	assert(f);
-	if (fdatasync(f->data_fd) < 0 || fdatasync(f->map_fd) < 0)
+	lock_take(&f->rw.lock);
+	map_fd = f->map_fd; /* stays open while we refer to f */
+	lock_drop(&f->rw.lock);
+	if (fdatasync(f->fd) < 0 || (map_fd >= 0 && fdatasync(map_fd) < 0))
 		r = -errno;
 	if (!r)
 		r = bucket_sync(f->s, f->ino & 0xff);
@@ -71,18 +75,18 @@ errint_t stage_sync(struct stage_file *f, struct err *err)
 static errint_t ino_sync(struct stage *s, uint64_t ino)
 {
 	struct file_name n;
-	cleanup_fd int data = -1, map = -1;
+	cleanup_fd int fd = -1, map = -1;
 
 	file_name(ino, &n);
-	data = openat(s->dirfd, n.data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (data < 0)
+	fd = openat(s->dirfd, n.data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	if (fdatasync(data) < 0)
+	if (fdatasync(fd) < 0)
 		return -errno;
 	map = openat(s->dirfd, n.map, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (map < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (fdatasync(map) < 0)
+	if (map < 0 && errno != ENOENT)
+		return -errno;
+	if (map >= 0 && fdatasync(map) < 0)
 		return -errno;
 	return bucket_sync(s, ino & 0xff);
 }

@@ -213,7 +213,7 @@ static void set_owner_mode(struct meta_inode *in, unsigned what, const struct st
 			(in->mode & S_IXGRP) ? ~(uint32_t)(S_ISUID | S_ISGID) : ~(uint32_t)S_ISUID;
 }
 
-/* The sidecar's time is the truth for a dirty file, also for one that nobody has open. */
+/* The staging's time is the truth for a dirty file, also for one that nobody has open. */
 static errint_t stage_time(struct vfs *v, const struct meta_inode *in)
 {
 	struct stage_file *sf = NULL;

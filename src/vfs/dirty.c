@@ -314,7 +314,7 @@ errint_t dirty_post(struct vfs *v,
 
 /* ---- recovery ---- */
 
-/* Rows of files that were open at a crash: size and time are in the sidecar. */
+/* Rows of files that were open at a crash: size and time are in the staging. */
 static errint_t recover_row(struct vfs *v, struct meta_txn *t, uint64_t ino)
 {
 	struct stage_file *sf = NULL;

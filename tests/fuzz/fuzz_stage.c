@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A staging sidecar and data file as a crash, a power cut or a bad disk left them: they are opened,
+/* A staging file and its sidecar as a crash, a power cut or a bad disk left them: they are opened,
  * read, changed and opened again. */
 #include "fuzz.h"
 
@@ -120,10 +120,10 @@ static void open_and_use(bool power_cut, bool rw)
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	union {
+	static union {
 		struct map_head h;
-		uint8_t page[MAP_HEAD_SIZE + 8 * MAP_CHUNKS_MIN];
-	} map = {0};
+		uint8_t page[STAGE_HEAD + DATA_MAX];
+	} file;
 	struct file_name name;
 	char path[300];
 	uint8_t how;
@@ -134,21 +134,29 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		(void)snprintf(where, sizeof(where), "%s/stage", fuzz_dir());
 		(void)mkdir(where, 0700);
 	}
+	memset(&file, 0, sizeof(file));
 	fuzz_take(&p, &n, &how, 1);
 	fuzz_take(&p, &n, &data_size, sizeof(data_size));
-	fuzz_take(&p, &n, &map.h, sizeof(map.h));
-	/* What is left are entries, from the second page on. */
+	fuzz_take(&p, &n, &file.h, sizeof(file.h));
+	/* What is left are entries, of the first page and of the sidecar, and bytes. */
 	len = n < 8 * MAP_CHUNKS_MIN ? n : 8 * MAP_CHUNKS_MIN;
-	memcpy(map.page + MAP_HEAD_SIZE, p, len);
+	memcpy(file.page + MAP_HEAD_SIZE, p, len);
+	memcpy(file.page + STAGE_HEAD, p, len);
 	if (!(how & 1))
-		mend(&map.h);
+		mend(&file.h);
 	file_name(INO, &name);
 	path_of("07", path);
 	(void)mkdir(path, 0700);
-	write_file(name.map, &map, how & 2 ? MAP_HEAD_SIZE + len : sizeof(map),
-		how & 2 ? MAP_HEAD_SIZE + len : sizeof(map));
+	path_of(name.map, path);
+	(void)unlink(path);
+	if (how & 2)
+		write_file(name.map, file.page, STAGE_HEAD + len,
+			STAGE_HEAD + 8 * data_size % DATA_MAX);
 	if (!(how & 4))
-		write_file(name.data, p, len, data_size % DATA_MAX);
+		write_file(
+			name.data, file.page, STAGE_HEAD + len, STAGE_HEAD + data_size % DATA_MAX);
+	else
+		write_file(name.data, file.page, MAP_HEAD_SIZE + len, MAP_HEAD_SIZE + len);
 	open_and_use(how & 8, how & 16);
 	return 0;
 }

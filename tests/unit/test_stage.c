@@ -2,22 +2,28 @@
 /* Staging: each promise of its face, one by one. */
 #include "stage_help.h"
 
-static void path_of(uint64_t ino, bool map, char ret[128])
+#define HEAD 8192 /* what comes before the bytes */
+
+static void path_of(uint64_t ino, const char *suffix, char ret[128])
 {
-	snprintf(ret, 128, "%s/%02x/%" PRIu64 "%s", dir, (unsigned)(ino & 0xff), ino,
-		map ? ".map" : "");
+	snprintf(ret, 128, "%s/%02x/%" PRIu64 "%s", dir, (unsigned)(ino & 0xff), ino, suffix);
 }
 
-static void poke(uint64_t ino, bool map, off_t off, const void *p, size_t len)
+static void poke_head(uint64_t ino, off_t off, const void *p, size_t len)
 {
 	char path[128];
 	int fd;
 
-	path_of(ino, map, path);
+	path_of(ino, "", path);
 	fd = open(path, O_RDWR);
 	assert_true(fd >= 0);
 	assert_int_equal(pwrite(fd, p, len, off), len);
 	close(fd);
+}
+
+static void poke(uint64_t ino, off_t off, const void *p, size_t len)
+{
+	poke_head(ino, HEAD + off, p, len);
 }
 
 static int wr(struct stage_file *f, uint64_t off, const void *p, size_t len)
@@ -286,8 +292,8 @@ static void test_damage(void **state)
 	assert_int_equal(stage_fill(f, "e", 0, p, 40 * K), 0);
 	assert_int_equal(stage_fill(f, "e", 40 * K, p + 40 * K, 160 * K), 0);
 	stage_put(f);
-	poke(2, false, 65536 + 777, "damage", 6);
-	poke(2, false, 3 * 65536 + 5, "damage", 6);
+	poke(2, 65536 + 777, "damage", 6);
+	poke(2, 3 * 65536 + 5, "damage", 6);
 	f = get(s, 2);
 	expect(f, 0, p, 65536);
 	expect_miss(f, 0, 140 * K, 65536, 65536);
@@ -303,8 +309,8 @@ static void test_damage(void **state)
 	{
 		char path[128];
 
-		path_of(2, false, path);
-		assert_int_equal(truncate(path, 0), 0);
+		path_of(2, "", path);
+		assert_int_equal(truncate(path, HEAD), 0);
 	}
 	expect_miss(f, 0, 4096, 0, 4096);
 	{
@@ -317,7 +323,7 @@ static void test_damage(void **state)
 	stage_close(s);
 }
 
-static void test_sidecar(void **state)
+static void test_bad_head(void **state)
 {
 	struct stage *s = open_with(100 * M, 0, false);
 	struct stage_file *f;
@@ -328,21 +334,21 @@ static void test_sidecar(void **state)
 	f = get(s, 3); /* dirty, its base record broken */
 	assert_int_equal(wr(f, 0, "abc", 3), 0);
 	stage_put(f);
-	poke(3, true, 200, junk, 200);
+	poke_head(3, 200, junk, 200);
 	assert_int_equal(stage_get(s, 3, false, &f), -EBADMSG);
 	assert_int_equal(stage_get(s, 3, true, &f), -EBADMSG);
 	f = get(s, 4); /* clean */
 	assert_int_equal(stage_base(f, "e", 5), 0);
 	assert_int_equal(stage_fill(f, "e", 0, "abcde", 5), 0);
 	stage_put(f);
-	poke(4, true, 72, junk, 300);
+	poke_head(4, 72, junk, 300);
 	assert_int_equal(stage_get(s, 4, false, &f), -ENOENT);
 	assert_false(stage_has(s, 4));
 	f = get(s, 4);
 	assert_int_equal(stage_size(f), 0);
 	stage_put(f);
 	stage_put(get(s, 5));
-	poke(5, true, 0, junk, 8);
+	poke_head(5, 0, junk, 8);
 	stage_close(s);
 
 	s = open_with(100 * M, 0, false);
@@ -572,6 +578,100 @@ static void make_dirty(struct stage *s)
 		_exit(1);
 }
 
+static bool there(uint64_t ino, const char *suffix)
+{
+	char path[128];
+
+	path_of(ino, suffix, path);
+	return access(path, F_OK) == 0;
+}
+
+static void make_long(struct stage *s)
+{
+	struct stage_file *f = NULL;
+
+	/* Before the border of what one page of entries speaks for, and then across it. */
+	if (stage_get(s, 9, true, &f) || wr(f, 0, mixed_base, 100 * K) || there(9, ".map") ||
+		wr(f, 32 * M - 70 * K, mixed_base, 140 * K) || !there(9, ".map") ||
+		stage_sync(f, NULL))
+		_exit(1);
+}
+
+static void expect_long(struct stage_file *f)
+{
+	char zeros[4096] = {0};
+
+	assert_int_equal(stage_size(f), 32 * M + 70 * K);
+	expect(f, 0, mixed_base, 100 * K);
+	expect(f, 20 * M, zeros, sizeof(zeros));
+	expect(f, 32 * M - 70 * K, mixed_base, 140 * K);
+}
+
+/* Files above 32 MiB: what tells what is here is in two places. */
+static void test_sidecar(void **state)
+{
+	struct stage_conf conf = {.dir = dir, .quota_bytes = M};
+	char path[128], zeros[4096] = {0};
+	const uint64_t old = UINT64_C(0x3150414d41525453);
+	struct stage_file *f;
+	struct err err = {0};
+	struct stage *s;
+	int fd;
+
+	(void)state;
+	pattern(mixed_base, sizeof(mixed_base), 8);
+	in_killed_child(make_long, false);
+	s = open_with(100 * M, 0, false);
+	f = get(s, 9);
+	expect_long(f);
+	assert_int_equal(wr(f, 64 * M - 2, "abcd", 4), 0); /* once more larger */
+	expect(f, 32 * M - 70 * K, mixed_base, 140 * K);
+	expect(f, 64 * M - 4, "\0\0abcd", 6);
+	assert_int_equal(trunc_to(f, 32 * M + 70 * K), 0);
+	expect_long(f);
+	assert_int_equal(stage_clean(f, stage_seq(f), "e", 32 * M + 70 * K), 0);
+	stage_put(f);
+	f = get(s, 9);
+	expect(f, 0, mixed_base, 100 * K);
+	expect(f, 32 * M - 70 * K, mixed_base, 140 * K);
+	expect_miss(f, 20 * M, 4096, 20 * M, 4096);
+	stage_put(f);
+	assert_int_equal(stage_sync_all(s, NULL), 0);
+	stage_drop(s, 9);
+	assert_false(there(9, "") || there(9, ".map"));
+	stage_close(s);
+
+	/* A power cut took its name, which nobody had synced: the part that is known stays. */
+	in_killed_child(make_long, false);
+	path_of(9, ".map", path);
+	assert_int_equal(unlink(path), 0);
+	s = open_with(100 * M, 0, true);
+	f = get(s, 9);
+	assert_int_equal(stage_size(f), 32 * M + 70 * K);
+	expect(f, 32 * M - 70 * K, mixed_base, 70 * K);
+	expect(f, 32 * M, zeros, sizeof(zeros));
+	stage_put(f);
+	stage_drop(s, 9);
+	stage_close(s);
+
+	/* Alone it is nothing. */
+	in_killed_child(make_long, false);
+	path_of(9, "", path);
+	assert_int_equal(unlink(path), 0);
+	s = open_with(100 * M, 0, false);
+	assert_false(stage_has(s, 9) || there(9, ".map"));
+	stage_close(s);
+
+	/* What an earlier version left is not taken for damage, and not touched. */
+	path_of(9, ".map", path);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(write(fd, &old, sizeof(old)), sizeof(old));
+	close(fd);
+	assert_int_equal(stage_open(&conf, &s, &err), -EMEDIUMTYPE);
+	assert_non_null(strstr(err.msg, "earlier version"));
+	assert_true(there(9, ".map"));
+}
+
 /* Killed in a truncate, just after the size was stored: nothing behind it may come back. */
 static void test_killed_shrink(void **state)
 {
@@ -584,7 +684,7 @@ static void test_killed_shrink(void **state)
 	(void)state;
 	pattern(mixed_base, sizeof(mixed_base), 8);
 	in_killed_child(make_dirty, false);
-	poke(8, true, 32, &size, sizeof(size));
+	poke_head(8, 32, &size, sizeof(size));
 	s = open_with(100 * M, 0, false);
 	f = get(s, 8);
 	stage_stat(s, &st);
@@ -619,8 +719,8 @@ static void test_checksums_move(void **state)
 	assert_int_equal(stage_base(f, "e", 256 * K), 0);
 	assert_int_equal(stage_fill(f, "e", 0, mixed_base, 256 * K), 0);
 	stage_put(f);
-	poke(3, false, 5, "damage", 6);
-	poke(3, false, 3 * 65536 - 9, "damage", 6);
+	poke(3, 5, "damage", 6);
+	poke(3, 3 * 65536 - 9, "damage", 6);
 	f = get(s, 3);
 	assert_int_equal(wr(f, 60 * K, mixed_base, 72 * K), 0);
 	expect_miss(f, 0, 4096, 0, 4096);
@@ -796,6 +896,7 @@ int main(void)
 		T(sizes),
 		T(clean),
 		T(damage),
+		T(bad_head),
 		T(sidecar),
 		T(quota),
 		T(huge),
