@@ -184,6 +184,8 @@ static errint_t names_page(
 
 		if (!name || !*name || strlen(name) > STORE_BUCKET_MAX || v->n == BUCKETS_MAX)
 			return s3_bad(q, err, "a bucket in the answer makes no sense");
+		if (*name == '.' || strchr(name, '/'))
+			continue; /* no call takes it */
 		if (v->n % 64 == 0) {
 			char **more = reallocarray(v->v, v->n + 64, sizeof(*more));
 

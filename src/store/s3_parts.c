@@ -522,7 +522,8 @@ static errint_t uploads_page(
 		*u = (struct store_upload){.started_ns = s3_time(xml_child_text(e, "Initiated"))};
 		if (s3_listed(xml_child_text(e, "Key"), encoded, &key) ||
 			!copy_text(u->key, sizeof(u->key), key.p) ||
-			!copy_text(u->id, sizeof(u->id), xml_child_text(e, "UploadId")))
+			!copy_text(u->id, sizeof(u->id), xml_child_text(e, "UploadId")) ||
+			!u->key[0] || !u->id[0])
 			return s3_bad(q, err, "an upload in the answer makes no sense");
 		v->n++;
 	}

@@ -879,6 +879,31 @@ static void uploads_and_buckets_come_in_pages(void **state)
 	store_destroy(s);
 }
 
+/* Nothing could be asked about these: buckets that no call takes, an upload without an id. */
+static void unusable_names_are_not_listed(void **state)
+{
+	SCRIPT({"GET / ", 200, NULL,
+		       "<ListAllMyBucketsResult><Buckets><Bucket><Name>a/b</Name></Bucket>"
+		       "<Bucket><Name>ok</Name></Bucket><Bucket><Name>..</Name></Bucket>"
+		       "</Buckets></ListAllMyBucketsResult>"},
+		{"GET /bucket?encoding-type=url&uploads=", 200, NULL,
+			"<ListMultipartUploadsResult><Upload><Key>k</Key><UploadId></UploadId>"
+			"</Upload></ListMultipartUploadsResult>"});
+	struct store *s = driver(NULL);
+	struct store_upload *u;
+	char **names;
+	size_t n;
+
+	assert_int_equal(store_bucket_list(s, NULL, &names, &n, &err), 0);
+	assert_int_equal(n, 1);
+	assert_string_equal(names[0], "ok");
+	free(names[0]);
+	free(names);
+	assert_int_equal(store_parts_pending(s, NULL, "bucket", &u, &n, &err), -EBADMSG);
+	script_done();
+	store_destroy(s);
+}
+
 static void removals_come_in_batches(void **state)
 {
 	SCRIPT({"POST /bucket?delete=", 200, NULL,
@@ -1030,6 +1055,7 @@ int main(void)
 		cmocka_unit_test(a_page_has_everything),
 		cmocka_unit_test(bad_pages_are_refused),
 		cmocka_unit_test(uploads_and_buckets_come_in_pages),
+		cmocka_unit_test(unusable_names_are_not_listed),
 		cmocka_unit_test(removals_come_in_batches),
 		cmocka_unit_test(buckets_are_made_where_they_belong),
 		cmocka_unit_test(life_cycles_are_json_here),
