@@ -3,7 +3,7 @@
  * Answers of Azure Blob Storage and of Microsoft's identity service. The input is an operation, its
  * options and the account (a byte each) and what answers its requests (fuzz_net.h).
  */
-#include "fuzz_net.h"
+#include "fuzz_store.h"
 
 #include "astra/base_cleanup.h"
 #include "store/azblob_priv.h"
@@ -13,56 +13,9 @@
 #define PARTS_N 2
 #define ALL_MAX (AZ_BLOCK_MAX * AZ_BLOCKS_MAX)
 
-static const struct store_obj key = {"bucket", "key"}, marker = {"bucket", "dir/"};
-static const char body[] = "01234567";
-
-/* Every byte that is sent is there. */
-static void look(const struct net_req *q)
-{
-	unsigned sum = 0;
-
-	for (size_t i = 0; i < q->body_len; i++)
-		sum += ((const uint8_t *)q->body)[i];
-	CHECK(sum <= 255 * q->body_len);
-}
+static const struct store_obj marker = {"bucket", "dir/"};
 
 /* ---- operations ---- */
-
-static void check_stat(errint_t r, struct store_stat *st)
-{
-	CHECK(r <= 0 && (r || (st->etag[0] && st->nmeta <= STORE_META_MAX)));
-	store_stat_done(st);
-}
-
-static void get(struct store *s, uint8_t off)
-{
-	char b[64];
-	size_t n;
-	errint_t r =
-		store_get(s, NULL, key, off & 1 ? "e" : NULL, off >> 1, b, sizeof(b), &n, NULL);
-
-	CHECK(r || n <= sizeof(b));
-}
-
-static void list(struct store *s, uint8_t more)
-{
-	static const char *const prefixes[] = {"a", "", ".", STORE_TMP_PREFIX};
-	static const char delimiters[] = {'/', 0, 's', '-'};
-	const char *prefix = prefixes[more >> 2 & 3];
-	struct store_page p;
-
-	if (store_list(s, NULL, "bucket", prefix, delimiters[more & 3], more & 16 ? "mT" : NULL, 9,
-		    &p, NULL))
-		return;
-	CHECK(p.n <= 9 && (!p.truncated || p.next[0]));
-	for (size_t i = 0; i < p.n; i++) {
-		CHECK(!strncmp(p.e[i].key, prefix, strlen(prefix)));
-		CHECK(p.e[i].key[0] && strlen(p.e[i].key) <= STORE_KEY_MAX);
-		CHECK(!i || strcmp(p.e[i - 1].key, p.e[i].key) < 0);
-		CHECK(p.e[i].is_prefix || p.e[i].etag[0]);
-	}
-	store_page_done(&p);
-}
 
 static void put(struct store *s, struct store_obj o, uint8_t more)
 {
@@ -74,47 +27,10 @@ static void put(struct store *s, struct store_obj o, uint8_t more)
 		.nmeta = 1};
 	struct store_stat st = {0};
 	size_t len = o.key == marker.key ? 0 : 8;
-	errint_t r = store_put(s, NULL, o, body, len, &opt, &st, NULL);
+	errint_t r = store_put(s, NULL, o, fuzz_body, len, &opt, &st, NULL);
 
 	CHECK(r || st.size == len);
-	check_stat(r, &st);
-}
-
-static void copy(struct store *s, uint8_t more)
-{
-	struct store_meta meta = {"a-b", "x"};
-	struct store_copy opt = {.src_if_match = more & 1 ? "e" : NULL,
-		.dst_if_none_match = more & 2 ? STORE_IF_ABSENT : NULL,
-		.class_name = more & 4 ? "Cool" : NULL,
-		.replace_meta = more & 8,
-		.meta = &meta,
-		.nmeta = more & 8 ? 1 : 0,
-		.write_mark = more & 16 ? "1.1" : NULL};
-	struct store_stat st = {0};
-	errint_t r = store_copy(s, NULL, key, (struct store_obj){"copies", "to"}, &opt, &st, NULL);
-
-	CHECK(r || st.size <= ALL_MAX);
-	check_stat(r, &st);
-}
-
-static void set_meta(struct store *s, uint8_t more)
-{
-	struct store_meta meta[] = {{"a-b", "x"}, {"gone", NULL}};
-	struct store_stat st = {0};
-
-	check_stat(store_set_meta(s, NULL, key, more & 1 ? "e" : NULL, meta, 2, &st, NULL), &st);
-}
-
-static void parts_list(struct store *s, const char *id)
-{
-	struct store_part *p;
-	size_t n;
-
-	if (store_parts_list(s, NULL, key, id, &p, &n, NULL))
-		return;
-	for (size_t i = 0; i < n; i++)
-		CHECK(p[i].number && p[i].etag[0] && (!i || p[i].number > p[i - 1].number));
-	free(p);
+	fuzz_stat_check(r, &st);
 }
 
 static void parts_finish(struct store *s, const char *id, uint8_t more)
@@ -133,9 +49,9 @@ static void parts_finish(struct store *s, const char *id, uint8_t more)
 	}
 	if (more & 2)
 		snprintf(parts[0].etag, sizeof(parts[0].etag), "keep %u 1 e", more >> 4);
-	r = store_parts_finish(s, NULL, key, id, parts, PARTS_N, &cond, &st, NULL);
+	r = store_parts_finish(s, NULL, fuzz_key, id, parts, PARTS_N, &cond, &st, NULL);
 	CHECK(r || st.size == 8);
-	check_stat(r, &st);
+	fuzz_stat_check(r, &st);
 }
 
 static void part(struct store *s, const char *id, uint8_t more)
@@ -144,10 +60,11 @@ static void part(struct store *s, const char *id, uint8_t more)
 	errint_t r;
 
 	if (more & 1)
-		r = store_part_put(s, NULL, key, id, 3, body, 8, crc32c(0, body, 8), &p, NULL);
+		r = store_part_put(
+			s, NULL, fuzz_key, id, 3, fuzz_body, 8, crc32c(0, fuzz_body, 8), &p, NULL);
 	else
-		r = store_part_copy(s, NULL, more & 2 ? key : marker, more & 4 ? "e" : NULL,
-			more >> 4, 8, key, id, 3, &p, NULL);
+		r = store_part_copy(s, NULL, more & 2 ? fuzz_key : marker, more & 4 ? "e" : NULL,
+			more >> 4, 8, fuzz_key, id, 3, &p, NULL);
 	CHECK(r || (p.number == 3 && p.size == 8 && p.etag[0]));
 }
 
@@ -158,76 +75,60 @@ static void upload(struct store *s, uint8_t op, uint8_t more)
 
 	switch (op) {
 	case 9:
-		if (!store_parts_begin(s, NULL, key, NULL, begun, NULL))
+		if (!store_parts_begin(s, NULL, fuzz_key, NULL, begun, NULL))
 			part(s, begun, more);
 		break;
 	case 10:
 		part(s, id, more);
 		break;
 	case 11:
-		parts_list(s, id);
+		fuzz_parts_list(s, id);
 		break;
 	case 12:
 		parts_finish(s, id, more);
 		break;
 	case 13:
-		(void)store_parts_abort(s, NULL, key, id, NULL);
+		(void)store_parts_abort(s, NULL, fuzz_key, id, NULL);
 		break;
 	}
-}
-
-static void buckets(struct store *s)
-{
-	char **names;
-	size_t n;
-
-	if (store_bucket_list(s, NULL, &names, &n, NULL))
-		return;
-	for (size_t i = 0; i < n; i++) {
-		CHECK(names[i][0] && !strchr(names[i], '/'));
-		free(names[i]);
-	}
-	free(names);
 }
 
 static void operation(struct store *s, uint8_t op, uint8_t more)
 {
-	static const char *const keys[] = {"a", "b\x01", "c/"};
 	struct store_stat st = {0};
-	errint_t each[3];
 
 	switch (op) {
 	case 0:
-		check_stat(store_head(s, NULL, more & 1 ? marker : key, &st, NULL), &st);
+		fuzz_stat_check(store_head(s, NULL, more & 1 ? marker : fuzz_key, &st, NULL), &st);
 		break;
 	case 1:
-		get(s, more);
+		fuzz_get(s, more, "e");
 		break;
 	case 2:
-		list(s, more);
+		fuzz_list_any(s, more, "mT");
 		break;
 	case 3:
-		put(s, more & 8 ? marker : key, more);
+		put(s, more & 8 ? marker : fuzz_key, more);
 		break;
 	case 4:
-		copy(s, more);
+		fuzz_copy(s, more, "e", "Cool", (struct store_obj){"copies", "to"}, ALL_MAX);
 		break;
 	case 5:
-		check_stat(store_set_tier(s, NULL, key, more & 2 ? "Archive" : "Cool",
-				   more & 1 ? "e" : NULL, &st, NULL),
+		fuzz_stat_check(store_set_tier(s, NULL, fuzz_key, more & 2 ? "Archive" : "Cool",
+					more & 1 ? "e" : NULL, &st, NULL),
 			&st);
 		break;
 	case 6:
-		(void)store_restore(s, NULL, key, 1, NULL);
+		(void)store_restore(s, NULL, fuzz_key, 1, NULL);
 		break;
 	case 7:
-		set_meta(s, more);
+		fuzz_set_meta(s, more & 1 ? "e" : NULL);
 		break;
 	case 8:
-		(void)store_remove_many(s, NULL, "bucket", keys, 3, each, NULL);
+		fuzz_remove_many(s, "c/");
 		break;
 	case 14:
-		buckets(s);
+		fuzz_buckets(s);
 		break;
 	case 15:
 		(void)store_bucket_create(s, NULL, "bucket", NULL);
@@ -277,7 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	fuzz_quiet();
 	fuzz_take(&p, &n, op, sizeof(op));
 	fuzz_net_answers(p, n);
-	fuzz_net_look = look;
+	fuzz_net_look = fuzz_look_body;
 	s = store_make(op[2]);
 	operation(s, op[0] % 17, op[1]);
 	store_destroy(s);

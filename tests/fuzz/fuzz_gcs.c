@@ -3,7 +3,7 @@
  * Answers of Google Cloud Storage, and of those who hand out its tokens. The input is an operation
  * and its options (a byte each) and what answers its requests (fuzz_net.h).
  */
-#include "fuzz_net.h"
+#include "fuzz_store.h"
 
 #include "astra/base_cleanup.h"
 #include "astra/base_hash.h"
@@ -15,8 +15,6 @@
 #define PARTS_MAX  40 /* more than one compose takes */
 #define REMOVE	   8  /* the operation that may remove what it likes */
 
-static const struct store_obj key = {"bucket", "key"};
-static const char body[] = "01234567";
 static unsigned now; /* the operation */
 
 /* ---- what is outside ---- */
@@ -30,15 +28,12 @@ errint_t __wrap_call_sleep_until(const struct store_call *c, int64_t mono_ns, st
 	return call_check(c, err);
 }
 
-/* Every byte that is sent is there, and nothing goes elsewhere or removes what is not ours. */
+/* Nothing goes elsewhere or removes what is not ours. */
 static void look(const struct net_req *q)
 {
 	const char *at = strstr(q->url, "/o/");
-	unsigned sum = 0;
 
-	for (size_t i = 0; i < q->body_len; i++)
-		sum += ((const uint8_t *)q->body)[i];
-	CHECK(sum <= 255 * q->body_len);
+	fuzz_look_body(q);
 	if (now >= 128)
 		return;
 	CHECK(!strncmp(q->url, ENDPOINT, strlen(ENDPOINT)));
@@ -47,42 +42,6 @@ static void look(const struct net_req *q)
 }
 
 /* ---- operations ---- */
-
-static void check_stat(errint_t r, struct store_stat *st)
-{
-	CHECK(r <= 0 && (r || (st->etag[0] && st->nmeta <= STORE_META_MAX)));
-	store_stat_done(st);
-}
-
-static void get(struct store *s, uint8_t off)
-{
-	char b[64];
-	size_t n;
-	errint_t r =
-		store_get(s, NULL, key, off & 1 ? "5" : NULL, off >> 1, b, sizeof(b), &n, NULL);
-
-	CHECK(r || n <= sizeof(b));
-}
-
-static void list(struct store *s, uint8_t more)
-{
-	static const char *const prefixes[] = {"a", "", ".", STORE_TMP_PREFIX};
-	static const char delimiters[] = {'/', 0, 's', '-'};
-	const char *prefix = prefixes[more >> 2 & 3];
-	struct store_page p;
-
-	if (store_list(s, NULL, "bucket", prefix, delimiters[more & 3], more & 16 ? "pb/" : NULL, 9,
-		    &p, NULL))
-		return;
-	CHECK(p.n <= 9 && (!p.truncated || p.next[0]));
-	for (size_t i = 0; i < p.n; i++) {
-		CHECK(!strncmp(p.e[i].key, prefix, strlen(prefix)));
-		CHECK(p.e[i].key[0] && strlen(p.e[i].key) <= STORE_KEY_MAX);
-		CHECK(!i || strcmp(p.e[i - 1].key, p.e[i].key) < 0);
-		CHECK(p.e[i].is_prefix || p.e[i].etag[0]);
-	}
-	store_page_done(&p);
-}
 
 static void put(struct store *s, uint8_t more, size_t len)
 {
@@ -93,53 +52,16 @@ static void put(struct store *s, uint8_t more, size_t len)
 		.meta = &meta,
 		.nmeta = 1};
 	struct store_stat st = {0};
-	errint_t r = store_put(s, NULL, key, body, len, &opt, &st, NULL);
+	errint_t r = store_put(s, NULL, fuzz_key, fuzz_body, len, &opt, &st, NULL);
 
 	CHECK(r || st.size == len);
-	check_stat(r, &st);
-}
-
-static void copy(struct store *s, uint8_t more)
-{
-	struct store_meta meta = {"a-b", "x"};
-	struct store_copy opt = {.src_if_match = more & 1 ? "5" : NULL,
-		.dst_if_none_match = more & 2 ? STORE_IF_ABSENT : NULL,
-		.class_name = more & 4 ? "NEARLINE" : NULL,
-		.replace_meta = more & 8,
-		.meta = &meta,
-		.nmeta = more & 8 ? 1 : 0,
-		.write_mark = more & 16 ? "1.1" : NULL};
-	struct store_stat st = {0};
-
-	check_stat(store_copy(s, NULL, key, (struct store_obj){"b", "to"}, &opt, &st, NULL), &st);
-}
-
-static void set_meta(struct store *s, uint8_t more)
-{
-	struct store_meta meta[] = {{"a-b", "x"}, {"gone", NULL}};
-	struct store_stat st = {0};
-
-	check_stat(store_set_meta(s, NULL, key, more & 1 ? "5" : NULL, meta, 2, &st, NULL), &st);
+	fuzz_stat_check(r, &st);
 }
 
 static void upload_id(char ret[STORE_UPLOAD_MAX])
 {
 	snprintf(ret, STORE_UPLOAD_MAX, "0123456789abcdef%016llx",
-		(unsigned long long)hash64(key.key, strlen(key.key), 0));
-}
-
-static void parts_list(struct store *s)
-{
-	char id[STORE_UPLOAD_MAX];
-	struct store_part *p;
-	size_t n;
-
-	upload_id(id);
-	if (store_parts_list(s, NULL, key, id, &p, &n, NULL))
-		return;
-	for (size_t i = 0; i < n; i++)
-		CHECK(p[i].number && p[i].etag[0] && (!i || p[i].number > p[i - 1].number));
-	free(p);
+		(unsigned long long)hash64(fuzz_key.key, strlen(fuzz_key.key), 0));
 }
 
 static void parts_finish(struct store *s, uint8_t more)
@@ -155,35 +77,9 @@ static void parts_finish(struct store *s, uint8_t more)
 	for (unsigned i = 0; i < n; i++)
 		parts[i] = (struct store_part){
 			.number = i + 1, .size = 1, .etag = "5", .has_crc32c = true};
-	r = store_parts_finish(s, NULL, key, id, parts, n, &cond, &st, NULL);
+	r = store_parts_finish(s, NULL, fuzz_key, id, parts, n, &cond, &st, NULL);
 	CHECK(r || st.size == n);
-	check_stat(r, &st);
-}
-
-static void pending(struct store *s)
-{
-	struct store_upload *u;
-	size_t n;
-
-	if (store_parts_pending(s, NULL, "bucket", &u, &n, NULL))
-		return;
-	for (size_t i = 0; i < n; i++)
-		CHECK(u[i].key[0] && u[i].id[0]);
-	free(u);
-}
-
-static void buckets(struct store *s)
-{
-	char **names;
-	size_t n;
-
-	if (store_bucket_list(s, NULL, &names, &n, NULL))
-		return;
-	for (size_t i = 0; i < n; i++) {
-		CHECK(names[i][0] && !strchr(names[i], '/'));
-		free(names[i]);
-	}
-	free(names);
+	fuzz_stat_check(r, &st);
 }
 
 static void upload(struct store *s, uint8_t op, uint8_t more)
@@ -196,24 +92,25 @@ static void upload(struct store *s, uint8_t op, uint8_t more)
 	upload_id(id);
 	switch (op) {
 	case 9:
-		if (!store_parts_begin(s, NULL, key, &opt, id, NULL))
+		if (!store_parts_begin(s, NULL, fuzz_key, &opt, id, NULL))
 			parts_finish(s, more);
 		break;
 	case 10:
-		r = store_part_put(s, NULL, key, id, 1, body, 8, crc32c(0, body, 8), &part, NULL);
+		r = store_part_put(s, NULL, fuzz_key, id, 1, fuzz_body, 8, crc32c(0, fuzz_body, 8),
+			&part, NULL);
 		CHECK(r || (part.number == 1 && part.size == 8 && part.etag[0]));
 		break;
 	case 11:
-		parts_list(s);
+		fuzz_parts_list(s, id);
 		break;
 	case 12:
 		parts_finish(s, more);
 		break;
 	case 13:
-		(void)store_parts_abort(s, NULL, key, id, NULL);
+		(void)store_parts_abort(s, NULL, fuzz_key, id, NULL);
 		break;
 	case 14:
-		pending(s);
+		fuzz_parts_pending(s);
 		break;
 	}
 }
@@ -224,7 +121,7 @@ static void bucket(struct store *s, uint8_t op)
 
 	switch (op) {
 	case 15:
-		buckets(s);
+		fuzz_buckets(s);
 		break;
 	case 16:
 		(void)store_bucket_remove(s, NULL, "bucket", NULL);
@@ -237,26 +134,24 @@ static void bucket(struct store *s, uint8_t op)
 		(void)store_bucket_create(s, NULL, "bucket", NULL);
 		break;
 	case 19:
-		(void)store_restore(s, NULL, key, 1, NULL);
+		(void)store_restore(s, NULL, fuzz_key, 1, NULL);
 		break;
 	}
 }
 
 static void operation(struct store *s, uint8_t op, uint8_t more)
 {
-	static const char *const keys[] = {"a", "b\x01", "c"};
 	struct store_stat st = {0};
-	errint_t each[3];
 
 	switch (op) {
 	case 0:
-		check_stat(store_head(s, NULL, key, &st, NULL), &st);
+		fuzz_stat_check(store_head(s, NULL, fuzz_key, &st, NULL), &st);
 		break;
 	case 1:
-		get(s, more);
+		fuzz_get(s, more, "5");
 		break;
 	case 2:
-		list(s, more);
+		fuzz_list_any(s, more, "pb/");
 		break;
 	case 3:
 		put(s, more, 1);
@@ -265,18 +160,18 @@ static void operation(struct store *s, uint8_t op, uint8_t more)
 		put(s, more, 8);
 		break;
 	case 5:
-		copy(s, more);
+		fuzz_copy(s, more, "5", "NEARLINE", (struct store_obj){"b", "to"}, UINT64_MAX);
 		break;
 	case 6:
-		check_stat(
-			store_set_tier(s, NULL, key, "ARCHIVE", more & 1 ? "5" : NULL, &st, NULL),
+		fuzz_stat_check(store_set_tier(s, NULL, fuzz_key, "ARCHIVE", more & 1 ? "5" : NULL,
+					&st, NULL),
 			&st);
 		break;
 	case 7:
-		set_meta(s, more);
+		fuzz_set_meta(s, more & 1 ? "5" : NULL);
 		break;
 	case REMOVE:
-		(void)store_remove_many(s, NULL, "bucket", keys, 3, each, NULL);
+		fuzz_remove_many(s, "c");
 		break;
 	default:
 		upload(s, op, more);

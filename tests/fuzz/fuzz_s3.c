@@ -1,139 +1,70 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Answers of S3 and of those who hand out AWS credentials. The input is an operation (one byte) and
- * what answers its requests (fuzz_net.h).
+ * Answers of S3 and of those who hand out AWS credentials. The input is an operation and its
+ * options (a byte each) and what answers its requests (fuzz_net.h).
  */
-#include "fuzz_net.h"
-
-#include <errno.h>
+#include "fuzz_store.h"
 
 #include "astra/base_cleanup.h"
 #include "store/aws_priv.h"
 #include "store/s3_priv.h"
 
-static const struct store_obj key = {"bucket", "key"};
-
 /* ---- operations ---- */
-
-static void check_stat(errint_t r, struct store_stat *st)
-{
-	CHECK(r <= 0 && (r || (st->etag[0] && st->nmeta <= STORE_META_MAX)));
-	store_stat_done(st);
-}
-
-static void get(struct store *s, uint8_t off)
-{
-	char b[64];
-	size_t n;
-	errint_t r =
-		store_get(s, NULL, key, off & 1 ? "e" : NULL, off >> 1, b, sizeof(b), &n, NULL);
-
-	CHECK(r || n <= sizeof(b));
-}
-
-static void list(struct store *s)
-{
-	struct store_page p;
-
-	if (store_list(s, NULL, "bucket", "a", '/', "t", 100, &p, NULL))
-		return;
-	CHECK(p.n <= 100 && (!p.truncated || p.next[0]));
-	for (size_t i = 0; i < p.n; i++) {
-		CHECK(!strncmp(p.e[i].key, "a", 1) && strlen(p.e[i].key) <= STORE_KEY_MAX);
-		CHECK(!i || strcmp(p.e[i - 1].key, p.e[i].key) < 0);
-		CHECK(p.e[i].is_prefix || p.e[i].etag[0]);
-	}
-	store_page_done(&p);
-}
-
-static void uploads(struct store *s)
-{
-	struct store_upload *u;
-	size_t n;
-
-	if (!store_parts_pending(s, NULL, "bucket", &u, &n, NULL))
-		free(u);
-}
-
-static void parts(struct store *s)
-{
-	struct store_part *p;
-	size_t n;
-
-	if (store_parts_list(s, NULL, key, "U", &p, &n, NULL))
-		return;
-	for (size_t i = 0; i < n; i++)
-		CHECK(p[i].number && p[i].etag[0] && (!i || p[i].number > p[i - 1].number));
-	free(p);
-}
-
-static void buckets(struct store *s)
-{
-	char **names;
-	size_t n;
-
-	if (store_bucket_list(s, NULL, &names, &n, NULL))
-		return;
-	for (size_t i = 0; i < n; i++)
-		free(names[i]);
-	free(names);
-}
 
 static void operation(struct store *s, uint8_t op, uint8_t more)
 {
-	static const char *const keys[] = {"a", "b\x01", "c"};
 	struct store_part part = {.number = 1, .size = 1, .etag = "p"};
 	struct store_copy copy = {.dst_if_match = more & 1 ? "e" : NULL, .write_mark = "1.1"};
 	struct store_put put = {.if_match = more & 1 ? "e" : NULL};
 	struct store_stat st = {0};
 	char id[STORE_UPLOAD_MAX], *json;
-	errint_t each[3];
 
 	switch (op % 14) {
 	case 0:
-		check_stat(store_head(s, NULL, key, &st, NULL), &st);
+		fuzz_stat_check(store_head(s, NULL, fuzz_key, &st, NULL), &st);
 		break;
 	case 1:
-		get(s, more);
+		fuzz_get(s, more, "e");
 		break;
 	case 2:
-		list(s);
+		fuzz_list(s, "a", '/', "t", 100);
 		break;
 	case 3:
-		uploads(s);
+		fuzz_parts_pending(s);
 		break;
 	case 4:
-		parts(s);
+		fuzz_parts_list(s, "U");
 		break;
 	case 5:
-		buckets(s);
+		fuzz_buckets(s);
 		break;
 	case 6:
-		check_stat(store_put(s, NULL, key, "x", 1, &put, &st, NULL), &st);
+		fuzz_stat_check(store_put(s, NULL, fuzz_key, "x", 1, &put, &st, NULL), &st);
 		break;
 	case 7:
-		check_stat(
-			store_copy(s, NULL, key, (struct store_obj){"b", "to"}, &copy, &st, NULL),
+		fuzz_stat_check(store_copy(s, NULL, fuzz_key, (struct store_obj){"b", "to"}, &copy,
+					&st, NULL),
 			&st);
 		break;
 	case 8:
-		check_stat(store_parts_finish(s, NULL, key, "U", &part, 1, &put, &st, NULL), &st);
+		fuzz_stat_check(
+			store_parts_finish(s, NULL, fuzz_key, "U", &part, 1, &put, &st, NULL), &st);
 		break;
 	case 9:
-		check_stat(store_set_tier(s, NULL, key, "GLACIER", NULL, &st, NULL), &st);
+		fuzz_stat_check(store_set_tier(s, NULL, fuzz_key, "GLACIER", NULL, &st, NULL), &st);
 		break;
 	case 10:
-		(void)store_remove_many(s, NULL, "bucket", keys, 3, each, NULL);
+		fuzz_remove_many(s, "c");
 		break;
 	case 11:
 		if (!store_lifecycle_get(s, NULL, "bucket", &json, NULL))
 			free(json);
 		break;
 	case 12:
-		(void)store_parts_begin(s, NULL, key, &put, id, NULL);
+		(void)store_parts_begin(s, NULL, fuzz_key, &put, id, NULL);
 		break;
 	case 13:
-		(void)store_restore(s, NULL, key, 1, NULL);
+		(void)store_restore(s, NULL, fuzz_key, 1, NULL);
 		break;
 	}
 }
