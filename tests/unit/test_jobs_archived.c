@@ -296,19 +296,39 @@ static void test_unlinked(void **state)
 	unlinked(*state, false);
 }
 
-/* It gets other content under its new name, and another file takes the old one: neither waits for a
- * restore. */
-static void test_emptied(void **state)
+static void test_unlinked_name_taken(void **state)
 {
-	struct fix *f = *state;
-	struct vfs_handle *h = NULL;
+	unlinked(*state, true);
+}
+
+/* A file that was archived as x and is called y: its move waits for the restore. */
+static uint64_t renamed_archived(struct fix *f)
+{
 	uint64_t ino = make_text(f, f->aws, "x", "cold");
 
 	archive(f, ino);
 	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
 	only_stuck(f, 1);
+	return ino;
+}
+
+/* With other content, and open for writing. */
+static struct vfs_handle *written_anew(struct fix *f, uint64_t ino)
+{
+	struct vfs_handle *h = NULL;
+
 	assert_int_equal(open_ino(f, ino, O_WRONLY | O_TRUNC, &h), 0);
 	assert_int_equal(put(f, h, 0, "new", 3), 0);
+	return h;
+}
+
+/* It gets other content under its new name, and another file takes the old one: neither waits for a
+ * restore. */
+static void test_emptied(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h = written_anew(f, renamed_archived(f));
+
 	assert_int_equal(fsync_h(f, h), 0);
 	close_h(f, h);
 	object_is(f, 0, "y", "new");
@@ -326,11 +346,7 @@ static void test_replaced(void **state)
 	struct fix *f = *state;
 
 	for (int there = 0; there < 2; there++) {
-		uint64_t ino = make_text(f, f->aws, "x", "cold");
-
-		archive(f, ino);
-		assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
-		only_stuck(f, 1);
+		renamed_archived(f);
 		make_text(f, f->aws, "q", "new");
 		if (there)
 			usleep(200000);
@@ -348,12 +364,10 @@ static void test_replaced(void **state)
 static void test_replacer_fails(void **state)
 {
 	struct fix *f = *state;
-	uint64_t ino = make_text(f, f->aws, "x", "cold"), now = 0;
+	uint64_t ino = 0, now = 0;
 
 	make_text(f, f->gcp, "q", "new");
-	archive(f, ino);
-	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
-	only_stuck(f, 1);
+	ino = renamed_archived(f);
 	fault(f, 0, "put:error=EIO/final");
 	(void)rename_to(f, f->gcp, "q", f->aws, "y", 0);
 	all_done(f);
@@ -370,14 +384,10 @@ static void test_emptied_and_refused(void **state)
 {
 	struct fix *f = *state;
 	struct vfs_handle *h = NULL;
-	uint64_t ino = make_text(f, f->aws, "x", "cold");
+	uint64_t ino = renamed_archived(f);
 
-	archive(f, ino);
-	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
-	only_stuck(f, 1);
 	fault(f, 0, "put:error=EACCES/auth");
-	assert_int_equal(open_ino(f, ino, O_WRONLY | O_TRUNC, &h), 0);
-	assert_int_equal(put(f, h, 0, "new", 3), 0);
+	h = written_anew(f, ino);
 	assert_int_equal(fsync_h(f, h), -EACCES);
 	assert_true(is_there(f, 0, "x"));
 	fault(f, 0, "");
@@ -385,11 +395,6 @@ static void test_emptied_and_refused(void **state)
 	close_h(f, h);
 	object_is(f, 0, "y", "new");
 	assert_false(is_there(f, 0, "x"));
-}
-
-static void test_unlinked_name_taken(void **state)
-{
-	unlinked(*state, true);
 }
 
 /* Out of the directory, while that moves. */

@@ -46,6 +46,18 @@ static void only_objects(struct fix *f, unsigned remote, const char *const *keys
 	store_page_done(&page);
 }
 
+/* p, as somebody else made it, for reading and writing. */
+static struct vfs_handle *open_foreign(
+	struct fix *f, const void *bytes, size_t len, uint64_t *ret_ino)
+{
+	struct vfs_handle *h = NULL;
+
+	object_put(&f->remotes[0], "p", bytes, len);
+	assert_int_equal(lookup(f, f->aws, "p", ret_ino), 0);
+	assert_int_equal(open_ino(f, *ret_ino, O_RDWR, &h), 0);
+	return h;
+}
+
 /* ---- uploads ---- */
 
 /* What was written over a part of an object goes up, and the answer is lost: the bytes that staging
@@ -60,9 +72,7 @@ static void test_earlier_attempt_is_the_base(void **state)
 
 	for (size_t i = 0; i < len; i++)
 		p[i] = (char)(i * 7 + i / 256);
-	object_put(&f->remotes[0], "p", p, len);
-	assert_int_equal(lookup(f, f->aws, "p", &ino), 0);
-	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+	h = open_foreign(f, p, len, &ino);
 	assert_int_equal(put(f, h, 200001, "XYZ", 3), 0);
 	memcpy(p + 200001, "XYZ", 3);
 	fault(f, 0, "put:n=1:lost;head:n=1:error=EIO");
@@ -88,12 +98,9 @@ static void test_earlier_attempt_is_the_base(void **state)
 /* p, "old", is "new" in the cloud; nobody knows, and the next attempt comes only later. */
 static uint64_t lost_upload(struct fix *f)
 {
-	struct vfs_handle *h;
 	uint64_t ino;
+	struct vfs_handle *h = open_foreign(f, "old", 3, &ino);
 
-	object_put(&f->remotes[0], "p", "old", 3);
-	assert_int_equal(lookup(f, f->aws, "p", &ino), 0);
-	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
 	fault(f, 0, "put:key=p:n=1:lost;head:key=p:n=1:error=EIO");
 	assert_int_equal(put(f, h, 0, "new", 3), 0);
 	close_h(f, h);
@@ -129,12 +136,9 @@ static void test_lost_upload_is_replaced(void **state)
 static void test_lost_then_refused(void **state)
 {
 	struct fix *f = *state;
-	struct vfs_handle *h;
 	uint64_t ino;
+	struct vfs_handle *h = open_foreign(f, "old", 3, &ino);
 
-	object_put(&f->remotes[0], "p", "old", 3);
-	assert_int_equal(lookup(f, f->aws, "p", &ino), 0);
-	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
 	fault(f, 0, "put:n=1:lost;head:n=1:error=EIO;put:error=EACCES/auth;head:error=EACCES/auth");
 	assert_int_equal(put(f, h, 0, "new", 3), 0);
 	assert_int_equal(fsync_h(f, h), -EACCES);
@@ -340,12 +344,9 @@ static void test_base_elsewhere_changes(void **state)
 	struct fix *f = *state;
 	size_t len = 300000;
 	char *p = calloc(1, len);
-	struct vfs_handle *h;
 	uint64_t ino;
+	struct vfs_handle *h = open_foreign(f, p, len, &ino);
 
-	object_put(&f->remotes[0], "p", p, len);
-	assert_int_equal(lookup(f, f->aws, "p", &ino), 0);
-	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
 	fault(f, 0, "put:key=q:n=1:delay=1");
 	assert_int_equal(put(f, h, 200001, "XYZ", 3), 0);
 	assert_int_equal(rename_to(f, f->aws, "p", f->aws, "q", 0), 0);

@@ -269,21 +269,27 @@ static void test_copy_counts(void **state)
 	absent(f, "a");
 }
 
+/* A directory in aws with two files, x and y. */
+static uint64_t make_dir(struct fix *f, const char *name, const char *x, const char *y)
+{
+	uint64_t dir = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, name, &dir), 0);
+	make_text(f, dir, "x", x);
+	make_text(f, dir, "y", y);
+	return dir;
+}
+
 /* A file of a directory move stays behind, and its old name is another one's. */
 static void test_directory(void **state)
 {
 	struct fix *f = *state;
-	uint64_t dir = 0;
+	uint64_t dir = make_dir(f, "d", "old x", "old y");
 
-	assert_int_equal(mkdir_in(f, f->aws, "d", &dir), 0);
-	make_text(f, dir, "x", "old x");
-	make_text(f, dir, "y", "old y");
 	sync_all(f);
 	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
 	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
-	assert_int_equal(mkdir_in(f, f->aws, "d", &dir), 0);
-	make_text(f, dir, "x", "new x");
-	make_text(f, dir, "y", "new y");
+	dir = make_dir(f, "d", "new x", "new y");
 	all_done(f);
 	text_is(f, "d/x", "new x");
 	text_is(f, "d/y", "new y");
@@ -510,12 +516,9 @@ static void test_exchange_ends(void **state)
 static void test_exchange_dirs_ends(void **state)
 {
 	struct fix *f = *state;
-	uint64_t d = 0, e = 0;
+	uint64_t d = make_dir(f, "d", "one", "two"), e = 0;
 
-	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
 	assert_int_equal(mkdir_in(f, f->aws, "e", &e), 0);
-	make_text(f, d, "x", "one");
-	make_text(f, d, "y", "two");
 	make_text(f, e, "z", "three");
 	sync_all(f);
 	f->jobs->conf.follow_ns = 300 * NS_PER_MS;
@@ -557,12 +560,9 @@ static void test_exchange_dirs(void **state)
 
 static uint64_t tree(struct fix *f)
 {
-	uint64_t d = 0, s = 0;
+	uint64_t d = make_dir(f, "d", "one", "two");
 
-	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
-	assert_int_equal(mkdir_in(f, d, "s", &s), 0);
-	make_text(f, d, "x", "one");
-	make_text(f, d, "y", "two");
+	assert_int_equal(mkdir_in(f, d, "s", NULL), 0);
 	sync_all(f);
 	text_is(f, "d/s/", "");
 	fault(f, 0, "copy:delay=100");
@@ -618,11 +618,8 @@ static void test_replaced_in_move(void **state)
 static void test_replaced_when_new(void **state)
 {
 	struct fix *f = *state;
-	uint64_t n = 0;
 
-	assert_int_equal(mkdir_in(f, f->aws, "n", &n), 0);
-	make_text(f, n, "x", "one");
-	make_text(f, n, "y", "two");
+	make_dir(f, "n", "one", "two");
 	all_done(f);
 	fault(f, 0, "put:key=d/:delay=300");
 	assert_int_equal(mkdir_in(f, f->aws, "d", NULL), 0);
