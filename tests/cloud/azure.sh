@@ -30,12 +30,7 @@ few=$few,test_threads
 
 # ---- the fake ----
 start_fake_azure fake --rehydrate 1
-export FAKE_KEY=c2VjcmV0
-run fake "" <<EOF
-endpoint = $fake_url/fake
-account = fake
-account_key_env = FAKE_KEY
-EOF
+run fake "" < <(fake_azure_account)
 token_remote() { # NAME LINES
     run "$1" "$few" <<EOF
 endpoint = $fake_url/fake
@@ -57,11 +52,8 @@ AZURE_POD_IDENTITY_AUTHORITY_HOST=$fake_url token_remote machine ""
 IDENTITY_ENDPOINT=$fake_url/msi IDENTITY_HEADER=header token_remote app ""
 # With directories: what cannot be an object and a directory is not asked.
 start_fake_azure hns --hns
-run hns test_odd_keys,test_list_model,test_list_many,test_remove_many,test_buckets,test_churn <<EOF
-endpoint = $fake_url/fake
-account = fake
-account_key_env = FAKE_KEY
-EOF
+run hns test_odd_keys,test_list_model,test_list_many,test_remove_many,test_buckets,test_churn \
+    < <(fake_azure_account)
 
 # ---- Azurite ----
 start_azurite

@@ -19,15 +19,12 @@ clean_environment
 [ $# -gt 0 ] || set -- attrs basic move dirs kill programs
 
 failed=0
-export FAKE_KEY=c2VjcmV0
 for case in "$@"; do
     echo "== $case"
     export ASTRA_NATIVE=$work/$case.blobs ASTRA_CONF=$work/$case.conf
     start_fake_azure "$case" --mirror "$ASTRA_NATIVE"
     for cloud in aws gcp azure; do
-        printf '[remote %s]\ntype = azure\nendpoint = %s/fake\naccount = fake\n' "$cloud" "$fake_url"
-        printf 'account_key_env = FAKE_KEY\nbucket = astra-%s\ncreate_bucket = yes\n' "$cloud"
-        printf 'retry_delay = 10ms\n'
+        fake_azure_section "$cloud" "retry_delay = 10ms"
     done >"$ASTRA_CONF"
     status=0
     "$here/../mount/$case.sh" || status=$?

@@ -155,12 +155,22 @@ start_azurite() { # [tls] -> azurite_url
 
 # ---- our own fake: rehydration, directories, tokens, faults ----
 
-start_fake_azure() { # NAME OPTIONS... -> fake_url (of the server; the account is /fake)
+start_fake_azure() { # NAME OPTIONS... -> fake_url (of the server; the account is /fake), FAKE_KEY
     local name=$1
     shift
     start_server "$name" "[ -s $work/$name.port ]" -- \
         python3 "$(dirname "${BASH_SOURCE[0]}")/../fake/azure.py" "$work/$name.port" "$@"
     fake_url=http://127.0.0.1:$(cat "$work/$name.port")
+    export FAKE_KEY=c2VjcmV0
+}
+fake_azure_account() { # the last one's, as lines of a section
+    printf 'endpoint = %s/fake\naccount = fake\naccount_key_env = FAKE_KEY\n' "$fake_url"
+}
+fake_azure_section() { # NAME LINE...: a section of the configuration, with a bucket
+    printf '[remote %s]\ntype = azure\nbucket = astra-%s\ncreate_bucket = yes\n' "$1" "$1"
+    fake_azure_account
+    shift
+    printf '%s\n' "$@"
 }
 
 azure_tools() { # venv with Microsoft's own client

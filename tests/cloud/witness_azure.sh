@@ -8,8 +8,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 azure_tools
 start_azurite
 start_fake_azure fake --rehydrate 3
-export AZURITE_KEY=$azurite_key FAKE_KEY=c2VjcmV0
-cat >"$work/conf" <<EOF
+export AZURITE_KEY=$azurite_key
+{
+    cat <<EOF
 [remote azure]
 type = azure
 endpoint = $azurite_url
@@ -18,18 +19,12 @@ account_key_env = AZURITE_KEY
 bucket = astra-azure
 create_bucket = yes
 retries = 3
-[remote fake]
-type = azure
-endpoint = $fake_url/fake
-account = fake
-account_key_env = FAKE_KEY
-bucket = astra-fake
-create_bucket = yes
-retry_delay = 20ms
 [remote near]
 type = local
 bucket = astra-near
 EOF
+    fake_azure_section fake "retry_delay = 20ms"
+} >"$work/conf"
 export ASTRA_CONF=$work/conf
 sdk() { "$tools/azure/bin/python" "$here/witness_azure.py" "$azurite_url" "$@"; }
 fake() { curl -sf -d "$1" "$fake_url/control"; }

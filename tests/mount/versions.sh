@@ -8,9 +8,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 command -v python3 >/dev/null || skip "no python3"
 start_gcs_stub stub http
 start_fake_azure fake --mirror "$work/blobs"
-export FAKE_KEY=c2VjcmV0
 lost='set_meta:every=3:delay=300:lost; set_tier:every=3:delay=300:lost'
-cat >"$work/conf" <<T
+{
+    cat <<T
 [remote gcp]
 type = gcs
 endpoint = $gcs_url
@@ -19,16 +19,9 @@ bucket = astra-gcp
 create_bucket = yes
 retry_delay = 5ms
 fault = $lost; get:key=slow:delay=2000
-[remote az]
-type = azure
-endpoint = $fake_url/fake
-account = fake
-account_key_env = FAKE_KEY
-bucket = astra-az
-create_bucket = yes
-retry_delay = 5ms
-fault = $lost
 T
+    fake_azure_section az "retry_delay = 5ms" "fault = $lost"
+} >"$work/conf"
 export ASTRA_CONF=$work/conf
 there() { # KEY -> what the cloud that we are in has by that name
     case $PWD in
