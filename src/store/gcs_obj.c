@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
@@ -32,27 +31,11 @@ bool gcs_json_u64(const json_t *j, const char *name, uint64_t *ret)
 	return !errno && !*end;
 }
 
-/* 2026-01-02T03:04:05.678Z, also with an offset. */
 bool gcs_json_time(const json_t *j, const char *name, int64_t *ret_ns)
 {
 	const char *s = json_string_value(json_object_get(j, name));
-	struct tm tm = {0};
-	const char *at = s ? strptime(s, "%Y-%m-%dT%H:%M:%S", &tm) : NULL;
-	int64_t ns = 0, scale = NS_PER_S;
-	int hours, minutes;
-	char sign;
 
-	if (!at || tm.tm_year < 0 || tm.tm_year > 300)
-		return false;
-	if (*at == '.')
-		for (at++; *at >= '0' && *at <= '9'; at++)
-			if (scale > 1)
-				ns += (*at - '0') * (scale /= 10);
-	ns += clock_ns_of(timegm(&tm));
-	if (sscanf(at, "%c%2d:%2d", &sign, &hours, &minutes) == 3 && (sign == '+' || sign == '-'))
-		ns -= (sign == '+' ? 1 : -1) * (hours * 60 + minutes) * 60 * NS_PER_S;
-	*ret_ns = ns;
-	return true;
+	return s && clock_date_parse(s, ret_ns);
 }
 
 bool gcs_crc_parse(const char *text, uint32_t *ret)

@@ -22,6 +22,43 @@ static void seconds_beyond_the_range_are_its_end(void **state)
 	assert_int_equal(clock_ns_of(INT64_MIN), -clock_ns_of(INT64_MAX));
 }
 
+static void dates_there_and_back(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t ns;
+	} good[] = {{"2001-02-03T04:05:06.123456789Z", 981173106123456789},
+		{"2001-02-03T04:05:06.1234567899Z", 981173106123456789},
+		{"2001-02-03T05:35:06.5+01:30", 981173106500000000},
+		{"2001-02-03T03:05:06-01:00", 981173106000000000},
+		{"1901-01-01T00:00:00.25Z", -2177452799750000000},
+		{"2259-12-31T23:59:59.999999999Z", 9151487999999999999}};
+	static const char *const bad[] = {"", "981173106", "2001-02-03", "2001-02-03T04:05:06",
+		"2001-02-03T04:05:06z", "2001-02-03T04:05:06Z ", "2001-02-03T04:05:06+01",
+		"2001-02-03T04:05:06+01:00Z", "2001-02-30 04:05:06Z", "1900-12-31T23:59:59Z",
+		"2260-01-01T00:00:00Z", "2001-13-03T04:05:06Z"};
+	static const int64_t all[] = {INT64_MIN, -NS_PER_S - 1, -1, 0, 1, INT64_MAX};
+	char text[CLOCK_DATE_LEN];
+	int64_t ns = 5;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_true(clock_date_parse(good[i].text, &ns));
+		assert_int_equal(ns, good[i].ns);
+		clock_date_format(ns, text);
+		assert_true(clock_date_parse(text, &ns));
+		assert_int_equal(ns, good[i].ns);
+	}
+	ns = 5;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(clock_date_parse(bad[i], &ns));
+	assert_int_equal(ns, 5);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		clock_date_format(all[i], text);
+		assert_int_equal(strlen(text), CLOCK_DATE_LEN - 1);
+	}
+	assert_string_equal(text, "2262-04-11T23:47:16.854775807Z");
+}
+
 static void err_says_what_and_where(void **state)
 {
 	struct err e = {.http_status = 404, .retry_after_ms = 3, .code = "x"};
@@ -154,6 +191,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(seconds_beyond_the_range_are_its_end),
+		cmocka_unit_test(dates_there_and_back),
 		cmocka_unit_test(err_says_what_and_where),
 		cmocka_unit_test(err_may_be_null),
 		cmocka_unit_test(err_marks_what_it_cuts),
