@@ -152,6 +152,7 @@ struct store_caps {
 	bool silent_remove;   /* removing what is not there may succeed */
 	bool list_meta;	      /* LIST carries metadata */
 	bool head_meta;	      /* else: the user wants a HEAD of what is new in a LIST */
+	bool meta_dates;      /* mtime as a date and mode in octal, as rclone has them there */
 	bool set_meta;	      /* metadata can be changed in place, free of fees */
 	uint64_t meta_copy;   /* else set_meta copies the object onto itself, up to so many bytes */
 	bool part_copy, copy; /* server side */

@@ -2,8 +2,9 @@
 /*
  * Attributes of files <-> metadata of their objects, in forms that other programs know:
  *
- *	mtime			seconds with a fraction, as rclone
- *	mode, uid, gid		decimal, as s3fs
+ *	mtime			as rclone: on S3 seconds with a fraction, on the others a date
+ *	mode			on S3 decimal, as s3fs; on the others octal, as rclone
+ *	uid, gid		decimal
  *	xattr			extended attributes, as s3fs: {"user.a":"BASE64","user.b":"BASE64"},
  *				where '%' and what is not printable ASCII are %XX
  *
@@ -28,6 +29,7 @@
 #define OURS_MAX  256 /* bytes of the other keys of ours */
 #define TEXT_MAX  (2u << 20)
 #define FOREIGN	  "\001"
+#define MODE_MAX  0177777
 
 static const char *const our_keys[] = {
 	"mtime", "mode", "uid", "gid", KEY_XATTR, STORE_META_WRITE, NULL};
@@ -246,16 +248,30 @@ static void read_mtime(const char *v, struct meta_inode *in)
 {
 	char *end = NULL;
 	long long s = strtoll(v, &end, 10), ns = 0;
+	unsigned digit = 0;
 
+	if (clock_date_parse(v, &in->mtime_ns))
+		return;
 	if (end != v && *end == '.') {
 		char digits[10] = "000000000";
 
-		for (int d = 0; d < 9 && end[1 + d] >= '0' && end[1 + d] <= '9'; d++)
-			digits[d] = end[1 + d];
+		for (end++; *end >= '0' && *end <= '9'; end++, digit++)
+			if (digit < 9)
+				digits[digit] = *end;
 		ns = strtoll(digits, NULL, 10);
 	}
-	if (end != v && s > INT32_MIN && s < (INT64_C(1) << 33))
+	if (end != v && *end == '\0' && s > INT32_MIN && s < (INT64_C(1) << 33))
 		in->mtime_ns = s * NS_PER_S + (v[0] == '-' ? -ns : ns);
+}
+
+mode_t attrs_mode(const char *v)
+{
+	char *end = NULL;
+	unsigned long mode = strtoul(v, &end, 10);
+
+	if (mode > MODE_MAX)
+		mode = strtoul(v, &end, 8);
+	return *end == '\0' && mode <= MODE_MAX ? (mode_t)mode : 0;
 }
 
 void attrs_read(struct jobs *j, struct meta_inode *in, int64_t put_ns,
@@ -273,12 +289,12 @@ void attrs_read(struct jobs *j, struct meta_inode *in, int64_t put_ns,
 		if (strcmp(k, "mtime") == 0) {
 			read_mtime(v, in);
 		} else if (strcmp(k, "mode") == 0) {
-			unsigned long mode = strtoul(v, &end, 10);
+			mode_t mode = attrs_mode(v);
 
-			if (end != v && S_ISREG(mode)) {
+			if (S_ISREG(mode)) {
 				in->mode = S_IFREG | (mode & 0777);
 				in->flags &= ~(uint32_t)META_F_FOREIGN;
-			} else if (end != v && S_ISLNK(mode)) {
+			} else if (S_ISLNK(mode)) {
 				in->kind = META_SYMLINK; /* target: fetched by the caller */
 			}
 		} else if (strcmp(k, "uid") == 0 || strcmp(k, "gid") == 0) {
@@ -360,26 +376,39 @@ static void set_number(struct meta_set *s, unsigned slot, const char *key, uint6
 	set_add(s, key, s->text[slot]);
 }
 
-static void set_mtime(struct meta_set *s, unsigned slot, int64_t ns)
+static void set_mtime(struct meta_set *s, unsigned slot, int64_t ns, bool date)
 {
 	uint64_t n = ns < 0 ? -(uint64_t)ns : (uint64_t)ns;
 
-	(void)snprintf(s->text[slot], sizeof(s->text[0]), "%s%llu.%09llu", ns < 0 ? "-" : "",
-		(unsigned long long)(n / NS_PER_S), (unsigned long long)(n % NS_PER_S));
+	if (date)
+		clock_date_format(ns, s->text[slot]);
+	else
+		(void)snprintf(s->text[slot], sizeof(s->text[0]), "%s%llu.%09llu",
+			ns < 0 ? "-" : "", (unsigned long long)(n / NS_PER_S),
+			(unsigned long long)(n % NS_PER_S));
 	set_add(s, "mtime", s->text[slot]);
+}
+
+static void set_mode(struct meta_set *s, unsigned slot, mode_t mode, bool octal)
+{
+	(void)snprintf(s->text[slot], sizeof(s->text[0]), octal ? "%06o" : "%u", (unsigned)mode);
+	set_add(s, "mode", s->text[slot]);
 }
 
 errint_t meta_set_make(struct meta_set *s, struct jobs *j, struct meta_txn *t, uint32_t remote,
 	const struct meta_inode *in, const char *mark)
 {
+	const struct remote *to = remote_of(j, remote);
+	bool dates = to != NULL && to->caps.meta_dates;
+
 	*s = (struct meta_set){.xattrs = BUF_INIT(TEXT_MAX)};
 	if (mark != NULL) {
 		(void)snprintf(s->text[0], sizeof(s->text[0]), "%s", mark);
 		set_add(s, STORE_META_WRITE, s->text[0]);
 	}
-	set_mtime(s, 1, in->mtime_ns);
+	set_mtime(s, 1, in->mtime_ns, dates);
 	if ((in->flags & META_F_FOREIGN) == 0) { /* else it states none, and goes on so */
-		set_number(s, 2, "mode", in->mode);
+		set_mode(s, 2, in->mode, dates);
 		set_number(s, 3, "uid", in->uid);
 		set_number(s, 4, "gid", in->gid);
 	}

@@ -249,6 +249,9 @@ errint_t attrs_text(struct meta_txn *t, uint64_t ino, struct buf *out);
 /* Calls fn for each of such a value. -EBADMSG, or what fn returned. */
 typedef int (*attrs_fn)(void *arg, const char *name, const void *p, size_t len);
 errint_t attrs_parse(const char *text, attrs_fn fn, void *arg);
+/* A mode in decimal as s3fs has it, or in octal as rclone, whose digits are more than any mode is
+ * in decimal. 0 = neither. */
+mode_t attrs_mode(const char *value);
 /* Mode, owner and mtime of an object that was put at put_ns; kind becomes META_SYMLINK for one. */
 void attrs_read(struct jobs *j, struct meta_inode *in, int64_t put_ns,
 	const struct store_pair *meta, unsigned nmeta);

@@ -157,7 +157,7 @@ bool merge_is_link(const struct store_entry *e)
 {
 	for (unsigned i = 0; i < e->nmeta; i++)
 		if (strcmp(e->meta[i].key, "mode") == 0)
-			return S_ISLNK(strtoul(e->meta[i].value, NULL, 10));
+			return S_ISLNK(attrs_mode(e->meta[i].value));
 	return false;
 }
 

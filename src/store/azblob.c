@@ -31,6 +31,7 @@ static void azblob_caps(struct store *s, struct store_caps *ret)
 		.conditional_remove = true,
 		.conditional_copy = true,
 		.list_meta = true,
+		.meta_dates = true,
 		.set_meta = true,
 		.part_copy = true,
 		.copy = true,

@@ -37,6 +37,7 @@ static void gcs_caps(struct store *s, struct store_caps *ret)
 		.conditional_remove = true,
 		.conditional_copy = true,
 		.list_meta = true,
+		.meta_dates = true,
 		.set_meta = true,
 		.copy = true,
 		.checksums = true,

@@ -6,6 +6,7 @@
 
 #include "astra/base_buf.h"
 #include "job/job_priv.h"
+#include "job/merge.h"
 
 #define INO 7
 
@@ -232,7 +233,15 @@ static void mode_owner_and_time(void **state)
 		{"1", "35309", NS_PER_S, S_IFREG | 0755}, /* set-id bits are not believed */
 		{"-1.500000000", "33152", -1500000000, S_IFREG | 0600},
 		{"0.000000001", "rw", 1, S_IFREG | 0644}, {"x", "", 9 * NS_PER_S, S_IFREG | 0644},
-		{"99999999999999", "16877", 9 * NS_PER_S, S_IFREG | 0644}};
+		{"99999999999999", "16877", 9 * NS_PER_S, S_IFREG | 0644},
+		/* as rclone: a date where it is not Amazon's, and octal */
+		{"1970-01-01T00:00:01.5Z", "100640", 1500000000, S_IFREG | 0640},
+		{"1970-01-01T02:00:01.000000001+02:00", "104755", 1000000001, S_IFREG | 0755},
+		{"1969-12-31T23:59:58.75Z", "40755", -1250000000, S_IFREG | 0644},
+		{"1969-12-31T22:59:58-01:00", "188888", -2 * NS_PER_S, S_IFREG | 0644},
+		{"2001-02-03", "", 9 * NS_PER_S, S_IFREG | 0644},
+		{"2001-02-03T04:05:06", "", 9 * NS_PER_S, S_IFREG | 0644},
+		{"5000-01-01T00:00:00Z", "", 9 * NS_PER_S, S_IFREG | 0644}};
 	struct jobs *j = calloc(1, sizeof(*j));
 
 	j->conf.umask = 022;
@@ -254,6 +263,48 @@ static void mode_owner_and_time(void **state)
 	free(j);
 }
 
+static void check_made(struct jobs *j, int64_t ns, mode_t mode, const char *mtime, const char *text)
+{
+	struct meta_inode in = {.kind = META_SYMLINK, .mode = mode, .mtime_ns = ns};
+	struct meta_inode back = {.kind = META_FILE};
+	struct store_pair pairs[2];
+	struct meta_set s;
+
+	assert_int_equal(meta_set_make(&s, j, NULL, 3, &in, NULL), 0);
+	assert_string_equal(s.m[0].key, "mtime");
+	assert_string_equal(s.m[0].value, mtime);
+	assert_string_equal(s.m[1].key, "mode");
+	assert_string_equal(s.m[1].value, text);
+	for (int i = 0; i < 2; i++)
+		pairs[i] = (struct store_pair){(char *)s.m[i].key, (char *)s.m[i].value};
+	struct store_entry e = {.meta = pairs, .nmeta = 2};
+
+	attrs_read(j, &back, 0, pairs, 2);
+	assert_int_equal(merge_is_link(&e), S_ISLNK(mode));
+	assert_int_equal(back.mtime_ns, ns);
+	assert_int_equal(back.kind, S_ISLNK(mode) ? META_SYMLINK : META_FILE);
+	meta_set_done(&s);
+}
+
+static void the_forms_of_rclone(void **state)
+{
+	struct remote r = {.id = 3};
+	struct jobs *j = calloc(1, sizeof(*j));
+
+	j->conf.remotes = &r;
+	j->conf.nremotes = 1;
+	check_made(j, -1500000000, S_IFREG | 0640, "-1.500000000", "33184");
+	check_made(j, 1, S_IFLNK | 0777, "0.000000001", "41471");
+	r.caps.meta_dates = true;
+	check_made(
+		j, 981173106123456789, S_IFREG | 0640, "2001-02-03T04:05:06.123456789Z", "100640");
+	check_made(j, -1250000000, S_IFREG | 0600, "1969-12-31T23:59:58.750000000Z", "100600");
+	check_made(j, 1, S_IFLNK | 0777, "1970-01-01T00:00:00.000000001Z", "120777");
+	check_made(
+		j, -2000000000 * NS_PER_S, S_IFREG | 0, "1906-08-16T20:26:40.000000000Z", "100000");
+	free(j);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -263,6 +314,7 @@ int main(void)
 		T(others_among_them),
 		T(what_cannot_be_read),
 		T(mode_owner_and_time),
+		T(the_forms_of_rclone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
