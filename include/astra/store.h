@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "astra/base_buf.h"
 #include "astra/base_conf.h"
 #include "astra/base_err.h"
 #include "astra/base_money.h"
@@ -227,6 +228,7 @@ struct store_ops {
 		char **ret_json, struct err *err);
 	errint_t (*lifecycle_put)(struct store *s, const struct store_call *c, const char *bucket,
 		const char *json, struct err *err);
+	void (*describe)(struct store *s, struct buf *ret);
 	void (*destroy)(struct store *s); /* this one only; store_destroy walks the stack */
 };
 
@@ -305,6 +307,9 @@ errint_t store_lifecycle_get(struct store *s, const struct store_call *c, const 
 	char **ret_json, struct err *err);
 errint_t store_lifecycle_put(struct store *s, const struct store_call *c, const char *bucket,
 	const char *json, struct err *err);
+/* Appends for people where it is and as whom it is asked, nothing secret: "https://..., region x,
+ * with the key AKIA... of the environment". Complete after a first call. Asks nobody. */
+void store_describe(struct store *s, struct buf *ret);
 /* Destroys the whole stack; NULL is fine; returns NULL. */
 struct store *store_destroy(struct store *s);
 

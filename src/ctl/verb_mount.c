@@ -291,6 +291,24 @@ static errint_t check_space(struct ctl_conn *c)
 		"%s has %s free on its disk", conf->state, size_format(size, free_bytes));
 }
 
+static errint_t check_remote(struct ctl_conn *c, const struct remote *rm)
+{
+	cleanup_buf struct buf where = BUF_INIT(1000);
+	struct err why = {0};
+	errint_t bad = ctl_remote_probe(rm, &why);
+	char what[80];
+
+	store_describe(rm->st, &where); /* after the call, which looked for credentials */
+	(void)snprintf(what, sizeof(what), "remote %s", rm->name);
+	if (where.failed)
+		return -ENOMEM;
+	if (bad)
+		return finding(c, "error", what, "%s (%s): does not answer as it should: %s",
+			rm->provider, (char *)where.p, err_text(&why, bad));
+	return finding(c, "ok", what, "%s %s (%s): answers", rm->provider,
+		*rm->bucket ? rm->bucket : "(all buckets)", (char *)where.p);
+}
+
 errint_t verb_doctor(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
 {
 	const struct ctl_conf *conf = &c->ctl->conf;
@@ -301,20 +319,8 @@ errint_t verb_doctor(struct ctl_conn *c, const json_t *req, json_t **ret_data, s
 	(void)req;
 	(void)ret_data;
 	(void)err;
-	for (size_t i = 0; !r && i < conf->nremotes; i++) {
-		const struct remote *rm = &conf->remotes[i];
-		char what[80];
-		struct err why = {0};
-		errint_t bad = ctl_remote_probe(rm, &why);
-
-		(void)snprintf(what, sizeof(what), "remote %s", rm->name);
-		if (bad)
-			r = finding(c, "error", what, "does not answer as it should: %s",
-				err_text(&why, bad));
-		else
-			r = finding(c, "ok", what, "%s %s answers", rm->provider,
-				*rm->bucket ? rm->bucket : "(all buckets)");
-	}
+	for (size_t i = 0; !r && i < conf->nremotes; i++)
+		r = check_remote(c, &conf->remotes[i]);
 	stage_stat(conf->stage, &ss);
 	if (!r)
 		r = finding(c, ss.dirty_bytes > ss.quota_bytes / 10 * 9 ? "warning" : "ok",

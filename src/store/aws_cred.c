@@ -383,10 +383,13 @@ bool aws_cred_refused(struct aws_cred *c, const char *access, bool sure)
 	return true;
 }
 
-void aws_cred_source(struct aws_cred *c, char ret[96])
+void aws_cred_describe(struct aws_cred *c, struct buf *ret)
 {
 	LOCKED(&c->lock);
-	memcpy(ret, c->shared.source, sizeof(c->shared.source));
+	if (*c->shared.key.access)
+		(void)buf_addf(ret, "the key %s of %s", c->shared.key.access, c->shared.source);
+	else
+		(void)buf_adds(ret, "a key that was not looked for yet");
 }
 
 /* ---- birth and death ---- */

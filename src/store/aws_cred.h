@@ -41,8 +41,8 @@ errint_t aws_cred_get(
 /* The server did not take the key with this access id: the next get looks again. sure: it said
  * that it is the key. False when it was looked up a moment ago, or cannot change. */
 bool aws_cred_refused(struct aws_cred *c, const char *access, bool sure);
-/* Where the key in use came from, for people: "profile 'x'", "the environment"; "" = not yet. */
-void aws_cred_source(struct aws_cred *c, char ret[96]);
+/* Appends which key is in use, for people: "the key AKIA... of profile 'x'". */
+void aws_cred_describe(struct aws_cred *c, struct buf *ret);
 /* AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are set. */
 bool aws_cred_in_environment(void);
 

@@ -460,9 +460,18 @@ static void azblob_destroy(struct store *s)
 	free(d);
 }
 
+static void azblob_describe(struct store *s, struct buf *ret)
+{
+	const struct azblob *d = (const struct azblob *)s;
+
+	(void)buf_addf(ret, "%s, with ", d->conf.base);
+	azblob_cred_describe(d->cred, ret);
+}
+
 static const struct store_ops azblob_ops = {
 	.name = "azure",
 	.caps = azblob_caps,
+	.describe = azblob_describe,
 	.head = azblob_head,
 	.get = azblob_get,
 	.put = azblob_put,

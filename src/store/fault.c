@@ -617,6 +617,7 @@ static void fault_destroy(struct store *s)
 static const struct store_ops fault_ops = {
 	.name = "fault",
 	.caps = fault_caps,
+	.describe = store_pass_describe,
 #define X(opn, key, want, done, cond, params, args) .opn = fault_##opn,
 	STORE_OPS(X)
 #undef X

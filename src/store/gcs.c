@@ -483,9 +483,23 @@ static void gcs_destroy(struct store *s)
 	free(g);
 }
 
+static void gcs_describe(struct store *s, struct buf *ret)
+{
+	const struct gcs *g = (const struct gcs *)s;
+	char who[512] = "";
+
+	if (g->cred)
+		gcs_cred_identity(g->cred, who, sizeof(who));
+	(void)buf_addf(ret, "%s, as %s", g->conf.endpoint,
+		*who	  ? who
+		: g->cred ? "somebody who was not looked for yet"
+			  : "nobody: anonymous");
+}
+
 static const struct store_ops gcs_ops = {
 	.name = "gcs",
 	.caps = gcs_caps,
+	.describe = gcs_describe,
 	.head = gcs_head,
 	.get = gcs_get,
 	.put = gcs_put,

@@ -32,6 +32,11 @@ void store_pass_caps(struct store *s, struct store_caps *ret)
 	s->inner->ops->caps(s->inner, ret);
 }
 
+void store_pass_describe(struct store *s, struct buf *ret)
+{
+	s->inner->ops->describe(s->inner, ret);
+}
+
 static const char *const op_names[OP_N] = {
 #define X(opn, key, want, done, cond, params, args) #opn,
 	STORE_OPS(X)

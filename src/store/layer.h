@@ -106,6 +106,7 @@ bool store_op_reads(enum store_op op);
 STORE_OPS(X)
 #undef X
 void store_pass_caps(struct store *s, struct store_caps *ret);
+void store_pass_describe(struct store *s, struct buf *ret);
 
 /* The layer of this stack whose table is ops, or NULL. */
 struct store *store_layer_find(struct store *s, const struct store_ops *ops);

@@ -157,6 +157,7 @@ static void limit_destroy(struct store *s)
 static const struct store_ops limit_ops = {
 	.name = "limit",
 	.caps = store_pass_caps,
+	.describe = store_pass_describe,
 #define X(opn, key, want, done, cond, params, args) .opn = limit_##opn,
 	STORE_OPS(X)
 #undef X

@@ -352,9 +352,15 @@ static void local_destroy(struct store *s)
 	free(l);
 }
 
+static void local_describe(struct store *s, struct buf *ret)
+{
+	(void)buf_addf(ret, "embedded, in %s", ((const struct local *)s)->root);
+}
+
 static const struct store_ops local_ops = {
 	.name = "local",
 	.caps = local_caps,
+	.describe = local_describe,
 #define X(opn, key, want, done, cond, params, args) .opn = local_##opn,
 	STORE_OPS(X)
 #undef X

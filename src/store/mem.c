@@ -743,9 +743,16 @@ static void mem_destroy(struct store *s)
 	free(m);
 }
 
+static void mem_describe(struct store *s, struct buf *ret)
+{
+	(void)s;
+	(void)buf_adds(ret, "memory, gone with the mount");
+}
+
 static const struct store_ops mem_ops = {
 	.name = "mem",
 	.caps = mem_caps,
+	.describe = mem_describe,
 	.head = mem_head,
 	.get = mem_get,
 	.put = mem_put,

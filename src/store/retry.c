@@ -276,6 +276,7 @@ static void retry_destroy(struct store *s)
 static const struct store_ops retry_ops = {
 	.name = "retry",
 	.caps = store_pass_caps,
+	.describe = store_pass_describe,
 #define X(opn, key, want, done, cond, params, args) .opn = retry_##opn,
 	STORE_OPS(X)
 #undef X

@@ -549,9 +549,29 @@ static void s3_destroy(struct store *s)
 	free(d);
 }
 
+static void s3_describe(struct store *s, struct buf *ret)
+{
+	const struct s3 *d = (const struct s3 *)s;
+	const struct net_url *u = &d->conf.endpoint;
+
+	if (*u->host) {
+		(void)buf_addf(ret, "%s://", u->tls ? "https" : "http");
+		(void)net_url_host(ret, u);
+		(void)buf_adds(ret, u->path);
+	} else {
+		(void)buf_adds(ret, "AWS");
+	}
+	(void)buf_addf(ret, ", region %s, with ", d->conf.region);
+	if (d->cred)
+		aws_cred_describe(d->cred, ret);
+	else
+		(void)buf_adds(ret, "no key: requests are not signed");
+}
+
 static const struct store_ops s3_ops = {
 	.name = "s3",
 	.caps = s3_caps,
+	.describe = s3_describe,
 	.head = s3_head,
 	.get = s3_get,
 	.put = s3_put,

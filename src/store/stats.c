@@ -140,6 +140,7 @@ static void stats_destroy(struct store *s)
 static const struct store_ops stats_ops = {
 	.name = "stats",
 	.caps = store_pass_caps,
+	.describe = store_pass_describe,
 #define X(opn, key, want, done, cond, params, args) .opn = stats_##opn,
 	STORE_OPS(X)
 #undef X

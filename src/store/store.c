@@ -23,7 +23,7 @@
 
 /* A new operation changes the size of the table: look at every layer and driver, at STORE_OPS and
  * at the entries below, then change this number. */
-_Static_assert(sizeof(struct store_ops) == 25 * sizeof(void *), "an operation was added");
+_Static_assert(sizeof(struct store_ops) == 26 * sizeof(void *), "an operation was added");
 _Static_assert(OP_N == 22, "STORE_OPS and struct store_ops differ");
 
 void store_stat_done(struct store_stat *st)
@@ -181,6 +181,12 @@ void store_caps(struct store *s, struct store_caps *ret)
 	*ret = (struct store_caps){0};
 	s->ops->caps(s, ret);
 	assert(ret->key_max && ret->key_max <= STORE_KEY_MAX && ret->parts_max <= STORE_PARTS_MAX);
+}
+
+void store_describe(struct store *s, struct buf *ret)
+{
+	assert(s && ret);
+	s->ops->describe(s, ret);
 }
 
 errint_t store_head(struct store *s, const struct store_call *c, struct store_obj o,

@@ -47,6 +47,7 @@ says 1 "in use by another astrafs" "$astrafs" -o "state=$state,lock_wait=100ms" 
 
 same "$("$astra" --json status | json 'd["mountpoint"]')" "$mnt"
 a doctor | grep -q "^ok .*configuration .*the configuration is in order"
+a doctor | grep -q "^ok *remote gcp *gcp astra-gcp (embedded, in $data/gcp): answers"
 a init-cloud | grep -q "astra-aws"
 
 # The ageing demonstration: the same four files, by bare name and by path.

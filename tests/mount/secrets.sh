@@ -46,6 +46,14 @@ for r in key sas client gcp s3; do
     { echo "to $r" >"$mnt/$r/f" && cat "$mnt/$r/f" && mv "$mnt/$r/f" "$mnt/$r/g"; } >/dev/null 2>&1 || true
 done
 "$astra" --mount "$mnt" doctor >"$work/said" 2>&1 || true
+# It tells as whom each is asked, and no more.
+for who in "key .*$fake_url/fake, with the key of account fake)" \
+    "sas .*with a shared access signature in $work/keys/sas)" \
+    "client .*with client c of tenant t, by its secret)" \
+    "gcp .*$gcs_url, as .*@.*($work/auth/service.json)" \
+    "s3 .*$gcs_url, region us-east-1, with the key AKIDEXAMPLE of the configuration)"; do
+    grep -q "remote $who" "$work/said" || { echo "doctor does not say: $who"; cat "$work/said"; exit 1; }
+done
 "$astra" --mount "$mnt" --json doctor >>"$work/said" 2>&1 || true
 "$astra" --mount "$mnt" --json status >>"$work/said" 2>&1 || true
 "$astra" --mount "$mnt" jobs >>"$work/said" 2>&1 || true

@@ -347,7 +347,7 @@ static void a_refused_key_is_looked_up_again(void **state)
 	struct aws_cred_conf profile = {.profile = "p"},
 			     fixed = {.access_key_id = "F", .secret = "s"};
 	struct aws_cred *c = aws_cred_new(&profile, net);
-	char source[96];
+	cleanup_buf struct buf who = BUF_INIT(500);
 
 	put_file(".aws/credentials", "[p]\naws_access_key_id=OLD\naws_secret_access_key=s\n");
 	assert_false(aws_cred_refused(c, "OLD", true)); /* there is none */
@@ -359,8 +359,8 @@ static void a_refused_key_is_looked_up_again(void **state)
 	assert_true(aws_cred_refused(c, "OLD", true));
 	assert_string_equal(get_key(c).access, "NEW");
 	assert_true(aws_cred_refused(c, "OLD", true)); /* another is there already */
-	aws_cred_source(c, source);
-	assert_string_equal(source, "profile 'p'");
+	aws_cred_describe(c, &who);
+	assert_string_equal(who.p, "the key NEW of profile 'p'");
 	aws_cred_destroy(c);
 	c = aws_cred_new(&fixed, net);
 	assert_string_equal(get_key(c).access, "F");
