@@ -321,6 +321,11 @@ static struct source joined(const struct source *src, size_t n, const char *tail
 	return r;
 }
 
+static bool is_whole(const struct store_stat *st, const struct source *want)
+{
+	return st->size == want->size && (!st->has_crc32c || st->crc32c == want->crc);
+}
+
 /* meta NULL: something of ours for a moment. */
 static errint_t compose(const struct finish *f, const struct source *src, size_t n,
 	struct store_obj to, const char *if_match, const char *if_none_match, json_t *meta,
@@ -351,7 +356,7 @@ static errint_t compose(const struct finish *f, const struct source *src, size_t
 		return e;
 	if (!gcs_stat_read(r.json, ret))
 		return gcs_req_bad(&r, err, "the answer has no whole resource");
-	if (ret->size == want.size && (!ret->has_crc32c || ret->crc32c == want.crc))
+	if (is_whole(ret, &want))
 		return 0;
 	store_stat_done(ret);
 	return gcs_req_bad(&r, err, "what is stored are not the parts");
@@ -495,7 +500,12 @@ static errint_t into_class(struct finish *f, struct store_stat *ret, struct err 
 		.if_none_match = f->cond->if_none_match,
 		.resource = made,
 		.source = source};
-	return gcs_rewrite(f->g, f->c, &w, ret, err);
+	e = gcs_rewrite(f->g, f->c, &w, ret, err);
+	if (e || is_whole(ret, &whole))
+		return e;
+	store_stat_done(ret);
+	return err_set(err, -EBADMSG, ERR_UNKNOWN, "%s/%s: what is stored are not the parts",
+		f->o.bucket, f->o.key);
 }
 
 static errint_t into_place(struct finish *f, struct store_stat *ret, struct err *err)
