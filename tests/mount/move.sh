@@ -41,7 +41,7 @@ touch "$stop"; wait $lister
 (cd "$mnt/azure/tree" && find . -type f -exec sha256sum {} + | sort) >"$work/after"
 cmp "$work/before" "$work/after"
 same "$(find "$(native azure tree)" -type f | wc -l)" 1000
-same "$(find "$data/aws" -path '*tree*' -type f | grep -vc /.astra/ || true)" 0
+same "$(find "$(native aws tree)" -name .astra -prune -o -type f -print 2>/dev/null | wc -l)" 0
 
 # chains and swaps of names
 cd "$mnt/gcp"
