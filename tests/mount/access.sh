@@ -5,7 +5,7 @@
 get() { getfattr --absolute-names --only-values -n "user.astra.$1" "$2"; }
 counts() { echo "$(get accesses "$f") $(get reads "$f") $(get writes "$f")"; }
 becomes() { # COUNTS: within a second, since an open counts when it is released
-    for _ in $(seq 20); do [ "$(counts)" = "$1" ] && return 0; sleep 0.05; done
+    for _ in $(seq 100); do [ "$(counts)" = "$1" ] && return 0; sleep 0.05; done
     same "$(counts)" "$1"
 }
 stays() { sleep 0.3; same "$(counts)" "$1"; }
