@@ -203,8 +203,9 @@ static enum step list_one(struct job *job, struct dirmove *d)
 		if (s != STEP_DONE || !d->unlisted)
 			return s;
 	}
-	if (walk_enter(&d->walk, job) < 0)
-		return job_trouble(job, -ENOMEM, &(struct err){.kind = ERR_RETRY});
+	r = walk_enter(&d->walk, job);
+	if (r < 0)
+		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
 	return STEP_AGAIN;
 }
 
@@ -571,10 +572,16 @@ static enum step next_file(struct job *job, struct dirmove *d)
 static enum step move_batch(struct job *job, struct dirmove *d)
 {
 	enum step s = STEP_DONE;
+	int more = 1;
 
-	while (s == STEP_DONE && d->nsrc < BATCH &&
-		(d->stay != 0 || walk_more(&d->walk, job->jobs)))
-		s = d->stay != 0 ? move_beside(job, d) : next_file(job, d);
+	while (s == STEP_DONE && d->nsrc < BATCH && more > 0) {
+		if (d->stay != 0)
+			s = move_beside(job, d);
+		else if ((more = walk_more(&d->walk, job->jobs)) > 0)
+			s = next_file(job, d);
+	}
+	if (more < 0)
+		return job_trouble(job, more, &(struct err){.kind = ERR_RETRY});
 	if (s != STEP_DONE)
 		return s;
 	job->own.phase = 2;

@@ -151,18 +151,20 @@ static int take_file(void *arg, uint64_t ino, enum meta_kind kind, const char *n
 	return w->nfiles == WALK_SLICE_MAX;
 }
 
-bool walk_more(struct walk *w, struct jobs *j)
+int walk_more(struct walk *w, struct jobs *j)
 {
 	if (w->at < w->nfiles)
-		return true;
+		return 1;
 	w->at = w->nfiles = 0;
 	for (; w->next <= w->ndirs; w->next++, w->cookie = 0) {
 		struct meta_txn *t = meta_begin_read(j->conf.meta);
+		errint_t r = meta_children(t, w->dirs[w->next - 1], w->cookie, false, take_file, w);
 
-		(void)meta_children(t, w->dirs[w->next - 1], w->cookie, false, take_file, w);
 		meta_abort(t);
 		if (w->nfiles != 0)
-			return true;
+			return 1;
+		if (r < 0 && r != -ENOENT)
+			return r;
 	}
 	while (w->left_at < w->nleft && w->nfiles < WALK_SLICE_MAX)
 		w->files[w->nfiles++] = w->left[w->left_at++];

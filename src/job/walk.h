@@ -32,8 +32,8 @@ errint_t walk_enter(struct walk *w, struct job *job);
 
 /* All are listed: their files, from the first. */
 void walk_rewind(struct walk *w);
-/* files[at] is the next one; false: that was all. */
-bool walk_more(struct walk *w, struct jobs *j);
+/* 1: files[at] is the next one; 0: that was all; or what reading the index said. */
+int walk_more(struct walk *w, struct jobs *j);
 /* The end is known, without a look at the index. */
 bool walk_ended(const struct walk *w);
 /* After the end: these inodes once more. Takes inos. */
