@@ -153,7 +153,7 @@ static void chunk_seal(struct stage_file *f, uint64_t c, const void *p)
 	else if (chunk_crc(f, c, &crc))
 		return; /* none: then it is dropped when the process starts again */
 	verified_set(f, c);
-	file_entry_set(f, c, ent_make(ent_present(e), 0, crc));
+	file_entry_set(f, c, ent_make(f, ent_present(e), 0, crc));
 }
 
 /* Drops clean grains in the chunks of a range: all of them, or where the checksum is wrong. */
@@ -325,7 +325,7 @@ static void mark_written(struct stage_file *f, uint64_t off, uint64_t end)
 		uint64_t e = file_entry(f, c);
 		uint16_t m = mask_touch(c, off, end);
 
-		file_entry_set(f, c, ent_make(ent_present(e) | m, ent_dirty(e) | m, 0));
+		file_entry_set(f, c, ent_make(f, ent_present(e) | m, ent_dirty(e) | m, 0));
 	}
 }
 
@@ -337,7 +337,7 @@ static void mark_torn(struct stage_file *f, uint64_t off, uint64_t end)
 		uint16_t m = mask_touch(c, off, end) & ent_present(e);
 
 		if (m)
-			file_entry_set(f, c, ent_make(ent_present(e), ent_dirty(e) | m, 0));
+			file_entry_set(f, c, ent_make(f, ent_present(e), ent_dirty(e) | m, 0));
 	}
 	f->cut_pending = true;
 }
@@ -479,7 +479,7 @@ static errint_t fill_chunk(
 			return r;
 		left &= (uint16_t) ~(((UINT32_C(1) << n) - 1) << a);
 	}
-	file_entry_set(f, c, ent_make(ent_present(e) | want, ent_dirty(e), 0));
+	file_entry_set(f, c, ent_make(f, ent_present(e) | want, ent_dirty(e), 0));
 	all = off <= cs && end >= chunk_base_end(f, c) && want == mask_touch(c, 0, base_end);
 	chunk_seal(f, c, all ? p + (cs - off) : NULL);
 	return 0;
@@ -500,7 +500,7 @@ static uint64_t fill_fresh(
 	if (*ret)
 		return c;
 	for (; c < n; c++) {
-		file_entry_set(f, c, ent_make(0xffff, 0, 0));
+		file_entry_set(f, c, ent_make(f, 0xffff, 0, 0));
 		chunk_seal(f, c, p + (c * STAGE_CHUNK - off));
 	}
 	return n;
@@ -618,7 +618,7 @@ static errint_t punch_edge(struct stage_file *f, uint64_t off, uint64_t end)
 	if (m & ent_present(e))
 		return write_range(f, off, end, zeros, 0);
 	if (m & mask_touch(c, 0, file_base(f)->end))
-		file_entry_set(f, c, ent_make(ent_present(e), ent_dirty(e) | m, 0));
+		file_entry_set(f, c, ent_make(f, ent_present(e), ent_dirty(e) | m, 0));
 	return 0;
 }
 
@@ -653,7 +653,7 @@ static errint_t punch_locked(struct stage_file *f, uint64_t off, uint64_t end, s
 		if (!set)
 			continue;
 		file_entry_set(
-			f, c, ent_make(ent_present(e) & (uint16_t)~set, ent_dirty(e) | set, 0));
+			f, c, ent_make(f, ent_present(e) & (uint16_t)~set, ent_dirty(e) | set, 0));
 		file_punch(f, c, ent_present(e) & set);
 	}
 	changed_now(f);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -195,6 +196,20 @@ bool file_run(const struct stage_file *f, enum run_kind kind, uint64_t off, uint
 	return found;
 }
 
+/* A store into a hole of a full disk would be SIGBUS. The first page was written. */
+static errint_t pages_allocate(struct stage_file *f, uint64_t page0, uint64_t page1)
+{
+	page0 = MAX_OF(page0, 1);
+	if (page1 < page0 || (page0 == page1 && page0 == f->map_page))
+		return 0;
+	if (fallocate(f->map_fd, 0, (off_t)(MAP_HEAD_SIZE + page0 * 4096),
+		    (off_t)((page1 - page0 + 1) * 4096)) < 0 &&
+		errno != EOPNOTSUPP)
+		return -errno;
+	f->map_page = page1;
+	return 0;
+}
+
 errint_t file_map_need(struct stage_file *f, uint64_t first, uint64_t n)
 {
 	const uint64_t per_page = 4096 / sizeof(uint64_t);
@@ -221,26 +236,20 @@ errint_t file_map_need(struct stage_file *f, uint64_t first, uint64_t n)
 		f->verified = v;
 		if (ftruncate(f->map_fd, (off_t)(MAP_HEAD_SIZE + want * 8)) < 0)
 			return -errno;
-		r = file_map(f, want);
-		if (r)
-			return r;
+		r = pages_allocate(f, page0, page1);
+		if (r == 0)
+			r = file_map(f, want);
+		return r;
 	}
-	/* A store into a hole of a full disk would be SIGBUS. The first page was written. */
-	page0 = MAX_OF(page0, 1);
-	if (page1 < page0 || (page0 == page1 && page0 == f->map_page))
-		return 0;
-	if (fallocate(f->map_fd, 0, (off_t)(MAP_HEAD_SIZE + page0 * 4096),
-		    (off_t)((page1 - page0 + 1) * 4096)) < 0 &&
-		errno != EOPNOTSUPP)
-		return -errno;
-	f->map_page = page1;
-	return 0;
+	return pages_allocate(f, page0, page1);
 }
 
 void file_touch(struct stage_file *f)
 {
 	struct map_head *h = &f->map->h;
 
+	if (!h->dirty)
+		__atomic_store_n(&h->gen, h->gen + 1, __ATOMIC_RELEASE);
 	/* Both before the bytes: a killed write is at worst an upload too many. */
 	__atomic_store_n(&h->seq, h->seq + 1, __ATOMIC_RELEASE);
 	__atomic_store_n(&h->dirty, 1, __ATOMIC_RELEASE);
@@ -294,7 +303,7 @@ unsigned file_drop_clean(struct stage_file *f, uint64_t c)
 
 	if (!e)
 		return 0;
-	file_entry_set(f, c, ent_make(ent_present(e) & d, d, 0));
+	file_entry_set(f, c, ent_make(f, ent_present(e) & d, d, 0));
 	file_punch(f, c, gone);
 	return (unsigned)__builtin_popcount(gone);
 }
@@ -324,7 +333,7 @@ void file_forget_crc(struct stage_file *f, uint64_t c)
 	if (!file_verify(f, c))
 		(void)file_drop_clean(f, c);
 	else
-		file_entry_set(f, c, ent_make(ent_present(e), ent_dirty(e), 0));
+		file_entry_set(f, c, ent_make(f, ent_present(e), ent_dirty(e), 0));
 }
 
 void file_clear_beyond(struct stage_file *f, uint64_t size)
@@ -335,7 +344,7 @@ void file_clear_beyond(struct stage_file *f, uint64_t size)
 		uint16_t p = ent_present(e) & keep, d = ent_dirty(e) & keep;
 
 		if (p != ent_present(e) || d != ent_dirty(e))
-			file_entry_set(f, c, ent_make(p, d, 0));
+			file_entry_set(f, c, ent_make(f, p, d, 0));
 	}
 }
 
@@ -492,16 +501,29 @@ static void clean_bits(struct stage_file *f)
 		uint64_t e = file_entry(f, c);
 
 		if (ent_dirty(e))
-			file_entry_set(f, c, ent_make(ent_present(e), 0, 0));
+			file_entry_set(f, c, ent_make(f, ent_present(e), 0, 0));
 	}
+}
+
+/* The header alone, by a mapping of its own: a writer may replace the other meanwhile. */
+static errint_t head_sync(const struct stage_file *f)
+{
+	void *p = mmap(NULL, MAP_HEAD_SIZE, PROT_READ, MAP_SHARED, f->fd, 0);
+	errint_t r;
+
+	if (p == MAP_FAILED)
+		return -errno;
+	r = msync(p, MAP_HEAD_SIZE, MS_SYNC) < 0 ? -errno : 0;
+	(void)munmap(p, MAP_HEAD_SIZE);
+	return r;
 }
 
 /*
  * The base is switched first, and only then the dirty marks go: a page of the map may reach the
  * disk without the other, and clean bits (dropped after a power cut) below a header that still
- * names the old base would lose the content. For a large file the header is therefore made durable
- * in between; a small one just keeps its dirty bits, which mean nothing while head.dirty is 0 and
- * only cost it being uploaded whole after the next write, as it would be anyway.
+ * names the old base would lose the content. Where they are many the header is therefore made
+ * durable in between; one with few just keeps its dirty bits, which mean nothing while head.dirty
+ * is 0 and only cost it being uploaded whole after the next write, as it would be anyway.
  */
 errint_t stage_clean(struct stage_file *f, uint64_t seq, const char *etag, uint64_t size)
 {
@@ -531,14 +553,12 @@ errint_t stage_clean(struct stage_file *f, uint64_t seq, const char *etag, uint6
 	file_base_set(f, etag, size, size);
 	if (f->ndirty > CLEAN_LAZY_GRAINS) {
 		file_quiet_end(f);
-		if (fdatasync(f->fd) < 0) {
-			r = -errno;
-			file_change_begin(f);
-			goto out;
-		}
+		r = head_sync(f);
 		file_change_begin(f);
 		h = &f->map->h;
-		if (h->seq != seq)
+		if (r == 0 && h->seq != seq)
+			r = -EAGAIN;
+		if (r)
 			goto out;
 		clean_bits(f);
 	}
@@ -602,8 +622,9 @@ errint_t stage_regrow(struct stage_file *f, uint64_t seq, uint64_t size, uint64_
 		size >= border && size <= b->size && !f->cut_pending) {
 		file_touch(f);
 		file_forget_crc(f, border / STAGE_CHUNK); /* it spoke of fewer bytes */
-		size_set(f, size);
+		/* Killed in between: opening it takes the end back to the size. */
 		__atomic_store_n(&b->end, size, __ATOMIC_RELEASE);
+		size_set(f, size);
 		*ret_seq = f->map->h.seq;
 		r = 0;
 	}

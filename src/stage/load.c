@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
 #include "astra/base_hash.h"
 #include "stage_priv.h"
 
@@ -137,6 +138,7 @@ errint_t file_sidecar_make(struct stage_file *f)
 		return r;
 	f->map_fd = r;
 	atomic_fetch_add(&f->s->made[f->ino & 0xff], 1); /* its name, too, is synced */
+	__atomic_store_n(&f->map->h.sidecar, 1, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -156,6 +158,7 @@ static errint_t head_make(struct stage_file *f)
 errint_t file_make(struct stage *s, struct entry *e, struct stage_file **ret)
 {
 	struct stage_file *f = file_alloc(s, e);
+	int64_t now = clock_now_ns();
 	struct file_name n;
 	errint_t r;
 
@@ -174,6 +177,8 @@ errint_t file_make(struct stage *s, struct entry *e, struct stage_file **ret)
 	f->map->h.ino = e->ino;
 	f->map->h.epoch = s->epoch;
 	f->map->h.seq = 1;
+	f->map->h.gen =
+		crc32c((uint32_t)e->ino, &now, sizeof(now)); /* not that of an earlier life */
 	file_base_set(f, "", 0, 0);
 	__atomic_store_n(&f->map->h.magic, MAP_MAGIC, __ATOMIC_RELEASE);
 	atomic_fetch_add(&s->made[e->ino & 0xff], 1);
@@ -206,11 +211,9 @@ static uint64_t entry_fix(
 	uint16_t p = ent_present(e), d = ent_dirty(e), keep = mask_touch(c, 0, h->size);
 	uint32_t crc = ent_crc(e);
 
-	if (!h->dirty) {
-		/* Uploaded: dirty marks are left over; holes have no clean form. */
-		crc = d ? 0 : crc;
+	/* Left over from before an upload. Holes have no clean form. */
+	if (!h->dirty || ent_gen(e) != h->gen)
 		d = 0;
-	}
 	if ((p | d) & (uint16_t)~keep)
 		crc = 0;
 	p &= keep;
@@ -224,7 +227,7 @@ static uint64_t entry_fix(
 	/* The page of bits reached the disk, the bytes did not: nobody had synced them. */
 	if (trust == TRUST_DIRTY)
 		p &= mask_touch(c, 0, data_size);
-	return ent_make(p, d, crc);
+	return ent_make(f, p, d, crc);
 }
 
 static errint_t file_first(struct stage_file *f, uint64_t data_size)
@@ -264,30 +267,32 @@ static errint_t file_first(struct stage_file *f, uint64_t data_size)
 	return 0;
 }
 
-/* Chunks that the sidecar has entries for; none without one. */
-static errint_t sidecar_open(struct stage_file *f, const char *name, uint64_t *ret_chunks)
+/* Maps what the sidecar has, too. One that is gone takes changes along, which only a power cut may
+ * do, and what was clean, which can be had again. */
+static errint_t sidecar_load(struct stage_file *f, const char *name)
 {
+	const struct map_head *h = &f->map->h;
+	uint64_t chunks;
 	struct stat st;
-	uint64_t n;
 
-	*ret_chunks = MAP_CHUNKS_MIN;
 	f->map_fd = openat(f->s->dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (f->map_fd < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (fstat(f->map_fd, &st) < 0)
+	if (f->map_fd < 0 && errno == ENOENT)
+		return h->dirty && file_trust(f) != TRUST_DIRTY ? -EBADMSG : 0;
+	if (f->map_fd < 0 || fstat(f->map_fd, &st) < 0)
 		return -errno;
-	if (st.st_size > (off_t)STAGE_HEAD) {
-		n = ((uint64_t)st.st_size - MAP_HEAD_SIZE) / 8;
-		*ret_chunks = MIN_OF(round_down(n, MAP_CHUNKS_MIN), STAGE_SIZE_MAX / STAGE_CHUNK);
-	}
-	return 0;
+	if (st.st_size <= (off_t)STAGE_HEAD)
+		return 0;
+	chunks = ((uint64_t)st.st_size - MAP_HEAD_SIZE) / 8;
+	chunks = MIN_OF(round_down(chunks, MAP_CHUNKS_MIN), STAGE_SIZE_MAX / STAGE_CHUNK);
+	free(f->verified);
+	f->verified = calloc(1, chunks / 8);
+	return f->verified ? file_map(f, chunks) : -ENOMEM;
 }
 
 static errint_t load_map(struct stage_file *f, uint64_t *ret_data_size)
 {
 	struct file_name n;
 	struct stat st;
-	uint64_t chunks;
 	errint_t r;
 
 	file_name(f->ino, &n);
@@ -296,20 +301,17 @@ static errint_t load_map(struct stage_file *f, uint64_t *ret_data_size)
 		return errno == ENOENT ? -ENODATA : -errno;
 	if (fstat(f->fd, &st) < 0)
 		return -errno;
-	/* Nothing was ever answered of it. */
+	/* Made, and nothing was answered of it yet; or cut short: entry_open knows. */
 	if (st.st_size < (off_t)STAGE_HEAD)
 		return -ENODATA;
 	*ret_data_size = (uint64_t)st.st_size - STAGE_HEAD;
-	r = sidecar_open(f, n.map, &chunks);
-	if (r)
-		return r;
-	f->verified = calloc(1, chunks / 8);
-	r = f->verified ? file_map(f, chunks) : -ENOMEM;
+	f->verified = calloc(1, MAP_CHUNKS_MIN / 8);
+	r = f->verified ? file_map(f, MAP_CHUNKS_MIN) : -ENOMEM;
 	if (r)
 		return r;
 	switch (head_check(&f->map->h, f->ino)) {
 	case HEAD_GOOD:
-		return 0;
+		return f->map->h.sidecar ? sidecar_load(f, n.map) : 0;
 	case HEAD_NOTHING:
 		return -ENODATA;
 	case HEAD_BAD:

@@ -197,16 +197,15 @@ static errint_t entry_open(
 
 	if (!fresh)
 		r = file_load(s, e, ret);
+	if (r == -ENODATA && !fresh && e->dirty)
+		return -EBADMSG; /* it was there: somebody removed or cut it */
 	if (r != -ENODATA)
 		return r;
 	if (!fresh) {
 		/* Nothing worth keeping: what was charged for it goes. */
 		file_remove(s, e->ino);
 		atomic_fetch_sub(&s->used, entry_bytes(e));
-		if (e->dirty)
-			atomic_fetch_sub(&s->dirty, e->ndirty * STAGE_GRAIN);
 		e->present = e->ndirty = 0;
-		e->dirty = false;
 	}
 	return create ? file_make(s, e, ret) : -ENOENT;
 }
@@ -399,7 +398,10 @@ struct state {
 	uint32_t clean;
 	uint32_t crc; /* of all before */
 };
-#define STATE_MAGIC UINT64_C(0x3145544154535453) /* "STSTATE1" */
+#define STATE_MAGIC UINT64_C(0x3245544154535453) /* "STSTATE2" */
+#define STATE_MAGIC_OLD                                                                            \
+	UINT64_C(0x3145544154535453) /* a file had a header beside it, not in it                   \
+				      */
 
 static bool state_read(struct stage *s, struct state *st)
 {
@@ -433,6 +435,9 @@ static errint_t state_begin(struct stage *s, bool power_cut)
 	struct state st = {0};
 	bool known = state_read(s, &st);
 
+	/* Before anything is touched: what lies there is not what we would take it for. */
+	if (st.magic == STATE_MAGIC_OLD)
+		return -EMEDIUMTYPE;
 	s->epoch = known ? st.epoch : 0;
 	s->cut = known ? st.cut : 0;
 	if (!known || !st.clean || power_cut) {
@@ -497,11 +502,16 @@ static errint_t scan_file(struct stage *s, struct scan *sc, uint64_t ino)
 	ssize_t k;
 
 	file_name(ino, &n);
-	fd = openat(s->dirfd, n.data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	/* A look is no use of it: its time says when it is evicted. */
+	fd = openat(s->dirfd, n.data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOATIME);
+	if (fd < 0 && errno == EPERM)
+		fd = openat(s->dirfd, n.data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
 	k = pread(fd, &h, sizeof(h), 0);
-	if (k < 0 || fstat(fd, &st) < 0)
+	if (k < 0)
 		return -errno;
 	state = st.st_size < (off_t)STAGE_HEAD ? HEAD_NOTHING : head_check(&h, ino);
 	if (state == HEAD_NOTHING) {
@@ -516,24 +526,14 @@ static errint_t scan_file(struct stage *s, struct scan *sc, uint64_t ino)
 	return scan_add(sc, &fo);
 }
 
-/* A sidecar without its file goes; one with a header is of an earlier form. */
-static errint_t scan_sidecar(struct stage *s, uint64_t ino)
+/* A sidecar without its file goes. */
+static void scan_sidecar(struct stage *s, uint64_t ino)
 {
 	struct file_name n;
-	cleanup_fd int fd = -1;
-	uint64_t magic = 0;
 
 	file_name(ino, &n);
-	fd = openat(s->dirfd, n.map, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (pread(fd, &magic, sizeof(magic), 0) < 0)
-		return -errno;
-	if (magic == MAP_MAGIC_OLD)
-		return -EMEDIUMTYPE;
 	if (faccessat(s->dirfd, n.data, F_OK, 0) < 0 && errno == ENOENT)
 		(void)unlinkat(s->dirfd, n.map, 0);
-	return 0;
 }
 
 static errint_t scan_bucket(struct stage *s, struct scan *sc, unsigned bucket)
@@ -557,8 +557,12 @@ static errint_t scan_bucket(struct stage *s, struct scan *sc, unsigned bucket)
 		uint64_t ino;
 		bool map;
 
-		if (name_ino(d->d_name, bucket, &ino, &map))
-			r = map ? scan_sidecar(s, ino) : scan_file(s, sc, ino);
+		if (!name_ino(d->d_name, bucket, &ino, &map))
+			continue;
+		if (map)
+			scan_sidecar(s, ino);
+		else
+			r = scan_file(s, sc, ino);
 	}
 	if (!r && errno)
 		r = -errno;
@@ -648,6 +652,8 @@ errint_t stage_open(const struct stage_conf *conf, struct stage **ret, struct er
 		r = s->dirfd < 0 || fstatfs(s->dirfd, &fs) < 0 ? -errno : 0;
 		s->on_fuse = !r && fs.f_type == FUSE_SUPER_MAGIC;
 	}
+	if (!r && STAGE_HEAD % (unsigned long)sysconf(_SC_PAGESIZE) != 0)
+		r = -ENOSYS;
 	if (!r)
 		r = state_begin(s, conf->power_cut);
 	if (!r)
@@ -659,6 +665,7 @@ errint_t stage_open(const struct stage_conf *conf, struct stage **ret, struct er
 			conf->dir,
 			r == -EMEDIUMTYPE ? "it is of an earlier version; mount once with that "
 					    "one, 'astra sync' and unmount, then remove it"
+			: r == -ENOSYS	  ? "pages of memory larger than 8 KiB are not supported"
 					  : strerrordesc_np(-r));
 		stage_free(s);
 		return r;

@@ -18,8 +18,10 @@
  *	1	0	clean: the data file holds the base's bytes (zeros from base.end on)
  *	1	1	dirty: the data file holds what was written
  *	0	1	dirty hole: zeros, whatever the data file holds
- * Only `present` grains are charged. While head.dirty is 0 a set dirty bit means nothing: small
- * files keep theirs after an upload (see stage_clean).
+ * Only `present` grains are charged. While head.dirty is 0 a set dirty bit means nothing: files
+ *with few keep theirs after an upload (see stage_clean). A power cut may leave the header that
+ *became dirty again and an older page of entries: there only marks of the header's generation
+ *count, and what has others is the base's, or was.
  *
  * base.end <= base.size is how much of the base still shows: a truncate lowers it, so that growing
  * again shows zeros, without a bit being touched. base.end <= head.size always.
@@ -38,7 +40,6 @@
 #include "astra/stage.h"
 
 #define MAP_MAGIC	  UINT64_C(0x3250414d41525453) /* "STRAMAP2" */
-#define MAP_MAGIC_OLD	  UINT64_C(0x3150414d41525453) /* all of the map was in the sidecar */
 #define MAP_VERSION	  2u
 #define MAP_HEAD_SIZE	  4096u
 #define MAP_CHUNKS_MIN	  512u /* one page of entries: 32 MiB of file */
@@ -73,6 +74,8 @@ struct map_head {
 	int64_t mtime;
 	uint64_t seq;
 	uint32_t dirty;
+	uint32_t gen;	  /* of the dirty marks that count: another each time it becomes dirty */
+	uint32_t sidecar; /* 1: there is one */
 	uint32_t zero;
 	struct map_base base[2];
 	struct map_twin twin;
@@ -83,7 +86,8 @@ struct map {
 		struct map_head h;
 		char page[MAP_HEAD_SIZE];
 	};
-	uint64_t chunk[]; /* present:16, dirty:16, crc:32 (0 = none) */
+	uint64_t chunk[]; /* present:16, dirty:16, and 32: gen if any is dirty, else crc (0 = none)
+			   */
 };
 
 struct entry {
@@ -143,7 +147,7 @@ struct stage_file {
 	unsigned char *verified;	 /* a bit a chunk: checksum compared since opened */
 	uint64_t present, ndirty;	 /* grains; ndirty counts present && dirty */
 	uint64_t charged, charged_dirty; /* bytes, as in stage.used and stage.dirty */
-	bool cut_pending; /* the data file may hold bytes beyond size that are not zeros */
+	bool cut_pending; /* the file may hold bytes beyond size that are not zeros */
 };
 
 /* ---- bits ---- */
@@ -156,13 +160,20 @@ static inline uint16_t ent_dirty(uint64_t e)
 {
 	return (uint16_t)(e >> 16);
 }
+static inline uint32_t ent_gen(uint64_t e)
+{
+	return ent_dirty(e) ? (uint32_t)(e >> 32) : 0;
+}
 static inline uint32_t ent_crc(uint64_t e)
 {
-	return (uint32_t)(e >> 32);
+	return ent_dirty(e) ? 0 : (uint32_t)(e >> 32);
 }
-static inline uint64_t ent_make(uint16_t present, uint16_t dirty, uint32_t crc)
+static inline uint64_t ent_make(
+	const struct stage_file *f, uint16_t present, uint16_t dirty, uint32_t crc)
 {
-	return (uint64_t)present | (uint64_t)dirty << 16 | (uint64_t)crc << 32;
+	uint32_t high = dirty ? f->map->h.gen : crc;
+
+	return (uint64_t)present | (uint64_t)dirty << 16 | (uint64_t)high << 32;
 }
 static inline uint64_t round_down(uint64_t v, uint64_t to)
 {

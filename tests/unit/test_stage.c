@@ -610,13 +610,9 @@ static void expect_long(struct stage_file *f)
 /* Files above 32 MiB: what tells what is here is in two places. */
 static void test_sidecar(void **state)
 {
-	struct stage_conf conf = {.dir = dir, .quota_bytes = M};
 	char path[128], zeros[4096] = {0};
-	const uint64_t old = UINT64_C(0x3150414d41525453);
 	struct stage_file *f;
-	struct err err = {0};
 	struct stage *s;
-	int fd;
 
 	(void)state;
 	pattern(mixed_base, sizeof(mixed_base), 8);
@@ -654,6 +650,14 @@ static void test_sidecar(void **state)
 	stage_drop(s, 9);
 	stage_close(s);
 
+	/* Without one that took changes along. */
+	in_killed_child(make_long, false);
+	assert_int_equal(unlink(path), 0);
+	s = open_with(100 * M, 0, false);
+	assert_int_equal(stage_get(s, 9, false, &f), -EBADMSG);
+	stage_drop(s, 9);
+	stage_close(s);
+
 	/* Alone it is nothing. */
 	in_killed_child(make_long, false);
 	path_of(9, "", path);
@@ -661,15 +665,182 @@ static void test_sidecar(void **state)
 	s = open_with(100 * M, 0, false);
 	assert_false(stage_has(s, 9) || there(9, ".map"));
 	stage_close(s);
+}
 
-	/* What an earlier version left is not taken for damage, and not touched. */
-	path_of(9, ".map", path);
+/* What an earlier version left is not taken for damage, and not touched. */
+static void test_old_form(void **state)
+{
+	struct stage_conf conf = {.dir = dir, .quota_bytes = M};
+	const char old[40] = "STSTATE1";
+	char path[128], now[40];
+	struct stage *s = NULL;
+	struct err err = {0};
+	int fd;
+
+	(void)state;
+	path_of(9, "", path);
+	path[strlen(path) - 2] = '\0';
+	assert_int_equal(mkdir(path, 0700), 0);
+	path_of(9, "", path);
 	fd = open(path, O_WRONLY | O_CREAT, 0600);
-	assert_int_equal(write(fd, &old, sizeof(old)), sizeof(old));
+	assert_int_equal(write(fd, "unsent work", 11), 11);
 	close(fd);
+	snprintf(path, sizeof(path), "%s/state", dir);
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	assert_int_equal(write(fd, old, sizeof(old)), sizeof(old));
 	assert_int_equal(stage_open(&conf, &s, &err), -EMEDIUMTYPE);
 	assert_non_null(strstr(err.msg, "earlier version"));
-	assert_true(there(9, ".map"));
+	assert_true(there(9, ""));
+	assert_int_equal(pread(fd, now, sizeof(now), 0), sizeof(now));
+	assert_memory_equal(now, old, sizeof(old));
+	close(fd);
+}
+
+static void shell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void shell(const char *fmt, ...)
+{
+	char cmd[500];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(cmd, sizeof(cmd), fmt, ap);
+	va_end(ap);
+	if (system(cmd) != 0)
+		_exit(1);
+}
+
+/* Uploaded, and its few dirty marks kept: in the sidecar, which is put by. */
+static struct stage_file *make_lazy(struct stage *s)
+{
+	struct stage_file *f = NULL;
+	char path[128];
+
+	if (stage_get(s, 9, true, &f) || stage_base(f, "e1", 40 * M) ||
+		wr(f, 36 * M, mixed_base, 4096) || stage_clean(f, stage_seq(f), "e2", 40 * M) ||
+		stage_sync(f, NULL))
+		_exit(1);
+	path_of(9, ".map", path);
+	shell("cp %s %s/saved", path, dir);
+	return f;
+}
+
+static void make_rebased(struct stage *s)
+{
+	struct stage_file *f = make_lazy(s);
+
+	if (stage_base(f, "e3", 40 * M) || wr(f, 0, mixed_base, 4096) || stage_sync(f, NULL))
+		_exit(1);
+}
+
+static void make_second_life(struct stage *s)
+{
+	struct stage_file *f = make_lazy(s);
+
+	stage_put(f);
+	stage_drop(s, 9);
+	if (stage_get(s, 9, true, &f) || stage_base(f, "e3", 40 * M) ||
+		wr(f, 0, mixed_base, 4096) || stage_sync(f, NULL))
+		_exit(1);
+}
+
+static void old_sidecar_after(void (*fn)(struct stage *s))
+{
+	struct stage_file *f;
+	struct stage *s;
+	char path[128];
+
+	in_killed_child(fn, false);
+	path_of(9, ".map", path);
+	shell("cp %s/saved %s", dir, path);
+	s = open_with(100 * M, 0, true);
+	f = get(s, 9);
+	assert_true(stage_dirty(f));
+	expect(f, 0, mixed_base, 4096);
+	expect_miss(f, 36 * M, 4096, 36 * M, 4096);
+	stage_put(f);
+	stage_drop(s, 9);
+	stage_close(s);
+}
+
+static void make_rebased_small(struct stage *s)
+{
+	struct stage_file *f = NULL;
+	char path[128];
+
+	if (stage_get(s, 9, true, &f) || stage_base(f, "e1", 256 * K) ||
+		wr(f, 64 * K, mixed_base, 4096) || stage_clean(f, stage_seq(f), "e2", 256 * K) ||
+		stage_sync(f, NULL))
+		_exit(1);
+	path_of(9, "", path);
+	shell("dd if=%s of=%s/saved bs=4096 skip=1 count=1 status=none", path, dir);
+	if (stage_base(f, "e3", 256 * K) || wr(f, 128 * K, mixed_base, 4096))
+		_exit(1);
+	shell("dd if=%s/saved of=%s bs=4096 seek=1 count=1 conv=notrunc status=none", dir, path);
+}
+
+/* A power cut kept the header that became dirty once more, and an older page of entries: their
+ * dirty marks are of bytes that have gone to the cloud, and would put zeros over what others wrote.
+ */
+static void test_old_entries(void **state)
+{
+	struct stage_file *f;
+	struct stage *s;
+
+	(void)state;
+	pattern(mixed_base, sizeof(mixed_base), 8);
+	old_sidecar_after(make_rebased);
+	old_sidecar_after(make_second_life);
+	in_killed_child(make_rebased_small, false);
+	s = open_with(100 * M, 0, true);
+	f = get(s, 9);
+	expect_miss(f, 64 * K, 4096, 64 * K, 4096);
+	stage_put(f);
+	stage_close(s);
+}
+
+/* What was used last is evicted last, also after it was looked at when the stage was opened. */
+static void test_order_kept(void **state)
+{
+	struct stage *s = open_with(M, 0, false);
+	struct timespec old[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+	char path[128];
+
+	(void)state;
+	pattern(mixed_base, sizeof(mixed_base), 8);
+	for (uint64_t ino = 2; ino <= 3; ino++) {
+		struct stage_file *f = get(s, ino);
+
+		assert_int_equal(stage_base(f, "e", 256 * K), 0);
+		assert_int_equal(stage_fill(f, "e", 0, mixed_base, 256 * K), 0);
+		stage_put(f);
+	}
+	stage_close(s);
+	path_of(3, "", path);
+	assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+	s = open_with(M, 0, false);
+	stage_close(s);
+	s = open_with(M, 0, false);
+	assert_int_equal(stage_make_room(s, 600 * K), 0);
+	assert_true(stage_has(s, 2));
+	assert_false(stage_has(s, 3));
+	stage_close(s);
+}
+
+/* Somebody removed what had bytes that are nowhere else. */
+static void test_gone(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f = get(s, 9);
+	char path[128];
+
+	(void)state;
+	assert_int_equal(wr(f, 0, "acknowledged", 12), 0);
+	stage_put(f);
+	path_of(9, "", path);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(stage_get(s, 9, true, &f), -EBADMSG);
+	stage_drop(s, 9);
+	stage_close(s);
 }
 
 /* Killed in a truncate, just after the size was stored: nothing behind it may come back. */
@@ -897,6 +1068,10 @@ int main(void)
 		T(clean),
 		T(damage),
 		T(bad_head),
+		T(old_form),
+		T(old_entries),
+		T(order_kept),
+		T(gone),
 		T(sidecar),
 		T(quota),
 		T(huge),
