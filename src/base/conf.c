@@ -142,6 +142,22 @@ __attribute__((format(printf, 2, 3))) static void load_fail(struct load *l, cons
 	l->r = err_set(l->err, -EINVAL, ERR_FINAL, "%s:%d: %s", l->path, l->line, msg);
 }
 
+/* The last item is a header: in one file it is the only one of its name, since what a copy that was
+ * not edited says would be mixed with the rest. Another file may add to it. */
+static void check_twice(struct load *l)
+{
+	const struct conf_item *now = l->conf->items[l->conf->count - 1];
+
+	for (size_t i = 0; i + 1 < l->conf->count; i++) {
+		const struct conf_item *it = l->conf->items[i];
+
+		if (*it->key == '\0' && strcmp(it->section, now->section) == 0 &&
+			strcmp(it->file, now->file) == 0)
+			load_fail(l, "section [%s] once more; it is in line %d already",
+				now->section, it->line);
+	}
+}
+
 /* The header as an item: inih tells of a section only with its keys. */
 static void add_header(struct load *l, const char *name, size_t len)
 {
@@ -152,6 +168,8 @@ static void add_header(struct load *l, const char *name, size_t len)
 		load_fail(l, "more than %d values", ITEMS_MAX);
 	else if (r && !l->r)
 		l->r = err_set(l->err, r, ERR_RETRY, "%s: %s", l->path, err_text(NULL, r));
+	else if (r == 0)
+		check_twice(l);
 }
 
 /* What inih would take in silence. */

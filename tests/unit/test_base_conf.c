@@ -103,6 +103,8 @@ static void bad_files_are_named_by_line(void **state)
 		{"a = 1\nnonsense\nb = 2\n", ":2: neither"},
 		{"a = 1\n\n[s\nb = 2\n", ":3: section without ']'"},
 		{"[]\n", ":1: section without a name"},
+		{"[a b]\nk=1\n[c]\n[ a  b ]\n",
+			":4: section [a b] once more; it is in line 1 already"},
 		{"\n[  ]\n", ":2: section without a name"},
 		{"[a] b = 1\n", ":1: text behind"},
 		{"[0123456789012345678901234567890123456789012345678901]\n", ":1: section name of"},
