@@ -156,6 +156,9 @@ struct vfs {
 	atomic_bool cancel;	     /* store calls end */
 	_Atomic unsigned removing;   /* transactions that may take an inode's name */
 	_Atomic unsigned renames;    /* that wait */
+	/* A full cache, write.c: no wait while so many bytes less one were sent; when last told. */
+	_Atomic uint64_t full_in_vain;
+	_Atomic int64_t full_told_ns;
 	_Atomic int64_t
 		vain[VAIN_PLACES]; /* until when no rename waits; by two remotes: rename.c */
 	/* Who listed names without attributes, and whether it then asked for some: dir.c */

@@ -8,6 +8,9 @@
 
 #include <linux/falloc.h>
 
+#define FULL_PAUSE_NS (50 * NS_PER_MS)
+#define FULL_TOLD_NS  (60 * NS_PER_S)
+
 #define COPY_BUF (256u << 10)
 #define COPY_MAX (16u << 20) /* of one call; the caller comes again */
 /* The kernel asks for no more at once; who copies a longer file comes again for the rest. */
@@ -51,6 +54,62 @@ static errint_t write_keep(struct vfs_call *c)
 	return -ENODATA;
 }
 
+static void full_tell(struct vfs *v, const struct stage_stat *st, bool in_vain)
+{
+	int_fast64_t then = atomic_load(&v->full_told_ns);
+	int64_t now = clock_mono_ns();
+	unsigned long long mib = st->dirty_bytes >> 20, of = st->quota_bytes >> 20;
+
+	if (in_vain)
+		log_error("vfs",
+			"the cache is full: %llu of %llu MiB are changes that wait for their "
+			"upload, and nothing could be sent for a while: writing fails (ENOSPC) "
+			"until something is; see 'astra status'",
+			mib, of);
+	else if ((!then || now - then > FULL_TOLD_NS) &&
+		 atomic_compare_exchange_strong(&v->full_told_ns, &then, now))
+		log_warn("vfs",
+			"the cache is full: %llu of %llu MiB are changes that wait for their "
+			"upload; writers wait for it (a larger cache_size holds more)",
+			mib, of);
+}
+
+/* The cache is full of changes. What is uploaded can go, so that writers are as fast as uploads are
+ * from here on. When none sends a byte for io_deadline, as to a cloud that is down, the call fails,
+ * and others do not wait until one does. While it waits size2 is what was sent, off2 until when.
+ * True: parked or answered. */
+static bool write_waits(struct vfs_call *c)
+{
+	const struct call_wait w = {.kind = WAIT_TIME,
+		.timeout_ns = FULL_PAUSE_NS,
+		.on_timeout = ON_TIMEOUT_RERUN,
+		.interruptible = true};
+	struct vfs *v = c->own.v;
+	uint64_t sent = count_get(COUNT_store_bytes_out);
+	int64_t now = clock_mono_ns();
+	struct stage_stat st;
+
+	stage_stat(v->conf.stage, &st);
+	/* A disk that is full waits for nobody; nor does a file that is larger than the cache. */
+	if (!st.dirty_bytes || atomic_load(&v->full_in_vain) == sent + 1 ||
+		st.clean_bytes + st.dirty_bytes + c->own.size + STAGE_CHUNK <= st.quota_bytes ||
+		write_keep(c) != -ENODATA)
+		return false;
+	if (!c->own.off2 || c->own.size2 != sent) {
+		c->own.size2 = sent;
+		c->own.off2 = (uint64_t)(now + v->conf.io_deadline_ns);
+		dirty_hurry(v);
+	} else if (now >= (int64_t)c->own.off2) {
+		atomic_store(&v->full_in_vain, sent + 1);
+		full_tell(v, &st, true);
+		return false;
+	}
+	full_tell(v, &st, false);
+	if (call_arm(c, &w))
+		call_armed(c);
+	return true;
+}
+
 static void run_write(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
@@ -75,6 +134,8 @@ static void run_write(struct vfs_call *c)
 		fetch_wait(c, n, miss_off, miss_len, 0);
 		return;
 	}
+	if (r == -ENOSPC && write_waits(c))
+		return;
 	if (r == -ENOSPC)
 		dirty_hurry(v); /* what is uploaded can be evicted */
 	if (!r)
@@ -102,7 +163,7 @@ void vfs_write(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t
 	call_begin(v, c, run_write);
 	c->own.h = h;
 	c->own.off = off;
-	c->own.off2 = 0;
+	c->own.off2 = c->own.size2 = 0;
 	c->own.p = p;
 	c->own.size = len;
 	c->len = 0;
