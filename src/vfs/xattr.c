@@ -746,6 +746,22 @@ void vfs_setxattr(struct vfs *v, struct vfs_call *c, uint64_t ino, const char *n
 	run_setxattr(c);
 }
 
+/* A pin goes; what says how things are does not. Programs that copy are let off. */
+static errint_t remove_astra(struct vfs_call *c)
+{
+	const struct attr *attr = attr_find(c->own.name + ASTRA_LEN);
+	struct meta_inode in;
+	errint_t r = row_get(c->own.v, c->own.ino, &in);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	if (xattr_by_copier(c))
+		return 0;
+	if (!attr || !(attr->on & attr_on(&in)))
+		return -ENODATA;
+	return attr->set == xattr_set_tier ? xattr_set_tier(c, "AUTO") : -EPERM;
+}
+
 void vfs_removexattr(struct vfs *v, struct vfs_call *c, uint64_t ino, const char *name)
 {
 	errint_t r = name_never(name);
@@ -753,12 +769,11 @@ void vfs_removexattr(struct vfs *v, struct vfs_call *c, uint64_t ino, const char
 	call_begin(v, c, run_never);
 	if (!r && v->conf.ro)
 		r = -EROFS;
-	/* Nothing of ours goes away by being removed; rsync -X tries. `tier` goes by AUTO. */
-	if (r || !strncmp(name, ASTRA, ASTRA_LEN)) {
+	if (r) {
 		call_done(c, r);
 		return;
 	}
 	c->own.ino = ino;
 	memcpy(c->own.name, name, strlen(name) + 1);
-	call_done(c, set_user(c, true));
+	call_done(c, strncmp(name, ASTRA, ASTRA_LEN) ? set_user(c, true) : remove_astra(c));
 }

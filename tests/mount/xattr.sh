@@ -161,6 +161,20 @@ a sync
 same "$(get tier d/new) $(get tier d/sub/new) $(get tier d/g)" "WARM WARM HOT"
 set_ tier AUTO d
 if get tier d 2>/dev/null; then echo "a tier is left on d"; exit 1; fi
+# Removing it is the same; what only tells cannot be removed.
+set_ tier WARM d
+set_ tier WARM f
+setfattr -x user.astra.tier d
+if get tier d 2>/dev/null; then echo "a tier is left on d"; exit 1; fi
+a explain /aws/f | grep -q pinned
+setfattr -x user.astra.tier f
+if a explain /aws/f | grep -q pinned; then echo "f is pinned still"; exit 1; fi
+for n in cost accesses; do
+    if setfattr -x "user.astra.$n" f 2>"$work/said"; then echo "$n was removed"; exit 1; fi
+    grep -q "Operation not permitted" "$work/said"
+done
+if setfattr -x user.astra.none f 2>"$work/said"; then echo "there was none"; exit 1; fi
+grep -q "No such attribute" "$work/said"
 # COLD and ARCHIVE apply when it has been at rest for pin_delay, in every mode of the engine.
 mkdir cold
 set_ tier ARCHIVE cold

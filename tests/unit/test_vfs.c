@@ -394,7 +394,9 @@ static void test_xattrs(void **state)
 	assert_int_equal(CALL(a, vfs_listxattr, ino, 10), -ERANGE);
 	assert_int_equal(CALL(a, vfs_removexattr, ino, "user.mine"), 0);
 	assert_int_equal(CALL(a, vfs_removexattr, ino, "user.mine"), -ENODATA);
-	assert_int_equal(CALL(a, vfs_removexattr, ino, "user.astra.cost"), 0);
+	assert_int_equal(CALL(a, vfs_removexattr, ino, "user.astra.cost"), -EPERM);
+	assert_int_equal(CALL(a, vfs_removexattr, ino, "user.astra.none"), -ENODATA);
+	assert_int_equal(CALL(a, vfs_removexattr, ino, "user.astra.tier"), 0);
 	/* inherited */
 	assert_int_equal(mkdir_in(f, f->aws, "cold", &dir), 0);
 	assert_int_equal(setx(f, dir, "user.astra.tier", "WARM"), 0);
