@@ -50,7 +50,7 @@ const struct cmd app_cmds[] = {
 		"cancel 17\n"
 		"astra jobs cancel --held",
 		cmd_jobs},
-	{"db", "check|dump|load|rebuild [--state DIR]",
+	{"db", "check|dump|load|rebuild [-c FILE] [--state DIR]",
 		"check the index; write or read it as text; make it anew from the clouds",
 		"astra db check\nastra db dump > index.jsonl\n"
 		"astra db rebuild --state ~/.local/state/astrafs/home-me-clouds",

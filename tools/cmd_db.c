@@ -15,15 +15,19 @@
 #include "astra/base_cleanup.h"
 
 /* astrafs in the mode, on the state directory or on that of --mount. */
-static int run_astrafs(struct app *a, const char *mode, const char *state)
+static int run_astrafs(struct app *a, const char *mode, const char *conf, const char *state)
 {
-	char opt[PATH_MAX + 16], *argv[6];
+	char opt[PATH_MAX + 16], *argv[8];
 	cleanup_json json_t *lines = json_array();
 	bool quiet = a->json && !strcmp(mode, "--check");
 	int k = 0, code;
 
 	argv[k++] = "astrafs";
 	argv[k++] = (char *)mode;
+	if (conf) {
+		argv[k++] = "-c";
+		argv[k++] = (char *)conf;
+	}
 	if (state) {
 		if (snprintf(opt, sizeof(opt), "state=%s", state) >= (int)sizeof(opt) ||
 			strchr(state, ','))
@@ -102,19 +106,42 @@ static bool is_live(struct app *a)
 	return live;
 }
 
+/* -c FILE, taken out of the words; *ret is NULL when it is not there, "" without FILE. */
+static void conf_option(int *argc, char **argv, const char **ret)
+{
+	*ret = NULL;
+	for (int i = 1; i < *argc && strcmp(argv[i], "--") != 0; i++) {
+		int n = i + 1 < *argc ? 2 : 1;
+
+		if (strcmp(argv[i], "-c") != 0)
+			continue;
+		*ret = n == 2 ? argv[i + 1] : "";
+		memmove(&argv[i], &argv[i + n], (size_t)(*argc - i - n + 1) * sizeof(*argv));
+		*argc -= n;
+		return;
+	}
+}
+
 int cmd_db(struct app *a, int argc, char **argv)
 {
 	static const char *const modes[] = {"--check", "--dump", "--load", "--rebuild"};
 	const char *state = app_option(a, &argc, argv, "state");
+	const char *conf;
 	size_t i;
-	int code = app_words(a, &argc, argv, 1, 1);
+	int code;
 
+	conf_option(&argc, argv, &conf);
+	if (conf && !*conf)
+		return app_usage(a, "-c needs a value");
+	code = app_words(a, &argc, argv, 1, 1);
 	if (code != EXIT_DONE)
 		return code;
 	for (i = 0; i < ARRAY_SIZE(modes) && strcmp(argv[1], modes[i] + 2) != 0; i++)
 		;
 	if (i == ARRAY_SIZE(modes))
 		return app_usage(a, "'%s' is not known", argv[1]);
+	if (conf && strcmp(argv[1], "rebuild") != 0)
+		return app_usage(a, "-c is of rebuild alone");
 	if (!state && is_live(a)) {
 		if (i >= 2)
 			return app_usage(
@@ -129,5 +156,5 @@ int cmd_db(struct app *a, int argc, char **argv)
 				      "--state DIR or --mount DIR\n");
 		return EXIT_NO_MOUNT;
 	}
-	return run_astrafs(a, modes[i], state);
+	return run_astrafs(a, modes[i], conf, state);
 }

@@ -235,6 +235,10 @@ void meta_name_decode(const char *name, char ret[META_NAME_MAX + 1]);
  * missing: kind dir, META_F_ROOT, mode 0755, owner given). */
 errint_t meta_remote(struct meta_txn *t, const char *name, uint32_t uid, uint32_t gid,
 	uint32_t *ret_id, uint64_t *ret_ino);
+/* Every remote that was ever given an id, in order of names. fn returns 0 to go on, 1 to stop,
+ * negative to fail. */
+errint_t meta_remotes_each(struct meta_txn *t,
+	int (*fn)(void *arg, const char *name, uint32_t id, uint64_t ino), void *arg);
 
 /* ---- dirty list: inodes with staged content, so that recovery finds them ---- */
 errint_t meta_dirty_set(struct meta_txn *t, uint64_t ino, bool dirty);

@@ -321,8 +321,10 @@ struct remote_class {
 	int64_t restore_delay_ns;   /* embedded clouds: how long a restore takes */
 };
 
+#define STORE_REMOTE_MAX 63
+
 struct remote {
-	char name[64];	  /* directory below the mount's root */
+	char name[STORE_REMOTE_MAX + 1]; /* directory below the mount's root */
 	unsigned id;	  /* 1.., stable for a name across mounts (the index assigns it) */
 	struct store *st; /* owned; outermost layer */
 	char bucket[STORE_BUCKET_MAX + 1]; /* "" = every bucket is a directory */
@@ -349,6 +351,9 @@ struct remote {
 errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote **ret,
 	size_t *ret_n, struct err *err);
 void remotes_destroy(struct remote *r, size_t n);
+/* The names of those remotes, making nothing. *ret is an owned array. */
+errint_t remotes_conf_names(
+	const struct conf *c, char (**ret)[STORE_REMOTE_MAX + 1], size_t *ret_n, struct err *err);
 /* The same errors of a configuration, making nothing. */
 errint_t remotes_conf_check(const struct conf *c, struct err *err);
 

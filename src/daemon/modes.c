@@ -7,10 +7,12 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,8 +22,11 @@
 #include "astra/fuse.h"
 #include "astra/job.h"
 #include "astra/meta.h"
+#include "astra/store.h"
 #include "state.h"
 #include "wire.h"
+
+#define REMOTES_TELL 64 /* of them at most are read */
 
 static void say(void *arg, const char *line)
 {
@@ -112,6 +117,113 @@ static errint_t load(const struct options *o, struct err *err)
 }
 
 /* ---- rebuild ---- */
+
+struct unlisted { /* remotes of the index that the configuration does not have */
+	char (*names)[STORE_REMOTE_MAX + 1];
+	size_t n;
+	FILE *to;
+};
+
+static int name_unlisted(void *arg, const char *name, uint32_t id, uint64_t ino)
+{
+	const struct unlisted *u = arg;
+
+	(void)id;
+	(void)ino;
+	for (size_t i = 0; i < u->n; i++) {
+		if (!strcmp(u->names[i], name))
+			return 0;
+	}
+	return fprintf(u->to, "%s\n", name) < 0 ? -EIO : 0;
+}
+
+/* Writes their names to fd, one a line. */
+static errint_t unlisted_write(const struct options *o, struct unlisted *u, int fd)
+{
+	struct meta_txn *t;
+	struct meta *m = NULL;
+	struct err err = {0};
+	errint_t r = index_open(o, true, &m, &err), end;
+
+	if (r)
+		return r;
+	u->to = fdopen(fd, "w");
+	t = meta_begin_read(m);
+	r = u->to ? meta_remotes_each(t, name_unlisted, u) : -ENOMEM;
+	end = meta_commit(t);
+	if (!r && fflush(u->to) == EOF)
+		r = -EIO;
+	return r ? r : end;
+}
+
+/* In a process of its own: an index that is damaged badly may end who reads it. One that cannot be
+ * read knows nothing: *ret is "". */
+static errint_t unlisted_read(
+	const struct options *o, struct unlisted *u, char *ret, size_t size, struct err *err)
+{
+	int fds[2], status = 0;
+	size_t n = 0;
+	ssize_t got = 0;
+	pid_t child;
+	errint_t r;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_set(err, -errno, ERR_RETRY, "cannot make a pipe: %s", strerror(errno));
+	(void)fflush(NULL);
+	child = fork();
+	if (child == 0) {
+		(void)close(fds[0]);
+		r = unlisted_write(o, u, fds[1]);
+		_exit(r == -ENOMEM || r == -EMFILE || r == -ENFILE ? 2 : r ? 1 : 0);
+	}
+	r = child < 0 ? -errno : 0;
+	(void)close(fds[1]);
+	while (!r && (got = read(fds[0], ret + n, size - 1 - n)) != 0) {
+		if (got < 0 && errno != EINTR)
+			r = -errno;
+		n += got > 0 ? (size_t)got : 0;
+	}
+	(void)close(fds[0]);
+	ret[n] = '\0';
+	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!r && WIFEXITED(status) && WEXITSTATUS(status) == 2)
+		r = -ENOMEM;
+	if (r)
+		return err_set(
+			err, r, ERR_RETRY, "the index cannot be looked at: %s", err_text(NULL, r));
+	/* One that had more to say than there is room for ended by SIGPIPE. */
+	if (n < size - 1 && (!WIFEXITED(status) || WEXITSTATUS(status)))
+		*ret = '\0';
+	return 0;
+}
+
+/* An index that knows more remotes than the configuration is another mount's, or that of a mount
+ * with another configuration: its clouds are not those that would be listed. */
+static errint_t remotes_match(const struct options *o, struct err *err)
+{
+	char lines[REMOTES_TELL * (STORE_REMOTE_MAX + 1)], *line, *save = NULL;
+	cleanup_free char(*names)[STORE_REMOTE_MAX + 1] = NULL;
+	char list[160] = "";
+	struct unlisted u = {0};
+	size_t n = 0;
+	errint_t r = remotes_conf_names(o->conf, &names, &u.n, err);
+
+	u.names = names;
+	if (!r)
+		r = unlisted_read(o, &u, lines, sizeof(lines), err);
+	if (r || !*lines)
+		return r;
+	for (line = strtok_r(lines, "\n", &save); line && n < sizeof(list);
+		line = strtok_r(NULL, "\n", &save))
+		n += (size_t)snprintf(list + n, sizeof(list) - n, "%s'%s'", n ? ", " : "", line);
+	if (n >= sizeof(list))
+		memcpy(list + sizeof(list) - 4, "...", 4);
+	return err_set(err, -EPERM, ERR_FINAL,
+		"the index in %s knows remotes that the configuration does not have: %s; give the "
+		"configuration of the mount by -c FILE, or move %s/index away if they are to go",
+		o->state, list, o->state);
+}
 
 /* Moves index and staging to STATE/old-TIME. */
 static errint_t put_aside(const struct options *o, struct err *err)
@@ -265,8 +377,10 @@ static errint_t rebuild(struct options *o, struct err *err)
 {
 	struct wire_conf conf = {.o = o};
 	struct wire *w = NULL;
-	errint_t r = put_aside(o, err);
+	errint_t r = remotes_match(o, err);
 
+	if (!r)
+		r = put_aside(o, err);
 	if (!r)
 		r = wire_up(&conf, &w, err);
 	if (!r)

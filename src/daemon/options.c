@@ -306,7 +306,8 @@ void options_help(FILE *to, const char *name)
 	(void)fprintf(to,
 		"usage: %s [-c FILE] [-o OPT,...] [-f] [-d] MOUNTPOINT\n"
 		"       %s --conf [-c FILE] [-o OPT,...]\n"
-		"       %s --check|--dump|--load|--rebuild [-o state=DIR] [MOUNTPOINT]\n"
+		"       %s --check|--dump|--load [-o state=DIR] [MOUNTPOINT]\n"
+		"       %s --rebuild [-c FILE] [-o state=DIR] [MOUNTPOINT]\n"
 		"       %s -V | -h\n\n"
 		"Mounts clouds as one tree of files. Without a configuration file there are three\n"
 		"embedded clouds, aws, gcp and azure, in local directories.\n\n"
@@ -318,9 +319,10 @@ void options_help(FILE *to, const char *name)
 		"  --conf     check the configuration only\n"
 		"  --check    check the index of a stopped mount; --dump and --load write and "
 		"read\n"
-		"             it as text; --rebuild makes it anew from the clouds\n\n"
+		"             it as text; --rebuild makes it anew from the clouds of the\n"
+		"             configuration\n\n"
 		"Options, also keys of the configuration file:\n",
-		name, name, name, name);
+		name, name, name, name, name);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		char left[64];
 

@@ -17,6 +17,8 @@
 #include "astra/base_cleanup.h"
 #include "row.h"
 
+#define REMOTE_KEY "remote:"
+
 /* A path grown from its end. */
 struct tail {
 	char *start, *p; /* text is p .. start + size - 1, where the NUL is */
@@ -307,7 +309,7 @@ errint_t meta_remote(struct meta_txn *t, const char *name, uint32_t uid, uint32_
 	errint_t r;
 
 	assert(name[0] != '\0' && strlen(name) <= META_NAME_MAX);
-	(void)snprintf(key, sizeof(key), "remote:%s", name);
+	(void)snprintf(key, sizeof(key), REMOTE_KEY "%s", name);
 	r = db_get(t, T_SYS, key, strlen(key), &v);
 	if (r == 0 && v.mv_size != sizeof(val))
 		return db_fail(t, -EBADMSG);
@@ -335,4 +337,34 @@ errint_t meta_remote(struct meta_txn *t, const char *name, uint32_t uid, uint32_
 		*ret_ino = ino;
 	}
 	return r;
+}
+
+struct each_remote {
+	int (*fn)(void *arg, const char *name, uint32_t id, uint64_t ino);
+	void *arg;
+};
+
+static int on_remote(void *arg, const uint8_t *key, size_t key_len, const void *val, size_t val_len)
+{
+	const struct each_remote *e = arg;
+	char name[META_NAME_MAX + 1];
+	size_t len = key_len - strlen(REMOTE_KEY);
+	uint64_t id;
+
+	if (val_len != 16 || len == 0 || len > META_NAME_MAX)
+		return -EBADMSG;
+	memcpy(name, key + strlen(REMOTE_KEY), len);
+	name[len] = '\0';
+	id = db_u64_of(val);
+	if (id == 0 || id > UINT32_MAX - 1)
+		return -EBADMSG;
+	return e->fn(e->arg, name, (uint32_t)id, db_u64_of((const uint8_t *)val + 8));
+}
+
+errint_t meta_remotes_each(struct meta_txn *t,
+	int (*fn)(void *arg, const char *name, uint32_t id, uint64_t ino), void *arg)
+{
+	struct each_remote e = {fn, arg};
+
+	return db_walk(t, T_SYS, REMOTE_KEY, strlen(REMOTE_KEY), strlen(REMOTE_KEY), on_remote, &e);
 }

@@ -603,6 +603,41 @@ static errint_t build_all(const struct section *sections, size_t n, const char *
 	return 0;
 }
 
+/* The sections of c; when it has none, those of *ret_none, which the caller destroys after them. */
+static errint_t sections_find(const struct conf *c, struct section *sections, size_t *ret_n,
+	struct conf **ret_none, struct err *err)
+{
+	errint_t e = c ? sections_read(c, sections, ret_n, err) : 0;
+
+	if (e || *ret_n)
+		return e;
+	*ret_none = unconfigured();
+	return *ret_none ? sections_read(*ret_none, sections, ret_n, err)
+			 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+}
+
+errint_t remotes_conf_names(
+	const struct conf *c, char (**ret)[STORE_REMOTE_MAX + 1], size_t *ret_n, struct err *err)
+{
+	cleanup_free struct section *sections = calloc(REMOTES_MAX, sizeof(*sections));
+	struct conf *none = NULL;
+	errint_t e;
+
+	*ret = NULL;
+	*ret_n = 0;
+	if (!sections)
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	e = sections_find(c, sections, ret_n, &none, err);
+	if (!e) {
+		*ret = calloc(*ret_n, sizeof(**ret));
+		e = *ret ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	}
+	for (size_t i = 0; !e && i < *ret_n; i++)
+		(void)snprintf((*ret)[i], sizeof((*ret)[i]), "%s", sections[i].name);
+	conf_destroy(none);
+	return e;
+}
+
 errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote **ret,
 	size_t *ret_n, struct err *err)
 {
@@ -619,12 +654,7 @@ errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote
 	err_clear(err);
 	if (!sections)
 		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
-	e = c ? sections_read(c, sections, &n, err) : 0;
-	if (!e && !n) {
-		none = unconfigured();
-		e = none ? sections_read(none, sections, &n, err)
-			 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
-	}
+	e = sections_find(c, sections, &n, &none, err);
 	e = e ? e : build_all(sections, n, data_dir, ret, ret_n, err);
 	conf_destroy(none);
 	return e;

@@ -460,11 +460,20 @@ static void prefix_is(struct meta_txn *t, uint64_t ino, uint32_t want_remote, co
 	assert_int_equal(remote, want_remote);
 }
 
+static int remote_gather(void *arg, const char *name, uint32_t id, uint64_t ino)
+{
+	char *text = arg;
+
+	assert_true(ino > 0);
+	(void)sprintf(text + strlen(text), "%s=%u ", name, id);
+	return 0;
+}
+
 static void test_clouds(void **state)
 {
 	struct meta_txn *t = meta_begin(m);
 	uint64_t aws, gcp, again, d, e, f, odd;
-	char path[META_PATH_MAX + 1];
+	char path[META_PATH_MAX + 1], text[64] = "";
 	struct meta_inode in;
 	uint32_t id1, id2, id3;
 	size_t longest;
@@ -472,6 +481,8 @@ static void test_clouds(void **state)
 	assert_int_equal(meta_remote(t, "aws", 1, 2, &id1, &aws), 0);
 	assert_int_equal(meta_remote(t, "gcp", 1, 2, &id2, &gcp), 0);
 	assert_int_equal(meta_remote(t, "aws", 1, 2, &id3, &again), 0);
+	assert_int_equal(meta_remotes_each(t, remote_gather, text), 0);
+	assert_string_equal(text, "aws=1 gcp=2 ");
 	assert_true(id1 == id3 && aws == again && id1 != id2 && id1 != 0);
 	assert_int_equal(meta_commit(t), 0);
 	reopen();

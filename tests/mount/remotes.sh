@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# A configuration that lacks remotes of the index: rebuild is refused before anything is touched.
+. "$(dirname "$0")/lib.sh"
+conf() { # FILE NAME...
+    local file=$1 name
+    shift
+    for name; do printf '[remote %s]\nbucket = b-%s\n' "$name" "$name"; done >"$file"
+}
+content() { find "$state" "$data" -type f ! -name lock ! -name '*-lock' -exec sha256sum {} + | sort; }
+places() { find "$state" "$data" | sort; }
+refused() { # PATTERN COMMAND...
+    local pattern=$1 s=0 before
+    shift
+    before=$(places; content)
+    "$@" 2>"$work/says" || s=$?
+    same "$s" 1
+    same "$(wc -l <"$work/says")" 1
+    grep -q -- "$pattern" "$work/says" || { cat "$work/says"; exit 1; }
+    same "$(places; content)" "$before"
+}
+rebuild() { # OPTION...: the old index goes to a directory that is named by the second
+    until [ ! -e "$state/old-$(date -u +%Y%m%dT%H%M%SZ)" ]; do sleep 0.1; done
+    "$astra" db rebuild --state "$state" "$@" 2>"$work/says" || { cat "$work/says"; return 1; }
+}
+export XDG_CONFIG_HOME=$work/none
+conf "$work/xy" x y
+conf "$work/x" x
+ASTRA_CONF=$work/xy
+mount_it
+echo one >"$mnt/x/one"
+echo two >"$mnt/y/two"
+unmount_it
+
+# The default configuration, and one without y.
+refused "remotes that the configuration does not have: 'x', 'y'; .* -c FILE, or move $state/index" \
+    "$astra" db rebuild --state "$state"
+refused "does not have: 'y';" "$astra" db rebuild -c "$work/x" --state "$state"
+refused "does not have: 'y';" "$astrafs" --rebuild -c "$work/x" -o "state=$state,data=$data"
+[ ! -e "$state/data" ]
+sed -i "1i data = $data" "$work/xy" "$work/x"
+rebuild -c "$work/xy"
+grep -q "2 files" "$work/says"
+mount_it
+same "$(ls "$mnt" | tr '\n' ' ')" "x y "
+same "$(cat "$mnt/x/one" "$mnt/y/two" | tr '\n' ' ')" "one two "
+unmount_it
+
+# One that cannot be read, or that was moved away, says nothing about remotes.
+head -c 8192 /dev/zero | dd of="$state/index/index.mdb" conv=notrunc status=none
+rebuild -c "$work/x"
+grep -q "1 file$" "$work/says"
+mv "$state/index" "$work/away"
+rebuild -c "$work/xy"
+grep -q "2 files" "$work/says"
