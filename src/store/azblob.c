@@ -213,6 +213,21 @@ static errint_t azblob_put(struct store *s, const struct store_call *c, struct s
 
 /* ---- remove ---- */
 
+/* A condition does not hold of what is gone, and of another version. */
+static errint_t stale_or_gone(struct azblob *d, const struct store_call *c, struct store_obj o,
+	errint_t e, struct err *err)
+{
+	struct store_stat st = {0};
+	struct err look = {0};
+	errint_t r = azblob_head_if(d, c, o, NULL, &st, NULL, &look);
+
+	store_stat_done(&st);
+	if (!r || look.kind != ERR_NOT_FOUND)
+		return e;
+	*err = look;
+	return r;
+}
+
 static errint_t azblob_remove(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, struct err *err)
 {
@@ -231,6 +246,8 @@ static errint_t azblob_remove(struct store *s, const struct store_call *c, struc
 	if (d->conf.delete_snapshots)
 		(void)net_field_add(&r.f, "x-ms-delete-snapshots", "include");
 	e = azblob_send(d, c, &r, &a, err);
+	if (e && if_match && err->kind == ERR_STALE && !dir)
+		e = stale_or_gone(d, c, o, e, err);
 	if (e && dir && !strcmp(err->code, "DirectoryIsNotEmpty")) {
 		e = 0; /* no marker of ours: it stays as long as something is in it */
 		err_clear(err);

@@ -406,6 +406,27 @@ static void overwriting_what_is_offline(void **state)
 	end(s);
 }
 
+/* The service says of a version that is gone that the condition does not hold, as of another one.
+ */
+static void removed_already(void **state)
+{
+	SCRIPT({"DELETE " HELLO " ", 412, CODE("ConditionNotMet")},
+		{"HEAD " HELLO " ", 404, CODE("BlobNotFound")},
+		{"DELETE " HELLO " ", 412, CODE("ConditionNotMet")},
+		{"HEAD " HELLO " ", 200, HEAD_OK},
+		{"DELETE " HELLO " ", 412, CODE("ConditionNotMet")},
+		{"HEAD " HELLO " ", 503, CODE("ServerBusy")});
+	struct store *s = driver();
+
+	assert_int_equal(store_remove(s, NULL, key, "e0", &err), -ENOENT);
+	assert_int_equal(err.kind, ERR_NOT_FOUND);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(store_remove(s, NULL, key, "e0", &err), -ESTALE);
+		assert_int_equal(err.kind, ERR_STALE);
+	}
+	end(s);
+}
+
 /* ---- blocks ---- */
 
 #define LIST_BLOCKS "GET " HELLO "?comp=blocklist&blocklisttype=all "
@@ -794,7 +815,7 @@ int main(void)
 		cmocka_unit_test(bad_lists), cmocka_unit_test(lists_in_circles_end),
 		cmocka_unit_test(lists_tell_all), cmocka_unit_test(tier_of_another_version),
 		cmocka_unit_test(rehydration), cmocka_unit_test(overwriting_what_is_offline),
-		cmocka_unit_test(lost_blocks_are_not_found),
+		cmocka_unit_test(removed_already), cmocka_unit_test(lost_blocks_are_not_found),
 		cmocka_unit_test(blocks_of_others_are_waited_for),
 		cmocka_unit_test(a_commit_is_looked_at), cmocka_unit_test(own_blocks_are_kept),
 		cmocka_unit_test(copies_go_on), cmocka_unit_test(full_containers_stay),
