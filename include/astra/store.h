@@ -384,6 +384,10 @@ struct store_budget_used {
 /* "600/min", "50000/day", "$2/day", joined by '+'. -EINVAL. */
 errint_t store_budget_parse(const char *s, struct store_budget_conf *ret);
 struct store_budget *store_budget_new(const struct store_budget_conf *conf);
+/* err->code of a call that made no request, for the remote does not answer (ERR_RETRY):
+ * retry_after_ms says when it is asked again, 0 = it is being asked. */
+#define STORE_CODE_BREAKER "breaker"
+
 /* A stack's requests draw on b, which outlives it, at so much each. */
 void store_budget_join(struct store *s, struct store_budget *b, money_t read, money_t write);
 void store_budget_used(struct store_budget *b, struct store_budget_used *ret);

@@ -117,6 +117,14 @@ static int64_t backoff_ns(struct job *job)
 	return cap / 4 + (int64_t)(random_u64() % (uint64_t)(cap * 3 / 4 + 1));
 }
 
+/* No request was made, which says nothing about the next one: however often somebody hurried it
+ * meanwhile, a job goes on soon after the remote is asked again. */
+static int64_t refused_ns(const struct err *err)
+{
+	return (int64_t)err->retry_after_ms * NS_PER_MS + 100 * NS_PER_MS +
+	       (int64_t)(random_u64() % (200 * NS_PER_MS));
+}
+
 enum step job_trouble(struct job *job, errint_t r, const struct err *err)
 {
 	if (atomic_load(&job->jobs->stopping)) { /* not given up: the journal keeps it */
@@ -129,12 +137,14 @@ enum step job_trouble(struct job *job, errint_t r, const struct err *err)
 			atomic_load(&job->cancel) ? "cancelled" : err_text(err, r));
 		return STEP_DONE;
 	}
-	job->own.tries++;
+	bool refused = strcmp(err->code, STORE_CODE_BREAKER) == 0;
+
+	job->own.tries += !refused;
 	(void)atomic_fetch_add(&job->repeats, 1);
 	count_inc(jobs_retried);
-	job->own.wake_mono_ns = clock_mono_ns() + backoff_ns(job);
+	job->own.wake_mono_ns = clock_mono_ns() + (refused ? refused_ns(err) : backoff_ns(job));
 	job_note(job, "try %u: %s", job->own.tries, err_text(err, r));
-	if (job->own.tries == 3 || job->own.tries % 50 == 0)
+	if (!refused && (job->own.tries == 3 || job->own.tries % 50 == 0))
 		log_warn("job", "%s %llu '%s': %s; trying on", job_kind_name(job->kind),
 			(unsigned long long)job->id, job->dst[0] != '\0' ? job->dst : job->src,
 			err_text(err, r));

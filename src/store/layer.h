@@ -120,8 +120,6 @@ struct store_call call_fill(const struct store_call *c, int64_t default_ns);
 
 /* err->code of a call that the limit layer kept back. */
 #define STORE_CODE_LIMIT "limit"
-/* ... and of one that the retry layer's breaker did not let through. */
-#define STORE_CODE_BREAKER "breaker"
 
 /* Layers: each takes inner and owns it, also when it fails (then returns NULL, inner destroyed). */
 struct store_retry_conf {

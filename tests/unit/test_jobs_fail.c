@@ -308,6 +308,30 @@ static int take_dirmove(void *arg, const struct job_info *i)
 	return 1;
 }
 
+/* However often it was hurried while its remote did not answer, it goes on soon after that does. */
+static void test_hurried_in_vain(void **state)
+{
+	struct fix *f = *state;
+	struct jobs_stat st;
+	char got[8];
+	unsigned n = 0;
+
+	f->jobs->conf.retry_max_ns = 0; /* as it is for users */
+	fault(f, 0, "put:error=EIO");
+	make_text(f, f->aws, "x", "bytes");
+	for (unsigned i = 0; i < 100; i++) {
+		job_hurry(f->jobs, META_ROOT_INO);
+		usleep(20000);
+	}
+	fault(f, 0, "");
+	do {
+		usleep(100000);
+		jobs_stat(f->jobs, &st);
+	} while (st.live != 0 && ++n < 80);
+	assert_int_equal(st.live, 0);
+	assert_int_equal(object_get(&f->remotes[0], "x", got, sizeof(got)), 5);
+}
+
 /* What is told of a directory move is what moved: tries that failed do not count, nor does what was
  * cancelled. */
 static void test_directory_counts(void **state)
@@ -677,10 +701,10 @@ int main(void)
 		T(test_name_reused), T(test_name_reused_late), T(test_later_rename), T(test_victim),
 		T(test_replaced_twice), T(test_copy_counts), T(test_directory),
 		T(test_directory_counts), T(test_unlisted), T(test_unlisted_goes_on),
-		T(test_exchange_ends), T(test_exchange_dirs_ends), T(test_exchange),
-		T(test_exchange_goes_on), T(test_exchange_dirs), T(test_removed_in_move),
-		T(test_removed_before_move), T(test_replaced_in_move), T(test_replaced_when_new),
-		T(test_made_in_move), T(test_made_after_removal)};
+		T(test_hurried_in_vain), T(test_exchange_ends), T(test_exchange_dirs_ends),
+		T(test_exchange), T(test_exchange_goes_on), T(test_exchange_dirs),
+		T(test_removed_in_move), T(test_removed_before_move), T(test_replaced_in_move),
+		T(test_replaced_when_new), T(test_made_in_move), T(test_made_after_removal)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
