@@ -8,7 +8,8 @@ start_gcs_stub() { # NAME URL-SCHEME [ARGUMENTS] -> gcs_url
     shift 2
     mkdir -p "$dir"
     mkfifo "$dir/in"
-    python3 "$here/../fake/gcs.py" "$@" <"$dir/in" >"$dir/port" 2>"$dir/err" &
+    gcs_command=(python3 "$here/../fake/gcs.py" "$@")
+    "${gcs_command[@]}" <"$dir/in" >"$dir/port" 2>"$dir/err" &
     servers="$servers $!"
     exec {gcs_hold}>"$dir/in"
     for _ in $(seq 200); do

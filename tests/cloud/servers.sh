@@ -94,15 +94,15 @@ python_tools() { # venv with what the tests ask and serve with
 
 # ---- versitygw: strict about signatures, checksums and conditions; no classes ----
 
-start_versitygw() { # [NAME; tls = with TLS] -> vgw_port, vgw_url, vgw_pid
+start_versitygw() { # [NAME [FLAG...]; tls = with TLS] -> vgw_port, vgw_url, vgw_pid
     command -v go >/dev/null || [ -x "$tools/bin/versitygw" ] || skip "versitygw needs go"
     install_once versitygw "$tools/bin/versitygw" env GOBIN="$tools/bin" \
         go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
-    local tls=${1:-} flags=() scheme=http name
+    local tls=${1:-} flags=("${@:2}") scheme=http name
     name=versitygw$tls
     vgw_port=$(free_port)
     if [ "$tls" = tls ]; then
-        flags=(--cert "$work/tls/cert.pem" --key "$work/tls/key.pem")
+        flags+=(--cert "$work/tls/cert.pem" --key "$work/tls/key.pem")
         scheme=https
     fi
     vgw_url=$scheme://127.0.0.1:$vgw_port
@@ -131,14 +131,17 @@ start_moto() { # -> moto_port, moto_url
 
 azurite_account=devstoreaccount1
 azurite_key='Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=='
-start_azurite() { # [tls] -> azurite_url
+start_azurite() { # [tls | kept = it survives kill -9] -> azurite_url
     command -v npm >/dev/null || skip "Azurite needs node and npm"
     install_once azurite "$tools/azurite/ok" sh -c "
         mkdir -p '$tools/azurite' && cd '$tools/azurite' && npm init -y &&
         npm install --no-audit --no-fund azurite@3.37.0 && touch ok"
-    local flags=() scheme=http port
+    local flags=() scheme=http port hook=() storage=(--inMemoryPersistence --silent)
     port=$(free_port)
-    if [ "${1:-}" = tls ]; then
+    if [ "${1:-}" = kept ]; then
+        hook=(-r "$(realpath "$(dirname "${BASH_SOURCE[0]}")/../fake/azurite_keep.js")")
+        storage=(--location "$work/azurite.kept")
+    elif [ "${1:-}" = tls ]; then
         # Signed by itself: copying blocks it asks itself, and trusts no authority.
         openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/azurite.key" \
             -out "$work/azurite.pem" -days 2 -subj /CN=localhost \
@@ -147,10 +150,10 @@ start_azurite() { # [tls] -> azurite_url
         scheme=https
     fi
     azurite_url=$scheme://127.0.0.1:$port/$azurite_account
-    start_server "azurite${1:-}" "curl -sk -o /dev/null $azurite_url" -- \
-        node "$tools/azurite/node_modules/azurite/dist/src/blob/main.js" --blobHost 127.0.0.1 \
-        --blobPort "$port" --inMemoryPersistence --disableTelemetry --skipApiVersionCheck --silent \
-        "${flags[@]}"
+    azurite_command=(node "${hook[@]}" "$tools/azurite/node_modules/azurite/dist/src/blob/main.js"
+        --blobHost 127.0.0.1 --blobPort "$port" "${storage[@]}" --disableTelemetry --skipApiVersionCheck
+        "${flags[@]}")
+    start_server "azurite${1:-}" "curl -sk -o /dev/null $azurite_url" -- "${azurite_command[@]}"
 }
 
 # ---- our own fake: rehydration, directories, tokens, faults ----

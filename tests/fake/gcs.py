@@ -5,9 +5,11 @@ public emulators leave out: conditions on every request, rewrite tokens, changes
 compose, sessions that can be asked, keys of customers, Autoclass, credentials.
 
     gcs.py [--port N] [--tls CERT KEY] [--auth DIR] [--rewrite-bytes N] [--token-seconds N]
+           [--keep FILE]
 
 Listens on 127.0.0.1 and prints its port. With --auth requests need a token, and DIR gets files of
-credentials: service.json, user.json, external.json. Ends with its standard input.
+credentials: service.json, user.json, external.json. With --keep it goes on from FILE, an SQLite
+database: what it has answered survives kill -9. Ends with its standard input.
 
     POST /fake/faults   a list of {"on": REGEX of "METHOD /path?query", "skip": N, "times": N,
                         "do": ACTION, ...}, see fault(); [] removes all
@@ -22,7 +24,9 @@ import hashlib
 import http.server
 import json
 import os
+import pickle
 import re
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -166,6 +170,57 @@ class Store:
         self.last = int(time.time() * 1e6)
         self.tokens, self.faults, self.log = {}, [], []
 
+        self.kept, self.db = {}, None
+        if options.keep:
+            self.load(options.keep)
+
+    # -- what is kept: a row for each bucket, object, session and rewrite
+
+    def rows(self):
+        """(kind, bucket, name) -> (what tells that it changed, value)."""
+        for name, b in self.buckets.items():
+            yield ("bucket", name, ""), (repr(b["resource"]), b["resource"])
+            for key, o in b["objects"].items():
+                yield ("object", name, key), ((o.generation, o.metageneration), o)
+        for ident, s in self.sessions.items():
+            yield ("session", "", ident), ((len(s["data"]), bool(s["done"])),
+                                           {k: v for k, v in s.items() if k != "b"})
+        for token, state in self.rewrites.items():
+            yield ("rewrite", "", token), (None, state)
+
+    def load(self, path):
+        self.db = sqlite3.connect(path, check_same_thread=False)
+        self.db.execute("pragma journal_mode = wal")
+        self.db.execute("pragma synchronous = off")
+        self.db.execute("create table if not exists kept (kind text, bucket text, name text, "
+                        "value blob, primary key (kind, bucket, name))")
+        for kind, bucket, name, value in self.db.execute("select * from kept order by kind"):
+            value = pickle.loads(value)
+            if kind == "bucket":
+                self.buckets[bucket] = {"resource": value, "objects": {}}
+            elif kind == "object":
+                self.buckets[bucket]["objects"][name] = value
+                self.last = max(self.last, value.generation)
+            elif kind == "session":
+                self.sessions[name] = dict(value, b=self.buckets.get(value["bucket"]))
+            else:
+                self.rewrites[name] = value
+        self.kept = {row: mark for row, (mark, _) in self.rows()}
+
+    def save(self):
+        """All that a request changed, in one transaction, before it is answered."""
+        if not self.db:
+            return
+        now = dict(self.rows())
+        with self.db:
+            for row in self.kept.keys() - now.keys():
+                self.db.execute("delete from kept where kind = ? and bucket = ? and name = ?", row)
+            for row, (mark, value) in now.items():
+                if row not in self.kept or self.kept[row] != mark:
+                    self.db.execute("insert or replace into kept values (?, ?, ?, ?)",
+                                    (*row, pickle.dumps(value)))
+        self.kept = {row: mark for row, (mark, _) in now.items()}
+
     def number(self):
         self.last = max(self.last + 1, int(time.time() * 1e6))
         return self.last
@@ -230,7 +285,11 @@ class Api:
                 return self.identity(q)
             self.check_token(q)
             with self.s.lock:
-                return self.route(q)
+                try:
+                    return self.route(q)
+                finally:
+                    if q.method != "GET":
+                        self.s.save()
         except Error as e:
             return Answer({"error": {"code": e.status, "message": e.message, "errors": [
                 {"domain": "global", "reason": e.reason, "message": e.message}]}},
@@ -853,6 +912,7 @@ def main():
     p.add_argument("--auth")
     p.add_argument("--rewrite-bytes", type=int, default=1 << 20)
     p.add_argument("--token-seconds", type=int, default=3600)
+    p.add_argument("--keep")
     options = p.parse_args()
     server = Server(("127.0.0.1", options.port), Handler)
     if options.tls:
