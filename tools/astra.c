@@ -3,6 +3,7 @@
  * astra(1): looks at and steers a mounted astrafs. The verbs are one table, which also makes the
  * help. --mount, --json and --help are taken from anywhere in front of "--".
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,11 +139,12 @@ static void help_words(int *argc, char **argv, bool *ret_help)
 int main(int argc, char **argv)
 {
 	struct app a = {.m.fd = -1};
+	const char *mount;
 	bool help, version;
 	int code;
 
 	(void)signal(SIGPIPE, SIG_DFL);
-	a.mount = app_option(&a, &argc, argv, "mount");
+	mount = app_option(&a, &argc, argv, "mount");
 	a.json = app_flag(&argc, argv, "json");
 	help = app_flag(&argc, argv, "help") || app_flag(&argc, argv, "h");
 	version = app_flag(&argc, argv, "version") || app_flag(&argc, argv, "V");
@@ -167,12 +169,18 @@ int main(int argc, char **argv)
 		help_one(a.cmd);
 		return EXIT_DONE;
 	}
+	if (mount) {
+		a.mount = app_mount(mount);
+		if (!a.mount)
+			return app_fail(&a, -ENOMEM, NULL);
+	}
 	argv++;
 	argc--;
 	code = a.cmd->run(&a, argc, argv);
 	app_bar(&a, NULL);
 	if (a.connected)
 		ctl_mount_done(&a.m);
+	free(a.mount);
 	if (fflush(stdout) != 0 && code == EXIT_DONE) {
 		(void)fprintf(stderr, "astra: cannot write: %m\n");
 		code = EXIT_FAILED;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inside the astra command: astra.c (table of verbs, help), app.c (the mount, paths, asking,
- * progress, text), cmd_*.c (the verbs).
+ * Inside the astra command: astra.c (table of verbs, help), place.c (the mount, paths), app.c
+ * (asking, progress, text), cmd_*.c (the verbs).
  */
 #ifndef ASTRA_TOOL_H
 #define ASTRA_TOOL_H
@@ -27,7 +27,7 @@ struct cmd;
 
 struct app {
 	const struct cmd *cmd;
-	const char *mount;    /* --mount */
+	char *mount;	      /* --mount, resolved; owned */
 	const char *no_value; /* an option that came without one; app_words() complains */
 	bool json;
 	bool bar;	    /* standard error is a terminal, and not --json */
@@ -43,11 +43,11 @@ struct cmd {
 	int (*run)(struct app *a, int argc, char **argv); /* argv[0] is the verb */
 };
 
-/* ---- app.c ---- */
+/* ---- place.c ---- */
 
-int app_usage(const struct app *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-int app_fail(const struct app *a, errint_t r, const struct err *err);
-
+/* The real path of what --mount names, also when its daemon does not answer; NULL without memory.
+ */
+char *app_mount(const char *given);
 /* Finds the mount (by --mount, or by where hints lie) and connects; an exit code. hint may be NULL.
  */
 int app_connect(struct app *a, const char *hint);
@@ -57,6 +57,11 @@ char *app_path(const struct app *a, const char *given);
 int app_tree(const struct app *a, const char *given, char **ret);
 /* The path in the local file system for a path that the mount sees. */
 char *app_local(const struct app *a, const char *tree);
+
+/* ---- app.c ---- */
+
+int app_usage(const struct app *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int app_fail(const struct app *a, errint_t r, const struct err *err);
 
 /* A request of a verb; app_add_path() puts a path in, whatever its bytes. */
 json_t *app_request(const char *verb);

@@ -35,7 +35,7 @@ static int run_astrafs(struct app *a, const char *mode, const char *conf, const 
 		argv[k++] = "-o";
 		argv[k++] = opt;
 	} else {
-		argv[k++] = (char *)a->mount;
+		argv[k++] = a->mount;
 	}
 	argv[k] = NULL;
 	code = app_astrafs(a, argv, quiet ? lines : NULL);

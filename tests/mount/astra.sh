@@ -99,6 +99,34 @@ a db check | grep -q "in order"
 a db dump >"$work/dump"
 same "$(status_of a db rebuild)" 2
 
+# A mount may be named by a relative path, or through symbolic links.
+ln -s mnt "$work/link"
+ln -s "$work/link" "$work/link2"
+for name in mnt ./mnt/ link link2/ "../${work##*/}/link2" "$work/link2"; do
+    cd "$work"
+    same "$("$astra" --mount "$name" --json status | json 'd["mountpoint"]')" "$mnt"
+    same "$("$astra" --mount "$name" db check)" "the index is in order"
+    "$astra" --mount "$name" db dump >"$work/out"
+    grep -q "temp_logs.log" "$work/out"
+    same "$(status_of "$astra" --mount "$name" db rebuild)" 2
+    same "$(status_of "$astra" --mount "$name" db load)" 2
+    cd /
+done
+same "$(status_of "$astra" --mount "$work/nowhere" status)" 3
+
+# The name of a remote is that remote, wherever one is.
+cd /etc
+same "$(a ls gcp)" "$(a ls /gcp)"
+same "$(a --json cost aws | json 'd["files"]')" 4
+a engine run --dry-run aws >"$work/out"
+a sync azure
+a tier azure AUTO >"$work/out"
+echo moved >"$mnt/aws/moved"
+a mv /aws/moved azure
+same "$(cat "$mnt/azure/moved")" moved
+rm "$mnt/azure/moved"
+cd /
+
 # Several mounts: --mount chooses, or where one is.
 "$astrafs" -o "state=$work/state2,log_file=$work/log2" "$work/mnt2"
 same "$(status_of "$astra" status)" 4

@@ -109,8 +109,17 @@ kill -9 "$pid"
 while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
 pid=
 says 3 "has died; 'astrafs $mnt' mounts it anew, 'fusermount3 -u $mnt' only" a status
+ln -s mnt "$work/link"
+cd "$work"
+says 3 "the mount at $mnt has died" "$astra" --mount link status
+cd /
 up
 same "$(cat "$mnt/aws/f")" kept
+# One that hangs does not keep who asks.
+hung=$(pid_of)
+kill -STOP "$hung"
+says 3 "the mount at $mnt does not answer" timeout 60 "$astra" --mount "$work/link" status
+kill -CONT "$hung"
 # Who unmounts is told what he waits for.
 exec 9<"$mnt/aws/f"
 : >"$work/waits"

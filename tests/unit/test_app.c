@@ -76,6 +76,7 @@ static void test_path(void **state)
 	check_path(".", "report.pdf", "report.pdf");
 	check_path(".", "/aws/x", "/aws/x"); /* as the mount sees it */
 	check_path(".", "aws/x", "/aws/x");
+	check_path(".", "aws", "/aws"); /* a remote, wherever one is */
 	check_path(".", "/aws/./x/../y", "/aws/y");
 }
 
