@@ -239,6 +239,9 @@ errint_t meta_remote(struct meta_txn *t, const char *name, uint32_t uid, uint32_
  * negative to fail. */
 errint_t meta_remotes_each(struct meta_txn *t,
 	int (*fn)(void *arg, const char *name, uint32_t id, uint64_t ino), void *arg);
+/* Lookups in the root and walks of it do not show this directory of it, as long as m is open; what
+ * is below is all there for who has its number. Before other threads use m. */
+errint_t meta_hide(struct meta *m, uint64_t ino);
 
 /* ---- dirty list: inodes with staged content, so that recovery finds them ---- */
 errint_t meta_dirty_set(struct meta_txn *t, uint64_t ino, bool dirty);

@@ -233,6 +233,62 @@ static errint_t index_up(struct wire *w, struct err *err)
 	return meta_recovered(w->meta, err);
 }
 
+struct lost { /* a remote of an earlier mount */
+	struct wire *w;
+	struct meta_txn *t;
+	uint64_t top, dirty;
+};
+
+static int count_lost(void *arg, uint64_t ino)
+{
+	struct lost *l = arg;
+
+	l->dirty += meta_is_below(l->t, ino, l->top);
+	return 0;
+}
+
+static int hide_lost(void *arg, const char *name, uint32_t id, uint64_t ino)
+{
+	struct lost *l = arg;
+	errint_t r;
+
+	(void)id;
+	for (size_t i = 0; i < l->w->nremotes; i++) {
+		if (!strcmp(l->w->remotes[i].name, name))
+			return 0;
+	}
+	l->top = ino;
+	l->dirty = 0;
+	r = meta_dirty_each(l->t, count_lost, l);
+	if (!r)
+		r = meta_hide(l->w->meta, ino);
+	if (r)
+		return r;
+	if (l->dirty)
+		log_warn("daemon",
+			"remote '%s' of an earlier mount is not in the configuration: it is not "
+			"shown, %llu changed file%s of it wait%s (uploaded when it is back)",
+			name, (unsigned long long)l->dirty, l->dirty == 1 ? "" : "s",
+			l->dirty == 1 ? "s" : "");
+	else
+		log_warn("daemon",
+			"remote '%s' of an earlier mount is not in the configuration: it is not "
+			"shown",
+			name);
+	return 0;
+}
+
+/* What the index has of remotes that were taken out of the configuration stays, and is not shown.
+ */
+static errint_t remotes_hide(struct wire *w, struct err *err)
+{
+	struct lost l = {.w = w, .t = meta_begin_read(w->meta)};
+	errint_t r = meta_remotes_each(l.t, hide_lost, &l), end = meta_commit(l.t);
+
+	r = r ? r : end;
+	return r ? err_set(err, r, ERR_FINAL, "cannot read the index: %s", err_text(NULL, r)) : 0;
+}
+
 /* Names become directories of the mount, and numbers that jobs remember. */
 static errint_t remotes_name(struct wire *w, struct err *err)
 {
@@ -401,6 +457,8 @@ static errint_t rooms_up(struct wire *w, const struct wire_conf *conf, struct er
 		r = index_up(w, err);
 	if (!r)
 		r = remotes_name(w, err);
+	if (!r)
+		r = remotes_hide(w, err);
 	if (!r && conf->place)
 		r = front_new(w, conf, err);
 	if (!r)

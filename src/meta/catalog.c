@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "row.h"
@@ -209,9 +210,30 @@ static void order_key(uint8_t key[16], uint64_t parent, uint64_t ino)
 	db_u64(key + 8, ino);
 }
 
+errint_t meta_hide(struct meta *m, uint64_t ino)
+{
+	uint64_t *p = reallocarray(m->hidden, m->nhidden + 1, sizeof(*p));
+
+	if (p == NULL)
+		return -ENOMEM;
+	m->hidden = p;
+	m->hidden[m->nhidden++] = ino;
+	return 0;
+}
+
+static bool is_hidden(const struct meta *m, uint64_t dir, uint64_t ino)
+{
+	for (size_t i = 0; dir == META_ROOT_INO && i < m->nhidden; i++) {
+		if (m->hidden[i] == ino)
+			return true;
+	}
+	return false;
+}
+
 errint_t meta_lookup(struct meta_txn *t, uint64_t parent, const char *name, uint64_t *ret_ino)
 {
 	uint8_t key[NAME_KEY_MAX];
+	uint64_t ino;
 	MDB_val v;
 	errint_t r;
 
@@ -222,7 +244,10 @@ errint_t meta_lookup(struct meta_txn *t, uint64_t parent, const char *name, uint
 		return r;
 	if (v.mv_size != 9)
 		return db_fail(t, -EBADMSG);
-	*ret_ino = db_u64_of(v.mv_data);
+	ino = db_u64_of(v.mv_data);
+	if (is_hidden(t->m, parent, ino))
+		return -ENOENT;
+	*ret_ino = ino;
 	return 0;
 }
 
@@ -404,6 +429,7 @@ errint_t meta_move(struct meta_txn *t, struct meta_inode *in, uint64_t parent, c
 
 struct children {
 	struct meta_txn *t;
+	uint64_t dir;
 	meta_child_fn fn;
 	void *arg;
 	bool with_rows;
@@ -416,6 +442,8 @@ static int child_give(struct children *c, uint64_t ino, enum meta_kind kind, con
 
 	if (kind < META_FILE || kind > META_SYMLINK)
 		return -EBADMSG;
+	if (is_hidden(c->t->m, c->dir, ino))
+		return 0;
 	if (!c->with_rows)
 		return c->fn(c->arg, ino, kind, name, NULL);
 	r = meta_inode_get(c->t, ino, &c->row);
@@ -450,7 +478,7 @@ static int child_by_name(void *arg, const uint8_t *key, size_t key_len, const vo
 errint_t meta_children(struct meta_txn *t, uint64_t dir, uint64_t cookie, bool with_rows,
 	meta_child_fn fn, void *arg)
 {
-	struct children c = {.t = t, .fn = fn, .arg = arg, .with_rows = with_rows};
+	struct children c = {.t = t, .dir = dir, .fn = fn, .arg = arg, .with_rows = with_rows};
 	uint8_t key[16];
 
 	if (cookie == UINT64_MAX)
@@ -462,7 +490,7 @@ errint_t meta_children(struct meta_txn *t, uint64_t dir, uint64_t cookie, bool w
 errint_t meta_children_by_name(
 	struct meta_txn *t, uint64_t dir, const char *from, meta_child_fn fn, void *arg)
 {
-	struct children c = {.t = t, .fn = fn, .arg = arg};
+	struct children c = {.t = t, .dir = dir, .fn = fn, .arg = arg};
 	uint8_t key[NAME_KEY_MAX];
 
 	return db_walk(t, T_DENTRY, key, name_key(key, dir, from), 8, child_by_name, &c);

@@ -690,6 +690,7 @@ static void meta_free(struct meta *m)
 	(void)pthread_cond_destroy(&m->sync.wake);
 	(void)pthread_cond_destroy(&m->sync.done);
 	(void)pthread_cond_destroy(&m->acc.wake);
+	free(m->hidden);
 	free(m->dir);
 	free(m);
 }

@@ -94,6 +94,8 @@ struct meta {
 	uint64_t grow_max; /* bytes between sync points */
 	char boot_id[65];
 	bool read_only;
+	uint64_t *hidden; /* owned: directories in the root that are not shown; set before use */
+	size_t nhidden;
 	bool started; /* the initial sync point was made: a clean mark may be written at the end */
 
 	struct {

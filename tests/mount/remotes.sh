@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# A configuration that lacks remotes of the index: rebuild is refused before anything is touched.
+# Remotes of the index that the configuration lacks: rebuild is refused before anything is touched, a
+# mount does not show them.
 . "$(dirname "$0")/lib.sh"
 conf() { # FILE NAME...
     local file=$1 name
@@ -53,3 +54,30 @@ grep -q "1 file$" "$work/says"
 mv "$state/index" "$work/away"
 rebuild -c "$work/xy"
 grep -q "2 files" "$work/says"
+
+# A remote that was taken out is not shown, and the log says so; what waits of it comes back with it.
+ASTRA_CONF=$work/slow
+{ cat "$work/xy"; echo "fault = put:error=EIO/retry"; } >"$ASTRA_CONF"
+mount_it drain_timeout=0s
+echo three >"$mnt/y/three"
+mkdir "$mnt/y/d"
+echo four >"$mnt/y/d/four"
+unmount_it
+ASTRA_CONF=$work/x
+mount_it drain_timeout=1s
+same "$(ls "$mnt" | tr '\n' ' ')" "x "
+same "$("$astra" --mount "$mnt" ls / | tr '\n' ' ')" "x/ "
+[ ! -e "$mnt/y" ]
+[ ! -e "$mnt/y/three" ]
+same "$(cat "$mnt/x/one")" one
+if "$astra" --mount "$mnt" ls /y 2>"$work/says"; then exit 1; fi
+same "$(grep -c "warning daemon: remote 'y' of an earlier mount is not in the configuration: it is not shown, 2 changed files of it wait (uploaded" "$work/log")" 1
+unmount_it
+"$astra" db check --state "$state" | grep -q "in order"
+ASTRA_CONF=$work/xy
+mount_it
+same "$(ls "$mnt" | tr '\n' ' ')" "x y "
+same "$(cat "$mnt/y/two" "$mnt/y/three" "$mnt/y/d/four" | tr '\n' ' ')" "two three four "
+settle
+same "$(cat "$data/y/b-y/three" "$data/y/b-y/d/four" | tr '\n' ' ')" "three four "
+unmount_it

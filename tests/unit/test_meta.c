@@ -557,6 +557,43 @@ static void test_clouds(void **state)
 	check_clean(m);
 }
 
+static int name_gather(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
+	const struct meta_inode *full)
+{
+	(void)strcat(arg, name);
+	return 0;
+}
+
+static void test_hidden(void **state)
+{
+	struct meta_txn *t = meta_begin(m);
+	char order[64] = "", names[64] = "";
+	uint64_t aws, gcp, f, ino;
+	uint32_t id;
+
+	assert_int_equal(meta_remote(t, "aws", 1, 2, &id, &aws), 0);
+	assert_int_equal(meta_remote(t, "gcp", 1, 2, &id, &gcp), 0);
+	assert_int_equal(meta_commit(t), 0);
+	f = create(m, gcp, "f", META_FILE, 1);
+	assert_int_equal(meta_hide(m, gcp), 0);
+	t = meta_begin_read(m);
+	assert_int_equal(meta_lookup(t, META_ROOT_INO, "gcp", &ino), -ENOENT);
+	assert_int_equal(meta_resolve(t, "/gcp/f", &ino), -ENOENT);
+	assert_int_equal(meta_children(t, META_ROOT_INO, 0, false, name_gather, order), 0);
+	assert_int_equal(meta_children_by_name(t, META_ROOT_INO, "", name_gather, names), 0);
+	assert_string_equal(order, "aws");
+	assert_string_equal(names, "aws");
+	/* All is there for who has its number. */
+	assert_int_equal(meta_lookup(t, gcp, "f", &ino), 0);
+	assert_true(ino == f);
+	desired_is(t, f, id, "f");
+	assert_int_equal(meta_commit(t), 0);
+	reopen();
+	t = meta_begin_read(m);
+	assert_int_equal(meta_resolve(t, "/gcp/f", &ino), 0);
+	assert_int_equal(meta_commit(t), 0);
+}
+
 static void test_deep(void **state)
 {
 	char path[META_PATH_MAX + 1], name[201];
@@ -1143,6 +1180,7 @@ int main(void)
 		T(test_children),
 		T(test_move),
 		T(test_clouds),
+		T(test_hidden),
 		T(test_deep),
 		T(test_totals),
 		T(test_model),
