@@ -118,11 +118,15 @@ static int64_t backoff_ns(struct job *job)
 }
 
 /* No request was made, which says nothing about the next one: however often somebody hurried it
- * meanwhile, a job goes on soon after the remote is asked again. */
+ * meanwhile, a job goes on soon after the remote is asked again. While it is being asked, which may
+ * take long, thousands may wait: not too often. */
 static int64_t refused_ns(const struct err *err)
 {
-	return (int64_t)err->retry_after_ms * NS_PER_MS + 100 * NS_PER_MS +
-	       (int64_t)(random_u64() % (200 * NS_PER_MS));
+	int64_t least = err->retry_after_ms != 0
+				? (int64_t)err->retry_after_ms * NS_PER_MS + 100 * NS_PER_MS
+				: NS_PER_S;
+
+	return least + (int64_t)(random_u64() % (uint64_t)(least / 2));
 }
 
 enum step job_trouble(struct job *job, errint_t r, const struct err *err)
