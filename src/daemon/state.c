@@ -107,6 +107,7 @@ errint_t state_lock(const char *dir, int64_t wait_ns, void (*on_wait)(void *arg,
 	cleanup_fd int fd = -1;
 	struct stat st;
 	char text[32];
+	ssize_t k;
 	errint_t r;
 	int n;
 
@@ -130,8 +131,13 @@ errint_t state_lock(const char *dir, int64_t wait_ns, void (*on_wait)(void *arg,
 	if (r)
 		return r;
 	n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) != n) {
-		r = errno ? -errno : -EIO;
+	/* Over what is there, as the disk may be full. Only messages need it: then it goes without.
+	 */
+	k = pwrite(fd, text, (size_t)n, 0);
+	if (k < 0 && (errno == ENOSPC || errno == EDQUOT))
+		k = n = 0;
+	if (k != n || ftruncate(fd, n) < 0) {
+		r = k >= 0 && k < n ? -EIO : -errno;
 		return err_set(err, r, ERR_FINAL, "cannot write %s: %s", path, err_text(NULL, r));
 	}
 	*ret_fd = steal_fd(&fd);

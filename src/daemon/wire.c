@@ -290,19 +290,28 @@ static errint_t remotes_hide(struct wire *w, struct err *err)
 }
 
 /* Names become directories of the mount, and numbers that jobs remember. */
-static errint_t remotes_name(struct wire *w, struct err *err)
+static errint_t remotes_name_txn(struct wire *w, struct meta_txn *t)
 {
-	struct meta_txn *t = meta_begin(w->meta);
-	errint_t r;
+	errint_t r = 0, end;
 
-	for (size_t i = 0; i < w->nremotes; i++) {
+	for (size_t i = 0; !r && i < w->nremotes; i++) {
 		uint64_t ino;
 		uint32_t id = 0;
 
-		if (!meta_remote(t, w->remotes[i].name, w->o->uid, w->o->gid, &id, &ino))
-			w->remotes[i].id = id;
+		r = meta_remote(t, w->remotes[i].name, w->o->uid, w->o->gid, &id, &ino);
+		w->remotes[i].id = id;
 	}
-	r = meta_commit(t);
+	end = meta_commit(t);
+	return r ? r : end;
+}
+
+/* Writes only when there is something new: the disk may be full. */
+static errint_t remotes_name(struct wire *w, struct err *err)
+{
+	errint_t r = remotes_name_txn(w, meta_begin_read(w->meta));
+
+	if (r == -ENOENT)
+		r = remotes_name_txn(w, meta_begin(w->meta));
 	return r ? err_set(err, r, ERR_FINAL, "cannot write the index: %s", err_text(NULL, r)) : 0;
 }
 

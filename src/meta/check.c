@@ -30,6 +30,7 @@
 
 #define RESERVE_BYTES (INT64_C(8) << 20)
 #define DISK_LOW      (UINT64_C(16) << 20)
+#define DISK_FULL     (UINT64_C(1) << 20)
 #define ROOM_CHECK_NS (250 * NS_PER_MS)
 
 struct check {
@@ -357,6 +358,19 @@ errint_t db_room_lost(struct meta *m, errint_t r)
 		r = -ENOSPC;
 	}
 	return r;
+}
+
+bool db_reserve_give(struct meta *m)
+{
+	atomic_store(&m->room.reserve, false);
+	return unlinkat(m->dir_fd, META_FILE_RESERVE, 0) == 0;
+}
+
+/* What comes next touches new pages of mapped files, where a full disk is no error but a signal. */
+void db_room_open(struct meta *m)
+{
+	if (disk_free(m) < DISK_FULL)
+		(void)db_reserve_give(m);
 }
 
 static bool reserve_there(struct meta *m)

@@ -707,6 +707,8 @@ static errint_t data_prepare(
 	if (m->dir_fd < 0)
 		return err_set(err, -errno, ERR_FINAL, "%s: %s", m->dir, strerror(errno));
 	r = fs_check(m, err);
+	if (r == 0 && !m->read_only)
+		db_room_open(m);
 	if (r == 0)
 		r = sync_boot_read(m, &boot, ret_pending, err);
 	if (r != 0)
@@ -773,11 +775,35 @@ static errint_t open_steps(struct meta *m, uint64_t map, bool *ret_power_cut, st
 	return r == 0 ? access_thread_start(m, err) : r;
 }
 
+/* *ret_again: the disk was full, and the reserve has been given up. */
+static errint_t open_once(const struct meta_conf *conf, struct meta **ret, bool *ret_power_cut,
+	bool *ret_again, struct err *err)
+{
+	struct meta *m = meta_new(conf);
+	errint_t r;
+
+	if (m == NULL || m->dir == NULL) {
+		if (m != NULL)
+			meta_free(m);
+		return err_set(err, -ENOMEM, ERR_FINAL, "no memory for the index");
+	}
+	r = open_steps(m, map_size_wish(conf), ret_power_cut, err);
+	if (r != 0) {
+		access_stop(m);
+		(void)sync_stop(m);
+		*ret_again = (r == -ENOSPC || r == -EDQUOT) && !m->read_only && db_reserve_give(m);
+		meta_free(m);
+		return r;
+	}
+	*ret = m;
+	return 0;
+}
+
 errint_t meta_open(
 	const struct meta_conf *conf, struct meta **ret, bool *ret_power_cut, struct err *err)
 {
 	struct meta *m;
-	bool cut = false;
+	bool cut = false, again = false;
 	errint_t r;
 
 	assert(conf->dir != NULL && conf->boot_id != NULL);
@@ -787,19 +813,13 @@ errint_t meta_open(
 	if (conf->boot_id[0] == '\0' || strlen(conf->boot_id) >= sizeof(m->boot_id) ||
 		strpbrk(conf->boot_id, " \n") != NULL)
 		return err_set(err, -EINVAL, ERR_FINAL, "bad boot id '%s'", conf->boot_id);
-	m = meta_new(conf);
-	if (m == NULL || m->dir == NULL) {
-		if (m != NULL)
-			meta_free(m);
-		return err_set(err, -ENOMEM, ERR_FINAL, "no memory for the index");
+	r = open_once(conf, &m, &cut, &again, err);
+	if (r != 0 && again) {
+		err_clear(err);
+		r = open_once(conf, &m, &cut, &again, err);
 	}
-	r = open_steps(m, map_size_wish(conf), &cut, err);
-	if (r != 0) {
-		access_stop(m);
-		(void)sync_stop(m);
-		meta_free(m);
+	if (r != 0)
 		return r;
-	}
 	log_debug("meta", "%s open: map %llu MiB, txn %llu%s", m->dir,
 		(unsigned long long)(m->map_size >> 20),
 		(unsigned long long)atomic_load(&m->last_txn),

@@ -206,6 +206,10 @@ static inline uint64_t db_u64_of(const void *p)
 void db_room_update(struct meta *m);
 /* A commit failed with r; when that was for lack of disk, gives up the reserve. -> -ENOSPC or r. */
 errint_t db_room_lost(struct meta *m, errint_t r);
+/* Removes the reserve; false when there was none. */
+bool db_reserve_give(struct meta *m);
+/* Before m is opened: gives up the reserve when the disk is as good as full. */
+void db_room_open(struct meta *m);
 
 /* ---- journal.c ---- */
 

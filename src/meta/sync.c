@@ -137,12 +137,15 @@ errint_t sync_boot_write(struct meta *m, bool clean, bool pending, struct err *e
 	n = snprintf(text, 128, "astrafs-boot 1 %s %d %d", m->boot_id, clean, pending);
 	assert(n > 0 && n < 128);
 	n += snprintf(text + n, 32, " %08x\n", crc32c(0, text, (size_t)n));
-	fd = openat(
-		m->dir_fd, META_FILE_BOOT ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	/* The two change places, so that there is one to write over when the disk is full. */
+	fd = openat(m->dir_fd, META_FILE_BOOT ".new", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	r = fd < 0 ? -errno : write_all(fd, text, (size_t)n, 0);
-	if (r == 0 && fsync(fd) != 0)
+	if (r == 0 && (ftruncate(fd, n) != 0 || fsync(fd) != 0))
 		r = -errno;
-	if (r == 0 && renameat(m->dir_fd, META_FILE_BOOT ".new", m->dir_fd, META_FILE_BOOT) != 0)
+	if (r == 0 &&
+		renameat2(m->dir_fd, META_FILE_BOOT ".new", m->dir_fd, META_FILE_BOOT,
+			RENAME_EXCHANGE) != 0 &&
+		renameat(m->dir_fd, META_FILE_BOOT ".new", m->dir_fd, META_FILE_BOOT) != 0)
 		r = -errno;
 	if (r == 0 && fsync(m->dir_fd) != 0)
 		r = -errno;

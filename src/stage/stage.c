@@ -414,8 +414,9 @@ static bool state_read(struct stage *s, struct state *st)
 static errint_t state_write(struct stage *s, bool clean)
 {
 	struct state st = {.magic = STATE_MAGIC, .epoch = s->epoch, .cut = s->cut, .clean = clean};
-	cleanup_fd int fd = openat(
-		s->dirfd, "state.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	/* The two change places, so that there is one to write over when the disk is full. */
+	cleanup_fd int fd =
+		openat(s->dirfd, "state.new", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	ssize_t k;
 
 	if (fd < 0)
@@ -424,8 +425,12 @@ static errint_t state_write(struct stage *s, bool clean)
 	k = pwrite(fd, &st, sizeof(st), 0);
 	if (k != (ssize_t)sizeof(st))
 		return k < 0 ? -errno : -EIO;
-	if (fsync(fd) < 0 || renameat(s->dirfd, "state.new", s->dirfd, "state") < 0 ||
-		fsync(s->dirfd) < 0)
+	if (fsync(fd) < 0)
+		return -errno;
+	if (renameat2(s->dirfd, "state.new", s->dirfd, "state", RENAME_EXCHANGE) < 0 &&
+		renameat(s->dirfd, "state.new", s->dirfd, "state") < 0)
+		return -errno;
+	if (fsync(s->dirfd) < 0)
 		return -errno;
 	return 0;
 }
