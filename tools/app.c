@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
+#include "astra/base_conf.h"
 #include "astra/base_hash.h"
 
 #define PLAIN_NS (2 * NS_PER_S) /* between lines of progress without a terminal */
@@ -392,6 +394,44 @@ void app_progress(struct app *a, const json_t *progress)
 		app_bar(a, text);
 	else
 		plain_line(a, text);
+}
+
+/* ---- time is over ---- */
+
+static const char *alarm_text, *alarm_what; /* what the one command of this process says then */
+
+static void say(const char *text)
+{
+	ssize_t n = write(STDERR_FILENO, text, strlen(text));
+
+	(void)n;
+}
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+	say(alarm_text);
+	if (*alarm_what) {
+		say("; it waits for ");
+		say(alarm_what);
+	}
+	say("\n");
+	_exit(EXIT_TIMEOUT);
+}
+
+int app_timeout(struct app *a, const char *timeout, const char *text)
+{
+	int64_t ns = 0;
+
+	if (!timeout)
+		return EXIT_DONE;
+	if (parse_duration(timeout, &ns))
+		return app_usage(a, "'%s' is not a duration, like 30s or 5m", timeout);
+	alarm_text = text;
+	alarm_what = a->waits_for;
+	(void)signal(SIGALRM, on_alarm);
+	(void)alarm((unsigned)MIN_OF(MAX_OF(ns / NS_PER_S, 1), 1000000000));
+	return EXIT_DONE;
 }
 
 /* ---- words ---- */

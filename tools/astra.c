@@ -45,10 +45,12 @@ const struct cmd app_cmds[] = {
 	{"engine", "run [--dry-run] [PATH]",
 		"judge every file and move what should move; --dry-run only prints",
 		"astra engine run --dry-run\nastra engine run /aws/project", cmd_engine},
-	{"jobs", "[list [--all]|watch|wait [ID...]|cancel ID...|cancel --held|retry ID...]",
+	{"jobs",
+		"[list [--all]|watch|wait [--timeout DURATION] [ID...]|cancel ID...|cancel "
+		"--held|retry ID...]",
 		"jobs with state, progress, speed and time left; the last 10 that ended, or --all",
-		"astra jobs\nastra jobs --all\nastra jobs watch\nastra jobs wait\nastra jobs "
-		"cancel 17\n"
+		"astra jobs\nastra jobs --all\nastra jobs watch\nastra jobs wait\n"
+		"astra jobs wait --timeout 10m 17\nastra jobs cancel 17\n"
 		"astra jobs cancel --held",
 		cmd_jobs},
 	{"db", "check|dump|load|rebuild [-c FILE] [--state DIR]",

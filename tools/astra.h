@@ -95,6 +95,8 @@ double app_num(const json_t *o, const char *key);
 /* Text as it may go to a terminal: control characters as \xNN. */
 void app_puts(const char *s, int width);
 
+/* After timeout, NULL = never, the process ends with text on standard error. An exit code. */
+int app_timeout(struct app *a, const char *timeout, const char *text);
 /* Waits for the jobs of a path, with progress; an exit code. */
 int app_wait_path(struct app *a, const char *tree);
 

@@ -136,6 +136,7 @@ static int cancel_held(struct app *a, int argc, char **argv)
 static int with_ids(struct app *a, const char *verb, int argc, char **argv, bool needed)
 {
 	cleanup_json json_t *data = NULL;
+	const char *timeout = needed ? NULL : app_option(a, &argc, argv, "timeout");
 	json_t *req, *ids;
 	uint64_t id;
 	int code = app_words(a, &argc, argv, needed, 1000);
@@ -144,6 +145,9 @@ static int with_ids(struct app *a, const char *verb, int argc, char **argv, bool
 		if (!app_number(argv[i], &id) || !id || id > INT64_MAX)
 			code = app_usage(a, "'%s' is not the number of a job", argv[i]);
 	}
+	if (code == EXIT_DONE)
+		code = app_timeout(
+			a, timeout, "astra jobs: not all of them had ended when the time was over");
 	if (code == EXIT_DONE)
 		code = app_connect(a, NULL);
 	if (code != EXIT_DONE)

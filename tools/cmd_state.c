@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,43 +103,6 @@ static void print_status(struct app *a, const json_t *d)
 		(void)printf("There are changes that are not in the clouds.\n");
 }
 
-static const char *alarm_text, *alarm_what; /* what the one command of this process says then */
-
-static void say(const char *text)
-{
-	ssize_t n = write(STDERR_FILENO, text, strlen(text));
-
-	(void)n;
-}
-
-static void on_alarm(int sig)
-{
-	(void)sig;
-	say(alarm_text);
-	if (*alarm_what) {
-		say("; it waits for ");
-		say(alarm_what);
-	}
-	say("\n");
-	_exit(EXIT_TIMEOUT);
-}
-
-/* After timeout, NULL = never, the process ends with text on standard error. */
-static int alarm_set(struct app *a, const char *timeout, const char *text)
-{
-	int64_t ns = 0;
-
-	if (!timeout)
-		return EXIT_DONE;
-	if (parse_duration(timeout, &ns))
-		return app_usage(a, "'%s' is not a duration, like 30s or 5m", timeout);
-	alarm_text = text;
-	alarm_what = a->waits_for;
-	(void)signal(SIGALRM, on_alarm);
-	(void)alarm((unsigned)MIN_OF(MAX_OF(ns / NS_PER_S, 1), 1000000000));
-	return EXIT_DONE;
-}
-
 int cmd_status(struct app *a, int argc, char **argv)
 {
 	bool wait = app_flag(&argc, argv, "wait-clean");
@@ -148,8 +110,10 @@ int cmd_status(struct app *a, int argc, char **argv)
 	json_t *req;
 	int code = app_words(a, &argc, argv, 0, 0);
 
+	if (code == EXIT_DONE && timeout && !wait)
+		code = app_usage(a, "--timeout is for --wait-clean");
 	if (code == EXIT_DONE)
-		code = alarm_set(a, timeout, "astra status: not clean when the time was over");
+		code = app_timeout(a, timeout, "astra status: not clean when the time was over");
 	if (code == EXIT_DONE)
 		code = app_connect(a, NULL);
 	if (code != EXIT_DONE)
@@ -172,7 +136,7 @@ int cmd_sync(struct app *a, int argc, char **argv)
 	int code = app_words(a, &argc, argv, 0, 1);
 
 	if (code == EXIT_DONE)
-		code = alarm_set(a, timeout,
+		code = app_timeout(a, timeout,
 			"astra sync: not everything was in the clouds when the time was over");
 	if (code != EXIT_DONE)
 		return code;

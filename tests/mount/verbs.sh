@@ -80,6 +80,10 @@ same "$(a --json tier /aws/warm COLD | json 'd["kind"], "job" in d')" "('dir', F
 says 2 "astra sync: --timeout needs a value" a sync --timeout
 says 2 "astra sync: --timeout needs a value" a sync --timeout --json
 says 2 "astra status: --timeout needs a value" a status --timeout
+says 2 "astra status: --timeout is for --wait-clean" a status --timeout 5s
+says 2 "astra jobs: --timeout needs a value" a jobs wait --timeout
+says 2 "'soon' is not a duration" a jobs wait --timeout soon
+says 2 "unknown switch '--timeout'" a jobs cancel --timeout 5s 1
 says 2 "astra age-file: --filename needs a value" a age-file --days 3 --filename
 says 2 "astra age-file: --filename needs a value" a age-file --filename --days 3
 says 2 "astra db: --state needs a value" a db check --state
@@ -146,7 +150,7 @@ script -qec "'$astra' --mount '$mnt' jobs" /dev/null >"$work/out"
 has "ID  KIND       STATE        PROGRESS"
 says 1 "there is no job 99999, or it ended long ago" a jobs wait 99999
 last=$(a --json jobs | json 'd["jobs"][0]["id"]')
-a jobs wait "$last"
+a jobs wait --timeout 5s "$last"
 
 # What somebody cancels has not failed, and is no error in the log.
 dd if=/dev/urandom of="$mnt/aws/brake" bs=1M count=40 status=none
@@ -163,6 +167,8 @@ for _ in $(seq 100); do
     [ -n "$id" ] && break
     sleep 0.05
 done
+says 5 "astra jobs: not all of them had ended when the time was over" a jobs wait --timeout 1s "$id"
+says 5 "not all of them had ended" a jobs wait --timeout=1s
 a jobs cancel "$id"
 says 1 "1 failed, or cancelled" a jobs wait "$id"
 wait $mv || true
