@@ -2,6 +2,7 @@
 /* Verbs about files: ls, explain, tier, restore, mv. */
 #include "astra.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <libgen.h>
 #include <stdio.h>
@@ -251,6 +252,50 @@ static int not_itself(const struct app *a, const struct move *m)
 	return EXIT_FAILED;
 }
 
+static bool is_empty(const char *dir)
+{
+	DIR *d = opendir(dir);
+	const struct dirent *de;
+	bool empty = true;
+
+	while (d && empty && (de = readdir(d)))
+		empty = !strcmp(de->d_name, ".") || !strcmp(de->d_name, "..");
+	if (d)
+		(void)closedir(d);
+	return empty;
+}
+
+/* What rename(2) would say about the destination, once all else is done. */
+static errint_t no_place(const struct move *m)
+{
+	cleanup_free char *copy = strdup(m->to);
+	const char *parent = copy ? dirname(copy) : NULL;
+	struct stat from, to;
+
+	if (!parent)
+		return -ENOMEM;
+	if (stat(parent, &to) < 0)
+		return -errno;
+	if (!S_ISDIR(to.st_mode))
+		return -ENOTDIR;
+	if (lstat(m->from, &from) < 0 || lstat(m->to, &to) < 0)
+		return 0; /* what is not there to move is said by the daemon */
+	if (S_ISDIR(from.st_mode) != S_ISDIR(to.st_mode))
+		return S_ISDIR(to.st_mode) ? -EISDIR : -ENOTDIR;
+	return S_ISDIR(to.st_mode) && !is_empty(m->to) ? -ENOTEMPTY : 0;
+}
+
+static int has_place(const struct app *a, const struct move *m)
+{
+	errint_t r = no_place(m);
+
+	if (!r)
+		return EXIT_DONE;
+	(void)fprintf(stderr, "astra %s: %s -> %s: %s\n", a->cmd->name, m->src, m->trail,
+		err_text(NULL, r));
+	return EXIT_FAILED;
+}
+
 static bool is_there(const json_t *plan, const char *side)
 {
 	return json_is_true(json_object_get(json_object_get(plan, side), "ok"));
@@ -302,6 +347,8 @@ static int move(struct app *a, char **argv, struct move *m)
 
 	if (code == EXIT_DONE)
 		code = not_itself(a, m);
+	if (code == EXIT_DONE)
+		code = has_place(a, m);
 	if (code == EXIT_DONE)
 		code = move_plan(a, m);
 	if (code != EXIT_DONE)

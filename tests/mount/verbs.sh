@@ -122,6 +122,7 @@ says 1 "there is no remote 'nocloud' in the mount" a cost /nocloud
 says 1 "there is no remote 'nocloud' in the mount" a sync /nocloud
 says 1 "there is no remote 'nocloud' in the mount" a engine run --dry-run /nocloud
 
+echo x >"$mnt/gcp/plain"
 # Moves that cannot be are refused before anything else is said.
 refused() { # TEXT SOURCE DESTINATION
     says 1 "$1" a mv "$2" "$3"
@@ -136,6 +137,11 @@ refused "there is no remote 'x'" /aws/warm/x /
 refused "/aws cannot be moved, only what is in it: it is a remote" /aws /gcp/aws
 refused "/ cannot be moved" / /gcp/
 refused "No such file" /aws/none /gcp/
+refused "/aws/warm/x -> /gcp/nodir/x: No such file" /aws/warm/x /gcp/nodir/x
+refused "/aws/warm/x -> /gcp/plain/x: Not a directory" /aws/warm/x /gcp/plain/x
+mkdir -p "$mnt/gcp/full/warm/x" "$mnt/gcp/full/x"
+refused "/aws/warm -> /gcp/full/warm: Directory not empty" /aws/warm /gcp/full
+refused "/aws/warm/x -> /gcp/full/x: Is a directory" /aws/warm/x /gcp/full
 
 # The last ten jobs that ended, or all; a header for people alone.
 for i in $(seq 15); do echo "$i" >"$mnt/aws/warm/$i"; done
