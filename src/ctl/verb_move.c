@@ -97,7 +97,7 @@ static void check_source(struct ctl_conn *c, const struct remote *src, struct pl
 		return; /* here, or in many objects */
 	if (p->in.flags & META_F_ARCHIVED) {
 		(void)snprintf(p->src_why, sizeof(p->src_why),
-			"no, %s is archived: restore it first", p->in.class_name);
+			"yes, but %s is archived: restore it first", p->in.class_name);
 		p->m.src_trouble = p->src_why;
 		return;
 	}

@@ -182,7 +182,7 @@ truncate -s 1000 "$mnt/aws/late"
 a sync
 a tier late ARCHIVE >/dev/null
 if a mv /aws/late /gcp/ >"$work/out" 2>"$work/says"; then echo "an archived file was moved"; exit 1; fi
-grep -q "Source exists: no, DEEP_ARCHIVE is archived: restore it first" "$work/out"
+grep -q "Source exists: yes, but DEEP_ARCHIVE is archived: restore it first" "$work/out"
 grep -q "not begun: the source cannot be read" "$work/says"
 "$astra" --mount "$mnt" debug fault gcp 'list:error=EIO'
 truncate -s 1000 "$mnt/aws/later"
