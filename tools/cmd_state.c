@@ -369,9 +369,15 @@ int cmd_doctor(struct app *a, int argc, char **argv)
 
 /* ---- debug ---- */
 
+#define FAULT_RULES                                                                                \
+	"allowed: OPERATIONS[:WHEN]...:ACTION[;...], as 'get,put:p=0.5:error=EIO' (see "           \
+	"astrafs.conf(5))"
+
 int cmd_debug(struct app *a, int argc, char **argv)
 {
+	struct err err = {0};
 	json_t *req;
+	errint_t r;
 	int code = app_words(a, &argc, argv, 3, 3);
 
 	if (code != EXIT_DONE)
@@ -384,5 +390,11 @@ int cmd_debug(struct app *a, int argc, char **argv)
 	req = app_request("debug-fault");
 	(void)json_object_set_new(req, "remote", json_string(argv[2]));
 	(void)json_object_set_new(req, "rules", json_string(argv[3]));
-	return app_ask(a, req, NULL, NULL);
+	r = ctl_ask(a->m.fd, req, NULL, NULL, NULL, &err);
+	json_decref(req);
+	if (r == -EINVAL) {
+		(void)fprintf(stderr, "astra debug: %s; " FAULT_RULES "\n", err_text(&err, r));
+		return EXIT_USAGE;
+	}
+	return r ? app_fail(a, r, &err) : EXIT_DONE;
 }

@@ -372,6 +372,7 @@ errint_t verb_debug_fault(struct ctl_conn *c, const json_t *req, json_t **ret_da
 	const struct ctl_conf *conf = &c->ctl->conf;
 	const char *name = json_string_value(json_object_get(req, "remote"));
 	const char *rules = json_string_value(json_object_get(req, "rules"));
+	errint_t r;
 
 	(void)ret_data;
 	if (!name || !rules)
@@ -379,8 +380,10 @@ errint_t verb_debug_fault(struct ctl_conn *c, const json_t *req, json_t **ret_da
 	for (size_t i = 0; i < conf->nremotes; i++) {
 		if (strcmp(conf->remotes[i].name, name) != 0)
 			continue;
-		log_notice("ctl", "fault rules of %s: '%s'", name, rules);
-		return store_fault_set(conf->remotes[i].st, rules, err);
+		r = store_fault_set(conf->remotes[i].st, rules, err);
+		if (!r)
+			log_notice("ctl", "fault rules of %s: '%s'", name, rules);
+		return r;
 	}
 	return err_set(err, -ENOENT, ERR_NOT_FOUND, "there is no remote '%s'", name);
 }

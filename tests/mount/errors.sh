@@ -18,12 +18,13 @@ ASTRA_CONF=$work/conf
 for cloud in aws gcp azure; do
     printf '[remote %s]\nprovider = %s\nbucket = astra-%s\nretries = 0\nfault =\n' $cloud $cloud $cloud
 done >"$ASTRA_CONF"
+printf '[remote plain]\nbucket = astra-plain\n' >>"$ASTRA_CONF"
 mount_it
 mkdir -p "$(native aws d)/e" "$(native aws d2)"
 echo x >"$(native aws d)/e/x"
 echo x >"$(native aws d2)/y"
 ls "$mnt/aws" >/dev/null
-same "$(status | grep -c ' healthy$')" 3
+same "$(status | grep -c ' healthy$')" 4
 
 fault aws 'list:error=EACCES/auth'
 fails ls "$mnt/aws/d"
@@ -43,7 +44,7 @@ fault aws ''
 sleep 0.1
 ls "$mnt/aws/d" "$mnt/aws/d/e" "$mnt/aws/d2" >/dev/null
 same "$(error_of aws)" ""
-same "$(status | grep -c ' healthy$')" 3
+same "$(status | grep -c ' healthy$')" 4
 
 fault aws 'get:error=EACCES/auth'
 fails cat "$mnt/aws/d/e/x"
@@ -54,6 +55,23 @@ same "$(error_of aws)" "get d/e/x 13"
 fault aws ''
 same "$(cat "$mnt/aws/d/e/x")" x
 same "$(error_of aws)" ""
+
+# Faults that are refused: what is allowed is said, and nothing in the log.
+refused() { # STATUS TEXT REMOTE RULES
+    local s=0
+    fault "$3" "$4" >"$work/out" 2>&1 || s=$?
+    same "$s" "$1"
+    same "$(wc -l <"$work/out")" 1
+    grep -qF -- "$2" "$work/out" || { cat "$work/out"; exit 1; }
+    same "$(logged "fault rules of $3: '$4'")" 0
+}
+refused 2 "'wrong': no such operation; allowed: OPERATIONS[:WHEN]...:ACTION" aws 'wrong:error=EIO'
+refused 2 "'get': says nothing to do; allowed: " aws get
+refused 1 "there is no remote 'nocloud'" nocloud 'get:error=EIO'
+refused 1 "has no fault layer" plain 'get:hang'
+fault aws 'get:n=9999:error=EIO'
+same "$(logged "fault rules of aws: 'get:n=9999:error=EIO'")" 1
+fault aws ''
 
 setfattr -n user.astra.tier -v ARCHIVE "$mnt/aws/d2/y"
 settle
