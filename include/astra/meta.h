@@ -335,5 +335,7 @@ errint_t meta_stat(struct meta *m, struct meta_stat *ret);
 /* Space left for creates (early ENOSPC at 95 % of the map, or a full disk)? Deletes and job
  * completion may go on. */
 bool meta_has_room(struct meta *m);
+/* Is it the disk? Then what is free on it, and from how much on creates go on, in bytes. */
+bool meta_disk_low(struct meta *m, uint64_t *ret_free, uint64_t *ret_floor);
 
 #endif

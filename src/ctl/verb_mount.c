@@ -291,6 +291,21 @@ static errint_t check_space(struct ctl_conn *c)
 		"%s has %s free on its disk", conf->state, size_format(size, free_bytes));
 }
 
+static errint_t check_index(struct ctl_conn *c)
+{
+	const struct ctl_conf *conf = &c->ctl->conf;
+	char have[MONEY_TEXT_MAX], floor[MONEY_TEXT_MAX];
+	uint64_t free_bytes, floor_bytes;
+
+	if (meta_has_room(conf->meta))
+		return finding(c, "ok", "index", "has room");
+	if (!meta_disk_low(conf->meta, &free_bytes, &floor_bytes))
+		return finding(c, "error", "index", "is full: nothing can be created");
+	return finding(c, "error", "index",
+		"the disk of %s is nearly full: %s free; until it has %s, nothing can be created",
+		conf->state, size_format(have, free_bytes), size_format(floor, floor_bytes));
+}
+
 static errint_t check_remote(struct ctl_conn *c, const struct remote *rm)
 {
 	cleanup_buf struct buf where = BUF_INIT(1000);
@@ -332,8 +347,7 @@ errint_t verb_doctor(struct ctl_conn *c, const json_t *req, json_t **ret_data, s
 			"%llu under way, %llu failed since the mount", (unsigned long long)js.live,
 			(unsigned long long)js.failed);
 	if (!r)
-		r = finding(c, meta_has_room(conf->meta) ? "ok" : "error", "index", "%s",
-			meta_has_room(conf->meta) ? "has room" : "is full: nothing can be created");
+		r = check_index(c);
 	return r;
 }
 

@@ -414,6 +414,12 @@ static void map_update(struct meta *m)
 	atomic_store(&m->room.map_low, used > percent * 95);
 }
 
+/* Without the reserve the disk has been full: creates wait until there is clearly room. */
+static uint64_t disk_floor(struct meta *m)
+{
+	return atomic_load(&m->room.reserve) ? DISK_LOW : 2 * DISK_LOW;
+}
+
 void db_room_update(struct meta *m)
 {
 	uint64_t avail = disk_free(m);
@@ -425,11 +431,7 @@ void db_room_update(struct meta *m)
 		atomic_store(&m->room.reserve,
 			reserve_there(m) || (avail > 2 * DISK_LOW + (uint64_t)RESERVE_BYTES &&
 						    reserve_make(m)));
-	/* Without the reserve the disk has been full: creates wait until there is clearly room. */
-	if (atomic_load(&m->room.reserve))
-		atomic_store(&m->room.disk_low, avail < DISK_LOW);
-	else
-		atomic_store(&m->room.disk_low, avail < 2 * DISK_LOW);
+	atomic_store(&m->room.disk_low, avail < disk_floor(m));
 	map_update(m);
 }
 
@@ -443,6 +445,13 @@ bool meta_has_room(struct meta *m)
 		atomic_compare_exchange_strong(&m->room.checked_ns, &last, now))
 		db_room_update(m);
 	return !atomic_load(&m->room.disk_low) && !atomic_load(&m->room.map_low);
+}
+
+bool meta_disk_low(struct meta *m, uint64_t *ret_free, uint64_t *ret_floor)
+{
+	*ret_free = disk_free(m);
+	*ret_floor = disk_floor(m);
+	return atomic_load(&m->room.disk_low);
 }
 
 errint_t meta_stat(struct meta *m, struct meta_stat *ret)

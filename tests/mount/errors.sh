@@ -79,3 +79,18 @@ fails cat "$mnt/aws/d2/y"
 fails cat "$mnt/aws/d2/y"
 same "$(logged "warning vfs: /aws/d2/y is archived: reading it fails before 'astra restore /aws/d2/y'")" 1
 unmount_it
+
+# A disk that is nearly full is not an index that is.
+mkdir "$work/small"
+mount -t tmpfs -o size=64M none "$work/small"
+state=$work/small/state
+mount_it
+"$astra" --mount "$mnt" doctor | grep -q "^ok *index *has room"
+fallocate -l $(($(stat -f -c '%a*%S' "$work/small") - 8000000)) "$work/small/filler"
+sleep 0.5
+"$astra" --mount "$mnt" doctor >"$work/out" || true
+grep -Eq "^error *index .*disk of $state is nearly full: 8 MB free; until it has 16.8 MB" "$work/out" ||
+    { cat "$work/out"; exit 1; }
+rm "$work/small/filler"
+unmount_it
+umount "$work/small"
