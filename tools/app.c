@@ -459,6 +459,8 @@ const char *app_size(char out[32], uint64_t bytes)
 	double v = (double)bytes;
 	unsigned u = 0;
 
+	if (bytes == 1)
+		return memcpy(out, "1 byte", 7);
 	for (; v >= 999.5 && u + 1 < ARRAY_SIZE(units); u++)
 		v /= 1000;
 	if (!u || v >= 99.95)

@@ -181,6 +181,7 @@ char *size_format(char out[MONEY_TEXT_MAX], uint64_t bytes)
 		}
 		return out;
 	}
-	snprintf(out, MONEY_TEXT_MAX, "%llu bytes", (unsigned long long)bytes);
+	snprintf(out, MONEY_TEXT_MAX, "%llu byte%s", (unsigned long long)bytes,
+		bytes == 1 ? "" : "s");
 	return out;
 }

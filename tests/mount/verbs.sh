@@ -195,4 +195,6 @@ has " 1 file "
 echo x >"$mnt/gcp/once"
 a sync
 says 0 " 1 time " a ls -l /gcp/once
+printf x >"$mnt/gcp/once"
+says 0 " 1 byte " a ls -l /gcp/once
 unmount_it
