@@ -191,4 +191,13 @@ if a mv /aws/later /gcp/ >"$work/out" 2>"$work/says"; then echo "moved to a dead
 grep -q "Destination accessible: no, " "$work/out"
 [ -e "$mnt/aws/later" ]
 "$astra" --mount "$mnt" debug fault gcp ''
+# The examples of the manual work as they stand there.
+here=$(realpath "$(dirname "$0")")
+cd "$mnt"
+sed -n '/^.SH EXAMPLES/,/^.SH "SEE/{/^astra /{s/\\-/-/g;s/ | jq .$//;p}}' "$here/../../docs/man/astra.1" >"$work/examples"
+[ "$(wc -l <"$work/examples")" -gt 5 ]
+while read -r example; do
+    PATH=$build:$PATH sh -ec "$example" </dev/null >"$work/out" 2>&1 || { echo "$example"; cat "$work/out"; exit 1; }
+done <"$work/examples"
+cd /
 "$astra" --mount "$mnt" umount
