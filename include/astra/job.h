@@ -180,6 +180,15 @@ errint_t job_path_ok(struct jobs *j, uint32_t remote, const char *path);
 struct remote *job_remote(struct jobs *j, uint32_t id); /* NULL when not configured */
 bool job_full(struct jobs *j);				/* too many live jobs: hold new work back */
 
+/* ---- standing back ---- */
+
+/* Somebody changed a file. While many a second are changed, removals, and uploads by way of
+ * job_stand_back, that nobody waits for wait for a pause. Cheap; any thread, index writer or not.
+ */
+void job_foreground(struct jobs *j);
+/* How much later than it is due an upload is to be posted now, in ns; 0 = at once. */
+int64_t job_stand_back(struct jobs *j);
+
 /* ---- waiting ---- */
 
 struct job_info;

@@ -61,6 +61,7 @@ errint_t jobs_open(const struct jobs_conf *conf, struct jobs **ret, struct err *
 	j->nonce = random_u64();
 	lock_init(&j->g.lock, RANK_JOB, "jobs.graph");
 	cond_init(&j->idle);
+	foreground_init(j);
 	TAILQ_INIT(&j->g.all);
 	TAILQ_INIT(&j->g.moves);
 	sched_init(j);
@@ -112,6 +113,7 @@ void jobs_close(struct jobs *j)
 	setbacks_free(j);
 	lock_done(&j->g.lock);
 	(void)pthread_cond_destroy(&j->idle);
+	foreground_done(j);
 	free(j);
 }
 

@@ -14,6 +14,7 @@
  *   info.c     seeing and steering                    names.c    small helpers
  *   uploads.c  multipart uploads that nobody ended    merge.c    LIST pages into the index
  *   attrs.c    attributes <-> metadata                walk.c     what a directory move takes along
+ *   foreground.c what stands back while somebody works
  *
  * Life of a struct job: made by job_new inside a transaction (pending), committed by the
  * transaction's hook (live), run in steps by sched.c, ended by job_end (kept for `jobs list` as a
@@ -58,7 +59,7 @@ struct claim_key {
 
 struct job {
 	TAILQ_ENTRY(job) link;	/* graph.all, in order */
-	TAILQ_ENTRY(job) ready; /* share.ready, g.barrier or g.asleep */
+	TAILQ_ENTRY(job) ready; /* share.ready, share.calm, g.barrier or g.asleep */
 	TAILQ_ENTRY(job) move;	/* graph.moves */
 	UT_hash_handle hh;	/* graph.by_id */
 	struct jobs *jobs;
@@ -82,6 +83,7 @@ struct job {
 		struct job **dependents; /* owned array */
 		enum job_state state;
 		bool committed, begun, soon, on_ready, on_barrier, active, sleeping, cancel_asked;
+		bool calm;   /* on_ready: on share.calm */
 		bool wanted; /* during one walk of job_hurry */
 		bool outside,
 			stuck; /* waits for a restore; during one walk: or behind one that does */
@@ -93,9 +95,9 @@ struct job {
 		unsigned nwatchers;
 		char *note; /* owned; NULL = none */
 		uint64_t bytes_total, parts_total, files_total, part_size;
-		enum tier tier_from, tier_to; /* of a relocation that has begun */
-		struct policy_bill bill;      /* of a directory move between clouds */
-		int64_t started_ns, next_ns;
+		enum tier tier_from, tier_to;	       /* of a relocation that has begun */
+		struct policy_bill bill;	       /* of a directory move between clouds */
+		int64_t started_ns, next_ns, ready_ns; /* wall clock, but for the last */
 	} g;
 
 	struct pool_task task;
@@ -160,6 +162,7 @@ enum share_kind { SHARE_JOBS, SHARE_LISTINGS };
 struct share {
 	TAILQ_ENTRY(share) link;
 	TAILQ_HEAD(job_list, job) ready;
+	struct job_list calm;	    /* ready, and stands back: foreground.c */
 	pthread_cond_t buffer_back; /* with g.lock: nbuffers fell */
 	struct pool_share *pool;    /* NULL: the common one */
 	enum share_kind kind;
@@ -213,7 +216,14 @@ struct jobs {
 		} guard;
 		uint64_t seq, nlistings;
 	} g;
-	pthread_cond_t idle; /* with g.lock: steps == 0 */
+	pthread_cond_t idle;	       /* with g.lock: steps == 0 */
+	struct {		       /* what the user changes: foreground.c */
+		struct lock lock;      /* RANK_JOB_FRONT */
+		int64_t window;	       /* number of the latest one with a change */
+		unsigned n;	       /* changes in it */
+		bool busy;	       /* in the one before it were many */
+		struct pool_task task; /* looks for the pause; outside the lock */
+	} front;
 };
 
 /* names.c */
@@ -374,6 +384,12 @@ bool err_is_final(errint_t r, const struct err *err);
 enum step job_finish(struct job *job, struct meta_txn *t);
 /* The same with a transaction of its own. */
 enum step job_finish_alone(struct job *job, errint_t r, const char *why);
+
+/* foreground.c */
+void foreground_init(struct jobs *j);
+void foreground_done(struct jobs *j);
+/* Whether job, the first of its share.calm, is to wait; then sched_pump comes again soon. */
+bool foreground_holds_locked(struct jobs *j, const struct job *job);
 
 /* wait.c */
 bool job_watch_locked(struct job *job, struct job_waiter *w);

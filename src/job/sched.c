@@ -206,6 +206,7 @@ struct share *share_get_locked(struct jobs *j, enum share_kind kind, uint32_t a,
 	s->a = a;
 	s->b = b;
 	TAILQ_INIT(&s->ready);
+	TAILQ_INIT(&s->calm);
 	cond_init(&s->buffer_back);
 	TAILQ_INSERT_TAIL(&j->g.shares, s, link);
 	return s;
@@ -225,12 +226,19 @@ void sched_unlist_locked(struct jobs *j, struct job *job)
 {
 	lock_assert_held(&j->g.lock);
 	if (job->g.on_ready)
-		TAILQ_REMOVE(&job->g.share->ready, job, ready);
+		TAILQ_REMOVE(job->g.calm ? &job->g.share->calm : &job->g.share->ready, job, ready);
 	else if (job->g.on_barrier)
 		TAILQ_REMOVE(&j->g.barrier, job, ready);
 	else if (job->g.sleeping)
 		TAILQ_REMOVE(&j->g.asleep, job, ready);
 	job->g.on_ready = job->g.on_barrier = job->g.sleeping = false;
+}
+
+/* Uploads are posted late instead. */
+static bool stands_back(const struct job *job)
+{
+	return job->kind == JOB_REMOVE || job->kind == JOB_MARK || job->kind == JOB_UNMARK ||
+	       job->kind == JOB_ATTR;
 }
 
 void sched_make_ready_locked(struct jobs *j, struct job *job)
@@ -244,10 +252,13 @@ void sched_make_ready_locked(struct jobs *j, struct job *job)
 	sched_unlist_locked(j, job);
 	job->g.on_ready = true;
 	job->g.share = share_get_locked(j, SHARE_JOBS, job->src_remote, job->dst_remote);
+	job->g.calm = !job->g.soon && stands_back(job);
+	job->g.ready_ns = clock_mono_ns();
 	if (job->g.soon)
 		TAILQ_INSERT_HEAD(&job->g.share->ready, job, ready);
 	else
-		TAILQ_INSERT_TAIL(&job->g.share->ready, job, ready);
+		TAILQ_INSERT_TAIL(
+			job->g.calm ? &job->g.share->calm : &job->g.share->ready, job, ready);
 }
 
 void sched_sleep_locked(struct jobs *j, struct job *job)
@@ -289,12 +300,22 @@ static void timer_task(struct pool_task *t)
 	sched_pump(j);
 }
 
+/* What has waited longest of what may start; NULL = none. */
+static struct job *next_locked(struct jobs *j, struct share *s)
+{
+	struct job *job = TAILQ_FIRST(&s->ready), *calm = TAILQ_FIRST(&s->calm);
+
+	if (calm == NULL || (job != NULL && (job->g.soon || job->g.ready_ns < calm->g.ready_ns)))
+		return job;
+	return foreground_holds_locked(j, calm) ? job : calm;
+}
+
 /* Starts ready jobs while there are slots. */
 static void pump_locked(struct jobs *j, struct share *s)
 {
-	while (s->nactive < j->conf.active_max && !TAILQ_EMPTY(&s->ready)) {
-		struct job *job = TAILQ_FIRST(&s->ready);
+	struct job *job = NULL;
 
+	while (s->nactive < j->conf.active_max && (job = next_locked(j, s)) != NULL) {
 		sched_unlist_locked(j, job);
 		job->g.active = job->g.begun = true;
 		s->nactive++;
@@ -448,6 +469,7 @@ void sched_init(struct jobs *j)
 {
 	TAILQ_INIT(&j->g.shares);
 	TAILQ_INIT(&j->g.common.ready);
+	TAILQ_INIT(&j->g.common.calm);
 	cond_init(&j->g.common.buffer_back);
 	TAILQ_INSERT_TAIL(&j->g.shares, &j->g.common, link);
 	TAILQ_INIT(&j->g.barrier);
@@ -559,5 +581,6 @@ void jobs_stop(struct jobs *j)
 		cond_wait(&j->idle, &j->g.lock);
 	lock_drop(&j->g.lock);
 	(void)pool_cancel(j->conf.pool, &j->timer);
+	(void)pool_cancel(j->conf.pool, &j->front.task);
 	uploads_stop(j);
 }

@@ -77,6 +77,8 @@ void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 	}
 	if (ev != DIRTY_FLUSH)
 		hold_locked(v, d, false);
+	if (is_new)
+		job_foreground(v->jobs);
 	switch (ev) {
 	case DIRTY_WRITE:
 		if (!is_new)
@@ -130,7 +132,7 @@ void dirty_hurry(struct vfs *v)
 	LOCKED(&v->lock);
 
 	HASH_ITER (hh, v->s.dirty, d, more) {
-		d->due_ns = MIN_OF(d->due_ns, now);
+		d->due_ns = 1; /* long ago: nor do they stand back */
 	}
 	timer_locked(v, now);
 }
@@ -182,16 +184,17 @@ static errint_t post_batch(struct vfs *v, const uint64_t *inos, size_t n, bool s
 	return first;
 }
 
-/* Takes what is due from the list; *ret_next = when the next one is, 0 = none. */
+/* Takes what is due from the list; *ret_next = when to look again, 0 = none is left. */
 static size_t take_due(struct vfs *v, uint64_t inos[DIRTY_BATCH], int64_t now, int64_t *ret_next)
 {
+	int64_t back = job_stand_back(v->jobs);
 	struct dirty *d, *more;
 	size_t n = 0;
 	LOCKED(&v->lock);
 
 	*ret_next = 0;
 	HASH_ITER (hh, v->s.dirty, d, more) {
-		if (d->due_ns <= now && n < DIRTY_BATCH) {
+		if (d->due_ns + back <= now && n < DIRTY_BATCH) {
 			inos[n++] = d->ino;
 			hold_locked(v, d, false);
 			HASH_DEL(v->s.dirty, d);
@@ -200,6 +203,8 @@ static size_t take_due(struct vfs *v, uint64_t inos[DIRTY_BATCH], int64_t now, i
 			*ret_next = d->due_ns;
 		}
 	}
+	if (back && *ret_next) /* a pause is seen soon */
+		*ret_next = MAX_OF(*ret_next, now + DIRTY_LOOK_NS);
 	v->s.posting += n;
 	return n;
 }

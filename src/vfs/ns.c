@@ -322,6 +322,7 @@ static errint_t unlink_txn(struct vfs_call *c, struct meta_inode *in)
 	r = meta_unlink(t, in);
 	if (!r) {
 		node_orphan_set(v, ino, true);
+		job_foreground(v->jobs);
 		r = job_removed(v->jobs, t, in);
 	}
 	if (!r) {

@@ -47,6 +47,7 @@
 #define ROWS_FIRST     1024 /* entries of a directory that are always given with attributes */
 #define LISTERS	       64
 #define DIRTY_TICK_NS  (20 * NS_PER_MS)
+#define DIRTY_LOOK_NS  (50 * NS_PER_MS)
 #define DIRTY_BATCH    128
 #define STALE_TRIES    4
 #define STALE_PAUSE_NS (20 * NS_PER_MS)

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Work that nobody waits for stands back while somebody works. A job of a small file costs the
+ * processor, the index and a local store's disk as much as the change that it follows: beside each
+ * other, `cp -r` and `rm -r` take twice the time. So while many files a second are changed, uploads
+ * and removals wait for a pause, each for STAND_BACK_NS at most; what somebody waits for does not,
+ * and neither does anything when the graph or the cache fill up.
+ */
+#include "job_priv.h"
+
+#define WINDOW_NS     (100 * NS_PER_MS)
+#define MANY	      30 /* changes within a window */
+#define STAND_BACK_NS (8 * NS_PER_S)
+#define LOOK_NS	      (50 * NS_PER_MS) /* how soon a pause is seen */
+
+void job_foreground(struct jobs *j)
+{
+	int64_t window = clock_mono_ns() / WINDOW_NS;
+	LOCKED(&j->front.lock);
+
+	if (window > j->front.window) {
+		j->front.busy = window == j->front.window + 1 && j->front.n >= MANY;
+		j->front.window = window;
+		j->front.n = 0;
+	}
+	j->front.n++;
+}
+
+int64_t job_stand_back(struct jobs *j)
+{
+	int64_t window = clock_mono_ns() / WINDOW_NS;
+	LOCKED(&j->front.lock);
+
+	if (j->front.n >= MANY)
+		return window - j->front.window <= 1 ? STAND_BACK_NS : 0;
+	return j->front.busy && window == j->front.window ? STAND_BACK_NS : 0;
+}
+
+bool foreground_holds_locked(struct jobs *j, const struct job *job)
+{
+	int64_t back = 0;
+
+	lock_assert_held(&j->g.lock);
+	if (j->g.nlive < j->conf.queue_max / 2)
+		back = job_stand_back(j);
+	if (back == 0 || clock_mono_ns() - job->g.ready_ns >= back)
+		return false;
+	pool_post_at(j->conf.pool, &j->front.task, clock_mono_ns() + LOOK_NS);
+	return true;
+}
+
+static void pause_task(struct pool_task *t)
+{
+	sched_pump(container_of(t, struct jobs, front.task));
+}
+
+void foreground_init(struct jobs *j)
+{
+	lock_init(&j->front.lock, RANK_JOB_FRONT, "jobs.front");
+	pool_task_init(&j->front.task, LANE_SYNC, pause_task);
+}
+
+void foreground_done(struct jobs *j)
+{
+	lock_done(&j->front.lock);
+}

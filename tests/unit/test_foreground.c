@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* Uploads and removals that nobody waits for stand back while many files a second are changed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "job/job_priv.h"
+#include "jobs_help.h"
+
+#define WHILE_NS   (400 * NS_PER_MS)
+#define WINDOWS_NS (100 * NS_PER_MS)
+
+/* As if many were changed from now on for ns: time passes as it may on the machine of the test. */
+static void busy_for(struct fix *f, int64_t ns)
+{
+	LOCKED(&f->jobs->front.lock);
+	f->jobs->front.window = (clock_mono_ns() + ns) / WINDOWS_NS;
+	f->jobs->front.n = 1000;
+}
+
+static bool is_there(struct fix *f, const char *key)
+{
+	char got[64];
+
+	return object_get(&f->remotes[0], key, got, sizeof(got)) >= 0;
+}
+
+static void becomes(struct fix *f, const char *key, bool there)
+{
+	for (int i = 0; i < 10000 && is_there(f, key) != there; i++)
+		usleep(1000);
+	assert_int_equal(is_there(f, key), there);
+}
+
+static void test_counts(void **state)
+{
+	struct fix *f = *state;
+
+	for (int i = 0; i < 5; i++)
+		job_foreground(f->jobs);
+	assert_int_equal(job_stand_back(f->jobs), 0);
+	/* Not if the machine looked away in the middle of all of them. */
+	for (int i = 0; i < 100000 && job_stand_back(f->jobs) == 0; i++)
+		job_foreground(f->jobs);
+	assert_true(job_stand_back(f->jobs) > 0);
+	for (int i = 0; i < 10000 && job_stand_back(f->jobs) != 0; i++)
+		usleep(1000);
+	assert_int_equal(job_stand_back(f->jobs), 0); /* over by itself */
+	job_foreground(f->jobs);
+	assert_int_equal(job_stand_back(f->jobs), 0);
+}
+
+static void test_uploads_wait_for_a_pause(void **state)
+{
+	struct fix *f = *state;
+	int64_t begun = clock_mono_ns();
+
+	busy_for(f, WHILE_NS);
+	make_text(f, f->aws, "a", "one");
+	becomes(f, "a", true);
+	assert_true(clock_mono_ns() - begun >= WHILE_NS - WINDOWS_NS);
+	all_done(f);
+	text_is(f, "a", "one");
+}
+
+static void test_removals_wait_for_a_pause(void **state)
+{
+	struct fix *f = *state;
+	int64_t begun;
+
+	make_text(f, f->aws, "a", "one");
+	sync_all(f);
+	begun = clock_mono_ns();
+	busy_for(f, WHILE_NS);
+	assert_int_equal(unlink_in(f, f->aws, "a"), 0);
+	becomes(f, "a", false);
+	assert_true(clock_mono_ns() - begun >= WHILE_NS - WINDOWS_NS);
+	all_done(f);
+}
+
+/* Longer than any test runs: only because somebody waits do these end. */
+static void test_who_waits_is_served(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "a", "one");
+	sync_all(f);
+	busy_for(f, 3600 * NS_PER_S);
+	assert_int_equal(unlink_in(f, f->aws, "a"), 0);
+	make_text(f, f->aws, "b", "two");
+	all_done(f);
+	absent(f, "a");
+	text_is(f, "b", "two");
+}
+
+/* However busy it is, after some seconds it goes on. */
+static void test_not_for_ever(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "a", "one");
+	sync_all(f);
+	busy_for(f, 3600 * NS_PER_S);
+	assert_int_equal(unlink_in(f, f->aws, "a"), 0);
+	make_text(f, f->aws, "b", "two");
+	becomes(f, "a", false);
+	becomes(f, "b", true);
+}
+
+/* Behind a removal that stands back: what it holds up goes with it. */
+static void test_same_name_again(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "a", "one");
+	sync_all(f);
+	busy_for(f, WHILE_NS);
+	assert_int_equal(unlink_in(f, f->aws, "a"), 0);
+	make_text(f, f->aws, "a", "two");
+	all_done(f);
+	text_is(f, "a", "two");
+}
+
+static void test_stops_while_standing_back(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "a", "one");
+	sync_all(f);
+	busy_for(f, 3600 * NS_PER_S);
+	assert_int_equal(unlink_in(f, f->aws, "a"), 0);
+	usleep(100000); /* its timer runs */
+	fix_down(f);
+	fix_up(f);
+	becomes(f, "a", false);
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+	const struct CMUnitTest tests[] = {T(test_counts), T(test_uploads_wait_for_a_pause),
+		T(test_removals_wait_for_a_pause), T(test_who_waits_is_served),
+		T(test_not_for_ever), T(test_same_name_again), T(test_stops_while_standing_back)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
