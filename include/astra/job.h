@@ -200,13 +200,15 @@ struct job_waiter {
 	uint64_t id;				      /* of job_wait_id */
 	unsigned left;				      /* jobs that have not ended */
 	bool tree;				      /* also for what lies below ino */
+	bool lost;				      /* some were not waited for: job_wait */
 	errint_t result;
 	bool armed;
 };
 
 /* Calls w->fn when no job posted up to now has ino (a directory: nor anything at or below its
- * desired prefix; META_ROOT_INO: no job at all); r = the first failure among them. Returns false
- * (fn is not called) when there is none. */
+ * desired prefix; META_ROOT_INO: no job at all); r = the first failure among them. Those of a
+ * remote that is not in the configuration, and what is behind them, are not waited for: w->lost.
+ * Returns false (fn is not called) when there is none. */
 bool job_wait(struct jobs *j, uint64_t ino, struct job_waiter *w);
 /* For one job id. */
 bool job_wait_id(struct jobs *j, uint64_t id, struct job_waiter *w);
@@ -262,9 +264,13 @@ errint_t job_retry(struct jobs *j, uint64_t id); /* now, instead of after the ba
 
 struct jobs_stat {
 	uint64_t live, active, waiting, failed, cancelled, done; /* cancelled ones are not failed */
-	uint64_t stuck;	   /* of waiting: for an archived object, or behind one that does */
+	uint64_t stuck;	   /* for an archived object, the delete guard or a remote that is not in
+			    * the configuration; or behind one that does */
+	uint64_t lost;	   /* of stuck: for such a remote, or behind one that does */
 	int64_t oldest_ns; /* wall clock of the oldest live job; 0 = none: the clouds are true */
 };
 void jobs_stat(struct jobs *j, struct jobs_stat *ret);
+/* "2 jobs wait for remote 'x', which is not in the configuration"; "" when there are none. */
+void jobs_lost_text(struct jobs *j, char *ret, size_t size);
 
 #endif

@@ -165,6 +165,19 @@ static json_t *status_json(struct ctl_conn *c)
 		engine_json(conf->tier), "counters", counters_json());
 }
 
+/* Nothing goes on by itself: what is left, and why. */
+static errint_t say_parked(struct jobs *jobs, const struct clean *cl, struct err *err)
+{
+	char lost[200];
+
+	jobs_lost_text(jobs, lost, sizeof(lost));
+	return err_set(err, -EBUSY, ERR_FINAL,
+		"%s%sjobs that wait for archived objects or the delete guard: %llu; files with a "
+		"conflict: %llu; see 'astra jobs' and 'astra ls -l'",
+		lost, *lost ? "; " : "", (unsigned long long)(cl->js.stuck - cl->js.lost),
+		(unsigned long long)cl->vs.held);
+}
+
 static errint_t wait_clean(struct ctl_conn *c, struct err *err)
 {
 	int64_t pulse = clock_mono_ns() + PULSE_MS * NS_PER_MS;
@@ -173,10 +186,7 @@ static errint_t wait_clean(struct ctl_conn *c, struct err *err)
 
 	while (!is_clean(&c->ctl->conf, &cl) && !r) {
 		if (cl.vs.dirty == cl.vs.held && cl.js.stuck == cl.js.live)
-			return err_set(err, -EBUSY, ERR_FINAL,
-				"jobs that wait for archived objects or the delete guard: %llu; "
-				"files with a conflict: %llu; see 'astra jobs' and 'astra ls -l'",
-				(unsigned long long)cl.js.stuck, (unsigned long long)cl.vs.held);
+			return say_parked(c->ctl->conf.jobs, &cl, err);
 		if (ctl_cancelled(c))
 			return err_set(err, -ECANCELED, ERR_CANCELLED, "the daemon is ending");
 		if (clock_mono_ns() >= pulse) {
@@ -224,7 +234,7 @@ static void sync_pulse(struct ctl_conn *c)
 errint_t verb_sync(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
 {
 	cleanup_wait struct ctl_wait *w = NULL;
-	char path[4096];
+	char path[4096], lost[200] = "";
 	uint64_t ino;
 	errint_t r = ctl_path(c, req, "path", true, &ino, path, err);
 
@@ -237,9 +247,11 @@ errint_t verb_sync(struct ctl_conn *c, const json_t *req, json_t **ret_data, str
 	c->sync_ino = ino;
 	vfs_sync(c->ctl->conf.vfs, &w->call, ino);
 	r = ctl_wait_end(w, PULSE_MS, sync_pulse);
+	if (r == -ENODEV)
+		jobs_lost_text(c->ctl->conf.jobs, lost, sizeof(lost));
 	return r ? err_set(err, r, ERR_FINAL,
 			   "%s: not everything reached its cloud: %s; see 'astra jobs'", path,
-			   err_text(NULL, r))
+			   *lost ? lost : err_text(NULL, r))
 		 : 0;
 }
 

@@ -549,6 +549,7 @@ static void drain(struct wire *w)
 	const struct timespec poll = {.tv_nsec = DRAIN_POLL_NS};
 	struct jobs_stat js;
 	struct vfs_stat vs;
+	char lost[200];
 
 	if (atomic_load(&w->hurry))
 		return;
@@ -565,10 +566,12 @@ static void drain(struct wire *w)
 		}
 		(void)nanosleep(&poll, NULL);
 	}
+	jobs_lost_text(w->jobs, lost, sizeof(lost));
 	if (js.live || vs.dirty)
 		log_warn("daemon",
-			"%llu jobs and %llu changed files are left for the next mount of %s",
-			(unsigned long long)js.live, (unsigned long long)vs.dirty, w->o->state);
+			"%llu jobs and %llu changed files are left for the next mount of %s%s%s",
+			(unsigned long long)js.live, (unsigned long long)vs.dirty, w->o->state,
+			*lost ? "; " : "", lost);
 }
 
 errint_t wire_serve(struct wire *w, struct err *err)

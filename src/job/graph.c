@@ -431,3 +431,27 @@ struct job *graph_last_of(struct jobs *j, uint64_t ino)
 				last = c->job;
 	return last;
 }
+
+static bool is_of_lost(struct jobs *j, const struct job *job)
+{
+	return (job->src_remote != 0 && remote_of(j, job->src_remote) == NULL) ||
+	       (job->dst_remote != 0 && remote_of(j, job->dst_remote) == NULL);
+}
+
+void graph_stuck_locked(struct jobs *j)
+{
+	struct job *job = NULL;
+
+	lock_assert_held(&j->g.lock);
+	TAILQ_FOREACH (job, &j->g.all, link)
+		job->g.stuck = job->g.lost = false;
+	/* Dependents come behind what they wait for. */
+	TAILQ_FOREACH (job, &j->g.all, link) {
+		job->g.lost |= is_of_lost(j, job);
+		job->g.stuck |= job->g.lost || job->g.outside;
+		for (unsigned i = 0; i < job->g.ndependents; i++) {
+			job->g.dependents[i]->g.lost |= job->g.lost;
+			job->g.dependents[i]->g.stuck |= job->g.stuck;
+		}
+	}
+}

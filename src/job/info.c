@@ -282,15 +282,54 @@ void jobs_stat(struct jobs *j, struct jobs_stat *ret)
 		.cancelled = j->g.ncancelled,
 		.done = j->g.ndone};
 	ret->waiting = j->g.nlive - MIN_OF(j->g.nlive, j->g.nactive);
-	/* Dependents come behind what they wait for. */
+	graph_stuck_locked(j);
 	TAILQ_FOREACH (job, &j->g.all, link) {
-		job->g.stuck |= job->g.outside;
 		ret->stuck += job->g.stuck;
-		for (unsigned i = 0; i < job->g.ndependents; i++)
-			job->g.dependents[i]->g.stuck |= job->g.stuck;
-		job->g.stuck = false;
+		ret->lost += job->g.lost;
 	}
 	job = TAILQ_FIRST(&j->g.all);
 	if (job != NULL)
 		ret->oldest_ns = job->created_ns;
+}
+
+struct lost { /* names of remotes that jobs wait for in vain */
+	struct jobs *j;
+	struct buf names;
+	unsigned n;
+};
+
+static int lost_name(void *arg, const char *name, uint32_t id, uint64_t ino)
+{
+	struct lost *l = arg;
+	struct job *job = NULL;
+
+	(void)ino;
+	if (remote_of(l->j, id) != NULL)
+		return 0;
+	LOCKED(&l->j->g.lock);
+	TAILQ_FOREACH (job, &l->j->g.all, link)
+		if (job->src_remote == id || job->dst_remote == id)
+			break;
+	if (job != NULL)
+		(void)buf_addf(&l->names, "%s'%s'", l->n++ != 0 ? ", " : "", name);
+	return 0;
+}
+
+void jobs_lost_text(struct jobs *j, char *ret, size_t size)
+{
+	struct lost l = {.j = j, .names = BUF_INIT(4000)};
+	struct jobs_stat st;
+
+	ret[0] = '\0';
+	jobs_stat(j, &st);
+	if (st.lost == 0)
+		return;
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+
+	(void)meta_remotes_each(t, lost_name, &l);
+	meta_abort(t);
+	(void)snprintf(ret, size, "%llu job%s for remote%s %s, which %s not in the configuration",
+		(unsigned long long)st.lost, st.lost == 1 ? " waits" : "s wait",
+		l.n == 1 ? "" : "s", l.n != 0 ? (char *)l.names.p : "", l.n == 1 ? "is" : "are");
+	buf_done(&l.names);
 }

@@ -83,12 +83,12 @@ struct job {
 		struct job **dependents; /* owned array */
 		enum job_state state;
 		bool committed, begun, soon, on_ready, on_barrier, active, sleeping, cancel_asked;
-		bool calm;   /* on_ready: on share.calm */
-		bool wanted; /* during one walk of job_hurry */
-		bool outside,
-			stuck; /* waits for a restore; during one walk: or behind one that does */
-		bool unsure;   /* an upload that failed and stays: see upload.c */
-		bool undone;   /* an exchange whose names were changed back; it ends */
+		bool calm;	     /* on_ready: on share.calm */
+		bool wanted;	     /* during one walk of job_hurry */
+		bool outside;	     /* waits for something that nobody here does */
+		bool stuck, lost;    /* as of the last graph_stuck_locked */
+		bool unsure;	     /* an upload that failed and stays: see upload.c */
+		bool undone;	     /* an exchange whose names were changed back; it ends */
 		struct share *share; /* while it is ready or active: whose slot */
 		uint64_t post_txn;
 		struct job_waiter **watchers; /* owned array of borrowed */
@@ -327,6 +327,9 @@ errint_t graph_claim_dst(struct jobs *j, struct job *job); /* a new one, that no
 errint_t graph_claim_src(
 	struct jobs *j, struct job *job); /* behind who has it; job has not begun */
 struct job *graph_last_of(struct jobs *j, uint64_t ino);
+/* Says of each job whether it is lost (of a remote that is not in the configuration, or behind a
+ * job that is), and stuck (lost, or waits for something outside, or is behind one that does). */
+void graph_stuck_locked(struct jobs *j);
 struct claim_key *graph_ino_key(struct jobs *j, uint64_t ino);
 
 /* journal.c */

@@ -123,11 +123,13 @@ unsigned job_wait_reason(struct jobs *j, uint64_t ino, struct job_info *ret)
 
 	scope_of(j, ino, &s);
 	LOCKED(&j->g.lock);
+	graph_stuck_locked(j);
 	TAILQ_FOREACH_REVERSE(job, &j->g.all, job_list, link)
 	{
 		job->g.wanted = concerns(job, ino, &s);
 		for (unsigned i = 0; i < job->g.ndependents && !job->g.wanted; i++)
 			job->g.wanted = job->g.dependents[i]->g.wanted;
+		job->g.wanted &= !job->g.lost;
 		if (!job->g.wanted)
 			continue;
 		n++;
@@ -152,6 +154,7 @@ bool job_wait(struct jobs *j, uint64_t ino, struct job_waiter *w)
 	w->until = j->g.last_id;
 	w->tree = s.all || s.dir;
 	w->result = 0;
+	w->lost = false;
 	w->left = count_locked(j, ino, w->until, &s, false);
 	w->armed = w->left != 0;
 	if (!w->armed)
@@ -159,10 +162,16 @@ bool job_wait(struct jobs *j, uint64_t ino, struct job_waiter *w)
 	/* Each of these jobs counts down when it ends. */
 	struct job *job = NULL;
 
+	graph_stuck_locked(j);
 	TAILQ_FOREACH (job, &j->g.all, link) {
 		if (job->id > w->until)
 			break;
-		if (concerns(job, ino, &s) && !job_watch_locked(job, w)) {
+		if (!concerns(job, ino, &s))
+			continue;
+		if (job->g.lost) {
+			w->left--;
+			w->lost = true;
+		} else if (!job_watch_locked(job, w)) {
 			w->left--; /* memory: do not wait for what would not tell */
 			w->result = -ENOMEM;
 		}

@@ -123,12 +123,15 @@ void sync_run(struct vfs_call *c)
 			return;
 		}
 		c->own.r = 0;
+		c->own.waiter.lost = false;
 		if (!c->own.what && !(in.flags & META_F_ORPHAN) && sync_wait(c))
 			return;
 	}
 	r = c->own.r;
 	if (!r)
 		r = sync_index(v);
+	if (!r && c->own.waiter.lost) /* what waits for a remote that was taken out */
+		r = -ENODEV;
 	/* Theirs keeps the name, ours became a conflict copy: said once. */
 	call_done(c, r);
 }
