@@ -2,7 +2,7 @@
 /*
  * [remote NAME] type=s3. Keys of this type, each explained in astrafs.conf(5):
  *
- *	endpoint= (URL; none = AWS)  addressing=auto|path|virtual  dualstack=  ca_file=
+ *	endpoint= (URL; none = AWS)  addressing=auto|path|virtual  path_style=  dualstack=  ca_file=
  *	profile=  access_key_id= with secret_access_key_file= or secret_access_key_env=
  *	session_token_env=  role_arn=  external_id=  role_session_name=  sts_endpoint=  anonymous=
  *	checksum=auto|crc64nvme|crc32c|md5|off  conditional=auto|yes|no  read_metadata=
@@ -134,14 +134,29 @@ static errint_t encryption_read(const struct section *s, struct s3_conf *conf, s
 	return r;
 }
 
-static errint_t choices_read(const struct section *s, struct s3_conf *conf, struct err *err)
+/* Where the bucket stands; path_style is what others call the one choice that is ever needed. */
+static errint_t style_read(const struct section *s, struct s3_conf *conf, struct err *err)
 {
 	static const char *const styles[] = {"auto", "path", "virtual", NULL};
+	const struct conf_item *item = section_item(s, "path_style");
+	unsigned style = 0;
+	bool path = false;
+	errint_t r = word(s, "addressing", styles, &style, err);
+
+	r = r ? r : section_flag(s, "path_style", &path, err);
+	if (!r && item && section_item(s, "addressing"))
+		r = conf_err(item, err, "addressing says it already");
+	conf->style = path ? S3_STYLE_PATH : (enum s3_style)style;
+	return r;
+}
+
+static errint_t choices_read(const struct section *s, struct s3_conf *conf, struct err *err)
+{
 	static const char *const sums[] = {"auto", "crc64nvme", "crc32c", "md5", "off", NULL};
 	static const char *const conds[] = {"auto", "yes", "no", NULL};
 	static const char *const tiers[] = {"Standard", "Bulk", "Expedited", NULL};
-	unsigned style = 0, sum = 0, cond = 0, tier = 0;
-	errint_t r = word(s, "addressing", styles, &style, err);
+	unsigned sum = 0, cond = 0, tier = 0;
+	errint_t r = style_read(s, conf, err);
 
 	r = r ? r : word(s, "checksum", sums, &sum, err);
 	r = r ? r : word(s, "conditional", conds, &cond, err);
@@ -150,7 +165,6 @@ static errint_t choices_read(const struct section *s, struct s3_conf *conf, stru
 	r = r ? r : section_flag(s, "requester_pays", &conf->requester_pays, err);
 	r = r ? r : section_flag(s, "read_metadata", &conf->read_metadata, err);
 	r = r ? r : section_flag(s, "unsafe_transition", &conf->unsafe_transition, err);
-	conf->style = (enum s3_style)style;
 	conf->sum = (enum s3_sum)sum;
 	conf->cond = (enum s3_cond)cond;
 	snprintf(conf->restore_tier, sizeof(conf->restore_tier), "%s", tiers[tier]);
@@ -236,12 +250,12 @@ static errint_t s3_make(const struct section *s, struct remote *r, const char *d
 
 const struct remote_type remote_type_s3 = {
 	.name = "s3",
-	.keys = (const char *const[]){"endpoint", "addressing", "dualstack", "ca_file", "profile",
-		"access_key_id", "secret_access_key_file", "secret_access_key_env",
-		"session_token_env", "role_arn", "external_id", "role_session_name", "sts_endpoint",
-		"anonymous", "checksum", "conditional", "read_metadata", "unsafe_transition",
-		"encryption", "kms_key_id", "customer_key_file", "requester_pays", "restore_tier",
-		NULL},
+	.keys = (const char *const[]){"endpoint", "addressing", "path_style", "dualstack",
+		"ca_file", "profile", "access_key_id", "secret_access_key_file",
+		"secret_access_key_env", "session_token_env", "role_arn", "external_id",
+		"role_session_name", "sts_endpoint", "anonymous", "checksum", "conditional",
+		"read_metadata", "unsafe_transition", "encryption", "kms_key_id",
+		"customer_key_file", "requester_pays", "restore_tier", NULL},
 	.provider = "aws",
 	.real = true,
 	.in_environment = aws_cred_in_environment,

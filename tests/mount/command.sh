@@ -74,6 +74,9 @@ bad 'umask = 9\n' "1: umask: '9' is not octal"
 bad 'workers = 1\n' "1: workers: .*allowed: 2 to 512"
 bad 'memory_limit = 1Q\n' "1: memory_limit: '1Q' is not a size"
 bad 'upload_delay = soon\n' "1: upload_delay: 'soon' is not a duration"
+s3='[remote a]\ntype = s3\nendpoint = http://127.0.0.1:1\n'
+bad "${s3}path_style = maybe\n" "4: path_style: 'maybe' is not a yes or no"
+bad "${s3}path_style = yes\naddressing = path\n" "4: path_style: addressing says it already"
 bad 'just text\n' "1: neither 'key = value' nor"
 [ ! -e "$state" ]
 
