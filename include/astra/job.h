@@ -41,6 +41,7 @@ enum job_kind {
 	JOB_UNMARK,	/* remove one */
 	JOB_ATTR,	/* attributes into object metadata */
 	JOB_EXCHANGE,	/* two objects take each other's key */
+	JOB_LOOK,	/* whether a request of a job that has ended took effect after all */
 	JOB_KIND_N
 };
 
@@ -106,6 +107,7 @@ struct jobs_conf {
 	bool ro;		  /* stale uploads stay as well */
 	char host[64];		  /* for conflict copies */
 	int64_t follow_ns;	  /* how long what must not be given up is tried; 0 = 10 min */
+	int64_t late_ns;	  /* how long a request may take effect late; 0 = 30 s */
 	bool power_cut;		  /* the index was put back to its last sync point */
 	int64_t retry_max_ns; /* longest back-off; 0 = 5 min, of an upload that failed for good 1 h
 			       */
@@ -267,6 +269,7 @@ struct jobs_stat {
 	uint64_t stuck;	   /* for an archived object, the delete guard or a remote that is not in
 			    * the configuration; or behind one that does */
 	uint64_t lost;	   /* of stuck: for such a remote, or behind one that does */
+	uint64_t looks;	   /* not stuck, and nobody waits for them: the deeds are done */
 	int64_t oldest_ns; /* wall clock of the oldest live job; 0 = none: the clouds are true */
 };
 void jobs_stat(struct jobs *j, struct jobs_stat *ret);

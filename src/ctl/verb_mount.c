@@ -134,7 +134,7 @@ static bool is_clean(const struct ctl_conf *conf, struct clean *ret)
 	dirty = ret->vs.dirty;
 	jobs_stat(conf->jobs, &ret->js);
 	vfs_stat(conf->vfs, &ret->vs);
-	return !dirty && !ret->vs.dirty && !ret->js.live;
+	return !dirty && !ret->vs.dirty && ret->js.live == ret->js.looks;
 }
 
 static json_t *status_json(struct ctl_conn *c)
@@ -185,7 +185,7 @@ static errint_t wait_clean(struct ctl_conn *c, struct err *err)
 	errint_t r = 0;
 
 	while (!is_clean(&c->ctl->conf, &cl) && !r) {
-		if (cl.vs.dirty == cl.vs.held && cl.js.stuck == cl.js.live)
+		if (cl.vs.dirty == cl.vs.held && cl.js.stuck + cl.js.looks == cl.js.live)
 			return say_parked(c->ctl->conf.jobs, &cl, err);
 		if (ctl_cancelled(c))
 			return err_set(err, -ECANCELED, ERR_CANCELLED, "the daemon is ending");

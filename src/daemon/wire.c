@@ -532,9 +532,7 @@ static bool drained(
 	/* In this order: what stops being dirty is a job before. */
 	vfs_stat(w->vfs, vs);
 	jobs_stat(w->jobs, js);
-	if (!vs->dirty && !js->live)
-		return true;
-	if (vs->dirty == vs->held && js->stuck == js->live)
+	if (vs->dirty == vs->held && js->stuck + js->looks == js->live)
 		return true;
 	if (vs->dirty > vs->held || js->waiting < js->live)
 		return false;

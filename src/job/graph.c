@@ -60,11 +60,21 @@ struct claim_key *graph_ino_key(struct jobs *j, uint64_t ino)
 	return key_find(j, name);
 }
 
+struct claim_key *graph_place_key(struct jobs *j, uint32_t remote, const char *path)
+{
+	char name[KEY_NAME_MAX];
+
+	key_name(name, remote, path);
+	return key_find(j, name);
+}
+
 /* A restore changes nothing that others rely on, and takes hours: it waits for nobody and nobody
- * waits for it. One behind a rename that waits for that very restore would never run. */
+ * waits for it. One behind a rename that waits for that very restore would never run. A look waits
+ * for nobody either: it sees itself when it is alone. */
 static errint_t depend(struct job *job, struct job *on)
 {
-	if (on == job || job->kind == JOB_RESTORE || on->kind == JOB_RESTORE)
+	if (on == job || job->kind == JOB_RESTORE || on->kind == JOB_RESTORE ||
+		job->kind == JOB_LOOK)
 		return 0;
 	/* The same pair by two keys: job is being inserted, so nobody came after it. */
 	if (on->g.ndependents != 0 && on->g.dependents[on->g.ndependents - 1] == job)
@@ -80,7 +90,7 @@ static errint_t depend(struct job *job, struct job *on)
 	}
 	on->g.dependents[on->g.ndependents++] = job;
 	job->g.ndeps++;
-	if (on->held) { /* somebody wants its key: it goes */
+	if (on->held || on->kind == JOB_LOOK) { /* somebody wants its key: it goes */
 		on->g.soon = true;
 		sched_make_ready_locked(on->jobs, on);
 	}
@@ -158,7 +168,7 @@ static errint_t claim_all(struct jobs *j, struct job *job)
 	char name[KEY_NAME_MAX];
 
 	ino_name(name, job->ino);
-	errint_t r = claim_name(j, job, name);
+	errint_t r = job->kind == JOB_LOOK ? 0 : claim_name(j, job, name);
 
 	if (r == 0 && job->victim != 0) {
 		ino_name(name, job->victim);
@@ -292,7 +302,7 @@ errint_t graph_later_inos(struct jobs *j, const struct job *job, uint64_t **ret,
 	if (*ret == NULL)
 		return -ENOMEM;
 	TAILQ_FOREACH (o, &j->g.all, link) {
-		if (o->id > job->id)
+		if (o->id > job->id && o->kind != JOB_LOOK)
 			(*ret)[(*ret_n)++] = o->ino;
 		if (o->id > job->id && o->victim != 0)
 			(*ret)[(*ret_n)++] = o->victim;
@@ -331,7 +341,8 @@ static bool others_claim(struct jobs *j, const char *name, const struct job *but
 
 	if (k != NULL)
 		TAILQ_FOREACH (c, &k->queue, link)
-			if (c->job != but && c->job->kind != JOB_RESTORE)
+			if (c->job != but && c->job->kind != JOB_RESTORE &&
+				c->job->kind != JOB_LOOK)
 				return true;
 	return false;
 }
@@ -352,8 +363,7 @@ bool graph_marker_wanted(struct jobs *j, uint32_t remote, const char *path, uint
 	return others_claim(j, name, but);
 }
 
-bool graph_untouched(
-	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but)
+bool graph_place_untouched(struct jobs *j, uint32_t remote, const char *path, const struct job *but)
 {
 	char name[KEY_NAME_MAX];
 	struct job *o = NULL;
@@ -364,10 +374,16 @@ bool graph_untouched(
 					below(remote, path, o->dst_remote, o->dst)))
 			return false;
 	key_name(name, remote, path);
-	if (others_claim(j, name, but))
-		return false;
-	ino_name(name, ino);
 	return !others_claim(j, name, but);
+}
+
+bool graph_untouched(
+	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but)
+{
+	char name[KEY_NAME_MAX];
+
+	ino_name(name, ino);
+	return graph_place_untouched(j, remote, path, but) && !others_claim(j, name, but);
 }
 
 bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struct job *but)
@@ -381,7 +397,7 @@ bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struc
 
 	if (k != NULL)
 		TAILQ_FOREACH (c, &k->queue, link)
-			if (c->job != but && c->job->ino != but->ino)
+			if (c->job != but && c->job->ino != but->ino && c->job->kind != JOB_LOOK)
 				return true;
 	return false;
 }

@@ -21,6 +21,7 @@ static int load_record(void *arg, uint64_t id, const void *p, size_t len)
 		return r;
 	}
 	job->id = id;
+	job->own.earlier = job->attempts != 0 || j->conf.power_cut;
 	LOCKED(&j->g.lock);
 	job->g.committed = true;
 	return graph_insert(j, job);
@@ -248,7 +249,8 @@ static errint_t poke(struct jobs *j, uint64_t id, bool cancel)
 	if (cancel &&
 		(job->g.state == JOB_CLEANING || job->firm ||
 			(job->kind == JOB_REMOVE && (!job->held || job->g.ndependents != 0)) ||
-			job->kind == JOB_UNMARK || job->kind == JOB_UPLOAD)) {
+			job->kind == JOB_UNMARK || job->kind == JOB_UPLOAD ||
+			job->kind == JOB_LOOK)) {
 		lock_drop(&j->g.lock);
 		return -EALREADY;
 	}
@@ -286,8 +288,11 @@ void jobs_stat(struct jobs *j, struct jobs_stat *ret)
 	TAILQ_FOREACH (job, &j->g.all, link) {
 		ret->stuck += job->g.stuck;
 		ret->lost += job->g.lost;
+		ret->looks += job->kind == JOB_LOOK && !job->g.stuck;
 	}
 	job = TAILQ_FIRST(&j->g.all);
+	while (job != NULL && job->kind == JOB_LOOK)
+		job = TAILQ_NEXT(job, link);
 	if (job != NULL)
 		ret->oldest_ns = job->created_ns;
 }

@@ -15,6 +15,7 @@
  *   uploads.c  multipart uploads that nobody ended    merge.c    LIST pages into the index
  *   attrs.c    attributes <-> metadata                walk.c     what a directory move takes along
  *   foreground.c what stands back while somebody works
+ *   late.c     writes that take effect after they were looked for
  *
  * Life of a struct job: made by job_new inside a transaction (pending), committed by the
  * transaction's hook (live), run in steps by sched.c, ended by job_end (kept for `jobs list` as a
@@ -66,6 +67,7 @@ struct job {
 
 	/* the record: fixed once live, but for attempts, dst (retarget) and upload */
 	uint64_t id, ino, victim, nonce;
+	uint64_t of; /* JOB_LOOK: the job whose mark it looks for, with its nonce and attempts */
 	enum job_kind kind;
 	uint32_t src_remote, dst_remote;
 	char *src, *dst; /* owned; "" when none */
@@ -122,6 +124,8 @@ struct job {
 		bool attrs_left;       /* upload: not all attributes did */
 		struct job_copy *copy; /* upload: of an object's bytes; owned */
 		bool doubt;	       /* what an attempt did is not known, or in no row */
+		bool earlier;	       /* a run before this one has, or may have, made an attempt */
+		bool landed;	       /* an attempt was seen where it was to go */
 		bool turned; /* rollback.c: the move failed, and became one out of the way */
 		struct dirmove *dirmove;	     /* owned */
 		uint64_t bytes_before, parts_before; /* dirmove: of the files that have moved */
@@ -309,7 +313,9 @@ bool graph_key_free(struct jobs *j, uint32_t remote, const char *path, const str
 /* Inodes of the jobs behind job, some more than once; *ret is owned by the caller. Takes g.lock. */
 errint_t graph_later_inos(struct jobs *j, const struct job *job, uint64_t **ret, size_t *ret_n);
 bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
-/* Nobody but job, and restores, which nobody waits for, claims this inode or a key of it. */
+/* Nobody but job, and restores and looks, which nobody waits for, claims this key, or the inode. */
+bool graph_place_untouched(
+	struct jobs *j, uint32_t remote, const char *path, const struct job *but);
 bool graph_untouched(
 	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but);
 /* A marker is claimed, or by a move that was posted before its directory was made. */
@@ -331,6 +337,7 @@ struct job *graph_last_of(struct jobs *j, uint64_t ino);
  * job that is), and stuck (lost, or waits for something outside, or is behind one that does). */
 void graph_stuck_locked(struct jobs *j);
 struct claim_key *graph_ino_key(struct jobs *j, uint64_t ino);
+struct claim_key *graph_place_key(struct jobs *j, uint32_t remote, const char *path);
 
 /* journal.c */
 /* A path as JSON, also one that is not UTF-8; and back (owned). */
@@ -387,6 +394,13 @@ bool err_is_final(errint_t r, const struct err *err);
 enum step job_finish(struct job *job, struct meta_txn *t);
 /* The same with a transaction of its own. */
 enum step job_finish_alone(struct job *job, errint_t r, const char *why);
+
+/* late.c */
+/* job ends, or goes elsewhere, without a deed at job->dst: an attempt may take effect there yet. */
+bool late_may_come(const struct job *job);
+void late_post(struct job *job, struct meta_txn *t); /* then it is looked for */
+/* st, at job->dst, is such an attempt of a job that has ended. */
+bool late_mark(struct job *job, const struct store_stat *st);
 
 /* foreground.c */
 void foreground_init(struct jobs *j);
@@ -471,6 +485,7 @@ bool attr_copies(const struct remote *r); /* a change of metadata copies the obj
 bool attr_lazy(const struct job *job);	  /* such a change: a file's fsync does not wait for it */
 enum step dirmove_step(struct job *job);
 enum step exchange_step(struct job *job);
+enum step look_step(struct job *job);
 void dirmove_free(struct dirmove *d);
 /* Objects that were moved and whose source is still to be removed, for the journal; NULL = none. */
 json_t *dirmove_sources(const struct job *job);

@@ -66,7 +66,9 @@ errint_t journal_put(struct meta_txn *t, const struct job *job)
 		(json_int_t)job->created_ns, "etag", job->own.etag);
 	json_t *sources = dirmove_sources(job);
 
-	if (sources != NULL && (j == NULL || json_object_set_new(j, "sources", sources) < 0)) {
+	if ((sources != NULL && (j == NULL || json_object_set_new(j, "sources", sources) < 0)) ||
+		(job->of != 0 &&
+			json_object_set_new(j, "of", json_integer((json_int_t)job->of)) < 0)) {
 		meta_txn_fail(t, -ENOMEM);
 		return -ENOMEM;
 	}
@@ -113,6 +115,7 @@ errint_t journal_decode(const void *p, size_t len, struct job *ret, struct err *
 	ret->firm = firm != 0;
 	ret->held = held != 0;
 	ret->created_ns = created;
+	ret->of = (uint64_t)json_integer_value(json_object_get(j, "of"));
 	(void)snprintf(ret->own.etag, sizeof(ret->own.etag), "%s", etag);
 	free(ret->src);
 	free(ret->dst);

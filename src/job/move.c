@@ -446,6 +446,8 @@ static errint_t settle_doubt(struct parts *x, errint_t r, struct store_stat *ret
 	if (h == 0) {
 		enum mark_owner owner = mark_check(x->job, ret);
 
+		if (owner == MARK_OTHER && late_mark(x->job, ret))
+			owner = MARK_EARLIER; /* to be overwritten as well */
 		/* A power cut takes back numbers of attempts: then one of this number and of
 		 * other bytes may be there, which only a checksum tells. */
 		if (owner == MARK_NOW && x->sent &&

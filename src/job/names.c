@@ -91,7 +91,7 @@ errint_t job_path_ok(struct jobs *j, uint32_t remote, const char *path)
 void mark_make(const struct job *job, char *ret, size_t size)
 {
 	(void)snprintf(ret, size, "%016llx.%llu.%u", (unsigned long long)job->nonce,
-		(unsigned long long)job->id, job->attempts);
+		(unsigned long long)(job->of != 0 ? job->of : job->id), job->attempts);
 }
 
 enum mark_owner mark_check(const struct job *job, const struct store_stat *st)
@@ -125,6 +125,7 @@ static const char *const kind_names[JOB_KIND_N] = {
 	[JOB_UNMARK] = "unmark",
 	[JOB_ATTR] = "attr",
 	[JOB_EXCHANGE] = "exchange",
+	[JOB_LOOK] = "look",
 };
 static const char *const state_names[JOB_STATE_N] = {
 	[JOB_QUEUED] = "queued",

@@ -72,6 +72,8 @@ errint_t job_look(
 	r = store_head(o.st, &call, o.o, ret, err);
 	if (r < 0 && err->kind == ERR_NOT_FOUND)
 		return 0;
+	if (r == 0 && mark_check(job, ret) != MARK_OTHER)
+		job->own.landed = true;
 	return r < 0 ? r : 1;
 }
 
@@ -544,6 +546,10 @@ static enum step turn(struct job *job, struct meta_txn *t, uint32_t remote, cons
 {
 	struct jobs *j = job->jobs;
 	errint_t r = 0;
+
+	if (late_may_come(job))
+		late_post(job, t);
+	job->own.earlier = job->own.doubt = job->own.landed = false;
 	{
 		LOCKED(&j->g.lock);
 		list_stamp_locked(j, job->dst_remote, job->dst);

@@ -33,6 +33,7 @@ static enum step (*const step_fns[JOB_KIND_N])(struct job *job) = {
 	[JOB_UNMARK] = unmark_step,
 	[JOB_ATTR] = attr_step,
 	[JOB_EXCHANGE] = exchange_step,
+	[JOB_LOOK] = look_step,
 };
 
 /* What may follow a state; docs/SEMANTICS.md has the whole matrix. Past its commit point a job does
@@ -532,6 +533,8 @@ void sched_on_sync(void *arg)
 enum step job_finish(struct job *job, struct meta_txn *t)
 {
 	(void)meta_job_del(t, job->id);
+	if (job->own.phase != 1 && late_may_come(job))
+		late_post(job, t);
 	if (job->victim != 0)
 		(void)orphan_sweep(job->jobs, t, job->victim, job);
 	(void)orphan_sweep(job->jobs, t, job->ino, job);

@@ -24,6 +24,8 @@ static bool concerns(const struct job *job, uint64_t ino, const struct scope *s)
 {
 	if (job->held && job->g.state != JOB_CLEANING)
 		return false; /* the delete guard's: as good as done */
+	if (job->kind == JOB_LOOK)
+		return false;
 	if (!s->all && !s->dir && attr_lazy(job))
 		return false;
 	if (s->all || has_ino(job, ino))

@@ -307,6 +307,7 @@ def kills(args, d, servers):
         made, ops = [w.made for w in workers], ops + sum(w.ops for w in workers)
     d.verb("sync")
     files, _ = check(d, workers, "in the end")
+    d.verb("jobs", "wait")              # what the killed ones had asked for may come late
     compare(servers, {p: (sha(f.data), f.mode, f.note) for p, f in files.items()}, True)
     d.umount()
     d.state += ".new"

@@ -39,6 +39,7 @@ struct fix {
 	uint64_t aws, gcp, multi;
 	_Atomic unsigned notes;
 	unsigned queue_max; /* of jobs */
+	bool power_cut;	    /* as of the next fix_up */
 };
 
 struct ask { /* one call and its answer */
@@ -126,7 +127,9 @@ static inline void fix_up(struct fix *f)
 	struct jobs_conf jc = {.upload_delay_ns = 20 * NS_PER_MS,
 		.open_grace_ns = 5 * NS_PER_S,
 		.retry_max_ns = 50 * NS_PER_MS,
+		.late_ns = NS_PER_S,
 		.queue_max = f->queue_max,
+		.power_cut = f->power_cut,
 		.prices = price_book_astra(),
 		.umask = 022};
 	struct err err = {0};
