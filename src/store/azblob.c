@@ -13,6 +13,7 @@
 #include <strings.h>
 
 #include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
 #include "astra/base_hash.h"
 #include "azblob_priv.h"
 #include "driver.h"
@@ -182,6 +183,53 @@ static errint_t put_send(struct azblob *d, const struct store_call *c, const str
 	return e;
 }
 
+/* The same as one block and its commit. */
+static errint_t put_as_block(struct azblob *d, const struct store_call *c, const struct put *x,
+	unsigned id_len, struct store_stat *ret, struct err *err)
+{
+	struct azblob_block_id id = {.random = random_u64(),
+		.len = id_len,
+		.index = 1,
+		.crc32c = crc32c(0, x->p, x->len)};
+	struct azblob_block one = {.size = x->len};
+	char text[BASE64_LEN(16) + 1];
+	const struct store_put *opt = x->opt;
+	struct net_fields f = {0};
+	struct net_answer a;
+	uint8_t sum[16];
+	errint_t e = 0;
+
+	azblob_id_make(&id, one.id);
+	if (x->len)
+		e = azblob_block_put(d, c, x->o, one.id, x->p, x->len, err);
+	if (e) {
+		if (err->kind == ERR_UNKNOWN)
+			err->kind = ERR_RETRY; /* nothing is committed */
+		return e;
+	}
+	azblob_if(&f, opt->if_match, opt->if_none_match);
+	(void)net_field_add(&f, "x-ms-blob-content-type", "application/octet-stream");
+	if (d->conf.sum != AZ_SUM_OFF) {
+		md5(x->p, x->len, sum);
+		base64_encode(sum, sizeof(sum), text);
+		(void)net_field_add(&f, "x-ms-blob-content-md5", text);
+	}
+	if (opt->class_name)
+		(void)net_field_add(&f, "x-ms-access-tier", opt->class_name);
+	azblob_meta_add(&f, opt->meta, opt->nmeta);
+	e = azblob_commit(d, c, x->o, &one, x->len ? 1 : 0, &f, &a, err);
+	e = e ? e
+	      : azblob_stat_written(
+			d, &a, x->o, x->len, opt->class_name, opt->meta, opt->nmeta, ret, err);
+	net_answer_done(&a);
+	net_fields_done(&f);
+	if (e && !strcmp(err->code, "InvalidBlockList")) { /* another's commit dropped it */
+		err->kind = ERR_RETRY;
+		return -EAGAIN;
+	}
+	return e;
+}
+
 static errint_t azblob_put(struct store *s, const struct store_call *c, struct store_obj o,
 	const void *p, size_t len, const struct store_put *opt, struct store_stat *ret,
 	struct err *err)
@@ -190,6 +238,7 @@ static errint_t azblob_put(struct store *s, const struct store_call *c, struct s
 	struct azblob *d = (struct azblob *)s;
 	char name[STORE_KEY_MAX + 1];
 	struct put x = {.o = o, .as = o, .p = p, .len = len};
+	unsigned id_len;
 	errint_t e = azblob_obj_check(o, err);
 
 	x.opt = opt = opt ? opt : &none;
@@ -203,6 +252,9 @@ static errint_t azblob_put(struct store *s, const struct store_call *c, struct s
 	if (e && azblob_in_the_way(err)) {
 		e = azblob_make_way(d, c, o, opt->if_match, opt->if_none_match, err);
 		e = e ? e : put_send(d, c, &x, NULL, STORE_IF_ABSENT, ret, err);
+	} else if (e == -EEXIST && opt->if_none_match && !x.dir) {
+		e = azblob_blocks_alone(d, c, o, e, &id_len, err);
+		e = e ? e : put_as_block(d, c, &x, id_len, ret, err);
 	}
 	if (!e && opt->has_crc32c && d->conf.sum != AZ_SUM_OFF) {
 		ret->has_crc32c = true; /* the service has just compared them */

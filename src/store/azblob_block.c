@@ -272,6 +272,30 @@ errint_t azblob_id_len(const struct azblob_blocks *b, unsigned *ret, struct err 
 	return 0;
 }
 
+errint_t azblob_blocks_alone(struct azblob *d, const struct store_call *c, struct store_obj o,
+	errint_t refused, unsigned *ret_id_len, struct err *err)
+{
+	struct store_stat st = {0};
+	struct azblob_blocks b;
+	struct err look = {0};
+	errint_t r = azblob_head_if(d, c, o, NULL, &st, NULL, &look);
+
+	store_stat_done(&st);
+	if (!r)
+		return refused;
+	if (look.kind == ERR_NOT_FOUND) {
+		r = azblob_blocks_get(d, c, o, &b, &look);
+		if (!r && !b.nwaiting) { /* it went meanwhile */
+			azblob_blocks_done(&b);
+			return refused;
+		}
+		r = r ? r : azblob_id_len(&b, ret_id_len, &look);
+		azblob_blocks_done(&b);
+	}
+	*err = look;
+	return r;
+}
+
 errint_t azblob_commit(struct azblob *d, const struct store_call *c, struct store_obj o,
 	const struct azblob_block *v, size_t n, const struct net_fields *f, struct net_answer *a,
 	struct err *err)

@@ -321,6 +321,7 @@ errint_t azblob_copy(struct store *s, const struct store_call *c, struct store_o
 	struct copy x = {
 		.d = (struct azblob *)s, .c = c, .src = src, .dst = dst, .opt = opt ? opt : &none};
 	bool hns = false;
+	unsigned id_len;
 	errint_t r = azblob_obj_check(dst, err);
 
 	r = r ? r : driver_class_check(x.d->conf.classes, x.opt->class_name, err);
@@ -335,6 +336,9 @@ errint_t azblob_copy(struct store *s, const struct store_call *c, struct store_o
 		r = azblob_make_way(
 			x.d, c, dst, x.opt->dst_if_match, x.opt->dst_if_none_match, err);
 		r = r ? r : copy_send(&x, NULL, STORE_IF_ABSENT, ret, err);
+	} else if (r == -EEXIST && x.opt->dst_if_none_match && !hns) {
+		r = azblob_blocks_alone(x.d, c, dst, r, &id_len, err);
+		r = r ? r : blocks_send(&x, NULL, STORE_IF_ABSENT, ret, err);
 	}
 	net_fields_done(&x.fields);
 	store_stat_done(&x.st);

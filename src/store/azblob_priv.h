@@ -201,6 +201,14 @@ errint_t azblob_block_copy(struct azblob *d, const struct store_call *c, struct 
 	struct err *err);
 /* The length of ids that go with what lies there. */
 errint_t azblob_id_len(const struct azblob_blocks *b, unsigned *ret, struct err *err);
+/*
+ * Put Blob and copies may refuse to write if absent (refused: -EEXIST) where there are only blocks
+ * that nobody committed, as a killed upload leaves them: no blob, but to Azurite its name is taken.
+ * 0 where that is so, and a commit, whose condition looks at blobs alone, can do the same; refused,
+ * and err as it was, when a blob is there. *ret_id_len: as azblob_id_len.
+ */
+errint_t azblob_blocks_alone(struct azblob *d, const struct store_call *c, struct store_obj o,
+	errint_t refused, unsigned *ret_id_len, struct err *err);
 /* Put Block List with further fields f: conditions, tier, metadata. a: net_answer_done. */
 errint_t azblob_commit(struct azblob *d, const struct store_call *c, struct store_obj o,
 	const struct azblob_block *v, size_t n, const struct net_fields *f, struct net_answer *a,

@@ -75,7 +75,7 @@ EOF
 )
 export AZURITE_SAS
 # The emulator knows no permission of an account's SAS for blocks that it copies: 500.
-run sas "$few,test_part_copy" <<EOF
+run sas "$few,test_part_copy,test_parts_wait" <<EOF
 endpoint = $azurite_url
 sas_env = AZURITE_SAS
 EOF

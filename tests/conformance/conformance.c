@@ -1049,6 +1049,49 @@ static void test_parts_more(void **state)
 	free(pending);
 }
 
+/* Parts that wait for their end are no object: what is written meanwhile is the first, and whoever
+ * ends them later finds it there. */
+static void test_parts_wait(void **state)
+{
+	static const char *const texts[] = {"small", ""};
+	struct store_put absent = {.if_none_match = STORE_IF_ABSENT};
+	struct store_copy copy = {.dst_if_none_match = STORE_IF_ABSENT};
+	struct world *w = *state;
+	size_t len = MAX_OF((size_t)w->caps.part_min, (size_t)1000);
+	uint8_t *data = malloc(len);
+	struct parts u = {0};
+	struct err err;
+	errint_t r;
+
+	fill(data, len, 9);
+	put_text(w, "from", "small");
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(
+			store_parts_begin(w->st, NULL, obj(w, "k"), &absent, u.id, &err), 0);
+		part(w, &u, "k", 1, data, len);
+		for (unsigned again = 0; again < 2; again++) {
+			if (i < 2)
+				r = store_put(w->st, NULL, obj(w, "k"), texts[i], strlen(texts[i]),
+					&absent, NULL, &err);
+			else if (w->caps.copy && w->caps.conditional_copy)
+				r = store_copy(w->st, NULL, obj(w, "from"), obj(w, "k"), &copy,
+					NULL, &err);
+			else
+				break;
+			if (r != (again ? -EEXIST : 0))
+				fail_msg("%u, %u: %s", i, again, err_text(&err, r));
+			check_text(w, "k", i < 2 ? texts[i] : "small");
+		}
+		r = store_parts_finish(w->st, NULL, obj(w, "k"), u.id, u.p, 1, &absent, NULL, &err);
+		if (i < 2 ||
+			(w->caps.copy && w->caps.conditional_copy)) /* they may have gone with it */
+			assert_true(r == -EEXIST || r == -ENOENT);
+		(void)store_parts_abort(w->st, NULL, obj(w, "k"), u.id, &err);
+		assert_int_equal(store_remove(w->st, NULL, obj(w, "k"), NULL, &err), 0);
+	}
+	free(data);
+}
+
 static void test_part_copy(void **state)
 {
 	NEEDS(part_copy);
@@ -1391,6 +1434,7 @@ static const struct entry all[] = {
 	T(test_set_meta),
 	T(test_parts),
 	T(test_parts_more),
+	T(test_parts_wait),
 	T(test_part_copy),
 	T(test_buckets),
 	T(test_lifecycle),

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Lets Azurite keep what it has answered through kill -9: its two indexes, which it writes every five
-// seconds, are written before each answer to a request that changed something. And a blob of which
-// only blocks were put, as a killed client leaves it, is not there, as the service has it: Azurite
-// has it so when blocks are committed, but refuses Put Blob with If-None-Match: *.
+// seconds, are written before each answer to a request that changed something.
 //
 //	node -r ./azurite_keep.js .../azurite/dist/src/blob/main.js --location DIR ...
 "use strict";
@@ -10,7 +8,6 @@ const fs = require("fs");
 const http = require("http");
 const need = require("module").createRequire(process.argv[1]);
 const Loki = need("lokijs");
-const Store = need("./persistence/LokiBlobMetadataStore").default;
 
 const indexes = [];
 Loki.prototype.autosaveEnable = function () {
@@ -31,16 +28,4 @@ const end = http.ServerResponse.prototype.end;
 http.ServerResponse.prototype.end = function (...args) {
 	if (!["GET", "HEAD"].includes(this.req.method)) save();
 	return end.apply(this, args);
-};
-
-const create = Store.prototype.createBlob;
-Store.prototype.createBlob = function (context, blob, lease, conditions) {
-	const { accountName, containerName, name } = blob;
-	const at = { accountName, containerName, isCommitted: false };
-	const blobs = this.db.getCollection(this.BLOBS_COLLECTION);
-	if (conditions && conditions.ifNoneMatch === "*" && blobs.findOne({ ...at, name })) {
-		blobs.findAndRemove({ ...at, name });
-		this.db.getCollection(this.BLOCKS_COLLECTION).findAndRemove({ ...at, blobName: name });
-	}
-	return create.call(this, context, blob, lease, conditions);
 };

@@ -486,6 +486,62 @@ static void a_commit_is_looked_at(void **state)
 	end(s);
 }
 
+#define TAKEN "PUT " HELLO " ", 409, CODE("BlobAlreadyExists")
+
+/* A killed upload left blocks: where they alone make a name taken, a commit decides. What is left
+ * open is not for a conflict. */
+static void a_name_with_blocks_is_free(void **state)
+{
+	SCRIPT({TAKEN}, {"HEAD " HELLO " ", 404, CODE("BlobNotFound")},
+		{LIST_BLOCKS, 200, ID, BLOCKS("", BLOCK("AAAAAAAAAAAA", "7"))},
+		{"PUT " HELLO "?comp=block&", 201, ID}, {COMMIT, 201, E2},
+		/* no byte, no block */
+		{TAKEN}, {"HEAD " HELLO " ", 404, CODE("BlobNotFound")},
+		{LIST_BLOCKS, 200, ID, BLOCKS("", BLOCK("AAAAAAAAAAAA", "7"))}, {COMMIT, 201, E2},
+		/* somebody else's came meanwhile */
+		{TAKEN}, {"HEAD " HELLO " ", 404, CODE("BlobNotFound")},
+		{LIST_BLOCKS, 200, ID, BLOCKS("", BLOCK("AAAAAAAAAAAA", "7"))},
+		{"PUT " HELLO "?comp=block&", 201, ID}, {COMMIT, 409, CODE("BlobAlreadyExists")},
+		/* and its blocks took ours along */
+		{TAKEN}, {"HEAD " HELLO " ", 404, CODE("BlobNotFound")},
+		{LIST_BLOCKS, 200, ID, BLOCKS("", BLOCK("AAAAAAAAAAAA", "7"))},
+		{"PUT " HELLO "?comp=block&", 201, ID}, {COMMIT, 400, CODE("InvalidBlockList")},
+		/* there is a blob */
+		{TAKEN}, {"HEAD " HELLO " ", 200, HEAD_OK},
+		/* there may be one */
+		{TAKEN}, {"HEAD " HELLO " ", 503, CODE("ServerBusy")});
+	static const struct {
+		size_t len;
+		errint_t r;
+		enum err_kind kind;
+	} want[] = {{5, 0, ERR_NONE}, {0, 0, ERR_NONE}, {5, -EEXIST, ERR_STALE},
+		{5, -EAGAIN, ERR_RETRY}, {5, -EEXIST, ERR_STALE}, {5, -EBUSY, ERR_THROTTLE}};
+	struct store_meta meta = {"a", "b"};
+	struct store_put put = {
+		.if_none_match = STORE_IF_ABSENT, .class_name = "Cool", .meta = &meta, .nmeta = 1};
+	struct store *s = driver();
+	struct store_stat st;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(want); i++) {
+		errint_t r = store_put(s, NULL, key, "hello", want[i].len, &put, &st, &err);
+
+		assert_int_equal(r, want[i].r);
+		if (r) {
+			assert_int_equal(err.kind, want[i].kind);
+			continue;
+		}
+		assert_int_equal(st.size, want[i].len);
+		assert_string_equal(st.etag, "e2");
+		store_stat_done(&st);
+	}
+	assert_string_equal(script_field(4, "if-none-match"), "*");
+	assert_string_equal(script_field(4, "x-ms-access-tier"), "Cool");
+	assert_string_equal(script_field(4, "x-ms-meta-a"), "b");
+	assert_string_equal(script_field(4, "x-ms-blob-content-md5"), "XUFAKrxLKna5cZ2REBfFkg==");
+	assert_null(strstr(script.seen[8].body, "Uncommitted"));
+	end(s);
+}
+
 /* Whole blocks of the blob itself are named again; others are copied. */
 static void own_blocks_are_kept(void **state)
 {
@@ -818,7 +874,8 @@ int main(void)
 		cmocka_unit_test(removed_already), cmocka_unit_test(lost_blocks_are_not_found),
 		cmocka_unit_test(blocks_of_others_are_waited_for),
 		cmocka_unit_test(a_commit_is_looked_at), cmocka_unit_test(own_blocks_are_kept),
-		cmocka_unit_test(copies_go_on), cmocka_unit_test(full_containers_stay),
+		cmocka_unit_test(a_name_with_blocks_is_free), cmocka_unit_test(copies_go_on),
+		cmocka_unit_test(full_containers_stay),
 		cmocka_unit_test(tokens_are_kept_and_renewed),
 		cmocka_unit_test(tokens_that_do_not_come), cmocka_unit_test(a_token_that_has_ended),
 		cmocka_unit_test(a_changed_key_is_read),
