@@ -21,7 +21,7 @@ static int load_record(void *arg, uint64_t id, const void *p, size_t len)
 		return r;
 	}
 	job->id = id;
-	job->own.earlier = job->attempts != 0 || j->conf.power_cut;
+	job->own.before = job->attempts;
 	LOCKED(&j->g.lock);
 	job->g.committed = true;
 	return graph_insert(j, job);

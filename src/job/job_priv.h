@@ -67,7 +67,7 @@ struct job {
 
 	/* the record: fixed once live, but for attempts, dst (retarget) and upload */
 	uint64_t id, ino, victim, nonce;
-	uint64_t of; /* JOB_LOOK: the job whose mark it looks for, with its nonce and attempts */
+	uint64_t of; /* JOB_LOOK: whose mark it looks for, with its nonce, up to that attempt */
 	enum job_kind kind;
 	uint32_t src_remote, dst_remote;
 	char *src, *dst; /* owned; "" when none */
@@ -124,8 +124,9 @@ struct job {
 		bool attrs_left;       /* upload: not all attributes did */
 		struct job_copy *copy; /* upload: of an object's bytes; owned */
 		bool doubt;	       /* what an attempt did is not known, or in no row */
-		bool earlier;	       /* a run before this one has, or may have, made an attempt */
+		unsigned before;       /* attempts of the runs before this one, as far as known */
 		bool landed;	       /* an attempt was seen where it was to go */
+		bool wrote;	       /* one of this run is there */
 		bool turned; /* rollback.c: the move failed, and became one out of the way */
 		struct dirmove *dirmove;	     /* owned */
 		uint64_t bytes_before, parts_before; /* dirmove: of the files that have moved */
@@ -396,7 +397,7 @@ enum step job_finish(struct job *job, struct meta_txn *t);
 enum step job_finish_alone(struct job *job, errint_t r, const char *why);
 
 /* late.c */
-/* job ends, or goes elsewhere, without a deed at job->dst: an attempt may take effect there yet. */
+/* job ends, or goes elsewhere: an attempt may take effect at job->dst yet. */
 bool late_may_come(const struct job *job);
 void late_post(struct job *job, struct meta_txn *t); /* then it is looked for */
 /* st, at job->dst, is such an attempt of a job that has ended. */

@@ -2,16 +2,21 @@
 /*
  * Writes that come late. A request may take effect after the daemon that made it was killed, or had
  * given up waiting, and after it was looked for. Where the same job writes to the same key again
- * that does no harm: every write is conditional, and of two one fails. A job that ends without such
- * a write (its file was removed, its move taken back) leaves a look behind: twice, some seconds
- * apart, it is asked whether something with the mark of that job is there by now, and that is
- * removed, or, where the file is still to be written over what it replaced, learned.
+ * that does no harm: every write is conditional, and of two one fails, as long as the key is not
+ * free again. So a job that ends without such a write (its file was removed, its move taken back),
+ * or that had to write again after a kill, leaves a look behind: twice, some seconds apart, it is
+ * asked whether something with the mark of that job is there by now, and that is removed, or, where
+ * the file is still to be written over what it replaced, learned. After a write of this run these
+ * are only the attempts of the runs before, which no row names: what that write found at the key
+ * was its own to overwrite.
  *
  * A look claims its key, so that no listing shows what may come, and is waited for by nobody: who
  * wants the key gets it as soon as it has been looked at once more, and the look goes on behind,
  * when it is alone. What comes meanwhile is known by its mark and overwritten (late_mark).
  */
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "job_priv.h"
@@ -36,9 +41,13 @@ void late_post(struct job *job, struct meta_txn *t)
 	}
 	look->nonce = job->nonce;
 	look->of = job->of != 0 ? job->of : job->id;
-	look->attempts = MAX_OF(job->attempts, 1u);
-	if (job->kind == JOB_LOOK)
+	look->attempts = INT_MAX;
+	if (job->kind == JOB_LOOK) {
 		look->created_ns = job->created_ns;
+		look->attempts = job->attempts;
+	} else if (job->own.phase == 1) {
+		look->attempts = job->own.before;
+	}
 	look->own.wake_mono_ns = clock_mono_ns() + last_ns(j) / LOOKS;
 	(void)job_post(j, t, look, NULL);
 }
@@ -48,7 +57,19 @@ bool late_may_come(const struct job *job)
 	if ((job->kind != JOB_UPLOAD && job->kind != JOB_RELOCATE) || job->dst_remote == 0 ||
 		job->own.landed)
 		return false;
-	return job->own.earlier || (job->own.doubt && job->attempts != 0);
+	/* Numbers that a power cut took back come twice. */
+	if (job->own.phase == 1)
+		return job->own.wrote && job->own.before != 0 && !job->jobs->conf.power_cut;
+	return job->own.before != 0 || (job->own.doubt && job->attempts != 0) ||
+	       (job->jobs->conf.power_cut && job->nonce != job->jobs->nonce);
+}
+
+/* By the job that a look is about, up to its attempt of that number. */
+static bool is_late(const struct job *look, const struct store_stat *st)
+{
+	return mark_check(look, st) != MARK_OTHER &&
+	       strtoul(strrchr(store_stat_meta(st, STORE_META_WRITE), '.') + 1, NULL, 10) <=
+		       look->attempts;
 }
 
 bool late_mark(struct job *job, const struct store_stat *st)
@@ -59,7 +80,7 @@ bool late_mark(struct job *job, const struct store_stat *st)
 
 	if (k != NULL)
 		TAILQ_FOREACH (c, &k->queue, link)
-			if (c->job->kind == JOB_LOOK && mark_check(c->job, st) != MARK_OTHER)
+			if (c->job->kind == JOB_LOOK && is_late(c->job, st))
 				return true;
 	return false;
 }
@@ -86,7 +107,7 @@ static errint_t look(struct job *job, struct err *err)
 	bool known = false;
 	errint_t r = job_look(job, job->dst_remote, job->dst, &st, err);
 
-	if (r <= 0 || mark_check(job, &st) == MARK_OTHER) {
+	if (r <= 0 || !is_late(job, &st)) {
 		store_stat_done(&st);
 		return MIN_OF(r, 0);
 	}

@@ -448,6 +448,8 @@ static errint_t settle_doubt(struct parts *x, errint_t r, struct store_stat *ret
 
 		if (owner == MARK_OTHER && late_mark(x->job, ret))
 			owner = MARK_EARLIER; /* to be overwritten as well */
+		else
+			x->job->own.landed |= owner == MARK_EARLIER;
 		/* A power cut takes back numbers of attempts: then one of this number and of
 		 * other bytes may be there, which only a checksum tells. */
 		if (owner == MARK_NOW && x->sent &&
@@ -519,6 +521,7 @@ static errint_t transfer(struct parts *x, struct store_stat *ret, struct err *er
 	r = s->size > JOB_PART_SIZE ? by_parts(x, ret, err) : single(x, ret, err);
 	if (r < 0)
 		r = settle_doubt(x, r, ret, err);
+	x->job->own.wrote = r == 0;
 	if (r == 0) {
 		r = verify(x, ret, err);
 		if (r < 0) {
@@ -565,6 +568,7 @@ static errint_t copy_inside(
 	r = store_copy(x.dst.st, &x.call, x.src.o, x.dst.o, &opt, ret, err);
 	if (r < 0)
 		r = settle_doubt(&x, r, ret, err);
+	job->own.wrote = r == 0;
 	if (r == 0) {
 		r = verify(&x, ret, err);
 		if (r < 0)

@@ -452,11 +452,11 @@ enum step relocate_step(struct job *job)
 	meta_abort(t);
 	if (r == 0 && (in.flags & META_F_OBJECT) != 0 && in.loc.remote == job->dst_remote &&
 		strcmp(in.loc.path, job->dst) == 0) {
+		job->own.phase = 1;
 		if (job->own.etag[0] == '\0' ||
 			(job->src_remote == job->dst_remote && strcmp(job->src, job->dst) == 0))
 			return job_finish_alone(job, job->own.result, job->own.why);
-		job->own.phase =
-			1; /* it had come so far before a crash: the source is still there */
+		/* it had come so far before a crash: the source is still there */
 		return STEP_AGAIN;
 	}
 	if (r == 0 && (in.flags & META_F_ORPHAN) != 0) {

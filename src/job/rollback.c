@@ -549,7 +549,8 @@ static enum step turn(struct job *job, struct meta_txn *t, uint32_t remote, cons
 
 	if (late_may_come(job))
 		late_post(job, t);
-	job->own.earlier = job->own.doubt = job->own.landed = false;
+	job->own.before = 0;
+	job->own.doubt = job->own.landed = false;
 	{
 		LOCKED(&j->g.lock);
 		list_stamp_locked(j, job->dst_remote, job->dst);

@@ -533,7 +533,7 @@ void sched_on_sync(void *arg)
 enum step job_finish(struct job *job, struct meta_txn *t)
 {
 	(void)meta_job_del(t, job->id);
-	if (job->own.phase != 1 && late_may_come(job))
+	if (late_may_come(job))
 		late_post(job, t);
 	if (job->victim != 0)
 		(void)orphan_sweep(job->jobs, t, job->victim, job);

@@ -48,6 +48,7 @@ errint_t job_attempt(struct job *job)
 		LOCKED(&job->jobs->g.lock); /* `jobs list` reads it meanwhile */
 		job->attempts++;
 	}
+	job->own.wrote = false;
 	(void)journal_put(t, job);
 	return meta_commit(t);
 }
@@ -517,6 +518,7 @@ static errint_t link_body(struct job *job, const struct meta_inode *in, const ch
 		.nmeta = meta.n};
 
 	r = store_put(o.st, &call, o.o, in->symlink, strlen(in->symlink), &put, st, err);
+	job->own.wrote = r == 0;
 	job->own.doubt |= r < 0 && err->kind == ERR_UNKNOWN;
 	if (r < 0 && (err->kind == ERR_UNKNOWN || err->kind == ERR_STALE)) {
 		if (store_head(o.st, &call, o.o, st, NULL) == 0) {
@@ -643,8 +645,10 @@ enum step upload_step(struct job *job)
 	}
 	if (r < 0 || (in.flags & META_F_ORPHAN) != 0) /* gone meanwhile: nothing to upload */
 		return job_gone(job, r == 0 ? &in : NULL);
-	if ((in.flags & META_F_DIRTY) == 0 && job->victim == 0 && (in.flags & META_F_OBJECT) != 0)
+	if ((in.flags & META_F_DIRTY) == 0 && job->victim == 0 && (in.flags & META_F_OBJECT) != 0) {
+		job->own.phase = 1;
 		return job_finish_alone(job, 0, NULL);
+	}
 	/* The record comes before the deed: after a power cut a write of ours is known as ours. */
 	if (!job_barrier_ok(job, job->g.post_txn))
 		return STEP_BARRIER;

@@ -140,6 +140,40 @@ static void test_power_cut(void **state)
 	nothing_stays(f, 0, "p", a);
 }
 
+/* The next run sends it again, and then its name goes on, or it is moved away: the key is free, and
+ * what was sent first comes there. What the file has now stays. */
+static void test_sent_again(void **state)
+{
+	struct fix *f = *state;
+
+	for (int how = 0; how < 3; how++) {
+		struct attempt a;
+
+		fault(f, 0, "put:error=EIO/unknown;head:error=EIO");
+		make_text(f, f->aws, "p", "new");
+		a = begun(f);
+		killed(f);
+		sync_all(f);
+		text_is(f, "p", "new");
+		if (how == 0)
+			assert_int_equal(unlink_in(f, f->aws, "p"), 0);
+		else if (how == 1)
+			assert_int_equal(rename_to(f, f->aws, "p", f->gcp, "p", 0), 0);
+		if (how < 2)
+			nothing_stays(f, 0, "p", a);
+		all_done(f);
+		if (how == 2)
+			file_is(f, f->aws, "p", "new");
+		if (how == 2)
+			text_is(f, "p", "new");
+		if (how == 1)
+			object_is(f, 1, "p", "new");
+		if (how == 1)
+			assert_int_equal(unlink_in(f, f->gcp, "p"), 0);
+		sync_all(f);
+	}
+}
+
 /* Without a kill: the answer was lost. */
 static void test_answer_lost(void **state)
 {
@@ -258,8 +292,8 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup_quick, teardown)
 	const struct CMUnitTest tests[] = {T(test_upload), T(test_killed_twice), T(test_power_cut),
-		T(test_answer_lost), T(test_move), T(test_move_cancelled), T(test_name_taken),
-		T(test_replaced)};
+		T(test_sent_again), T(test_answer_lost), T(test_move), T(test_move_cancelled),
+		T(test_name_taken), T(test_replaced)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
