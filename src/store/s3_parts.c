@@ -351,9 +351,34 @@ static errint_t finish_body(const struct store_part *parts, size_t n, struct buf
 	return b->failed;
 }
 
-static errint_t finish_answer(const struct s3 *d, const struct s3_req *q,
-	const struct net_answer *a, bool sum, uint32_t crc, struct store_stat *ret, struct err *err)
+/* The version of an object is made of those of its parts, MD5s by which each was put (S3 User
+ * Guide, "Checking object integrity": the MD5 of the parts' MD5s, a dash, their number). Not where
+ * the server encrypts with keys of others. */
+static bool made_of(const char *etag, const struct store_part *parts, size_t n)
 {
+	uint8_t all[16], *sums = malloc(n * 16);
+	char want[48];
+	bool ok = sums;
+
+	for (size_t i = 0; ok && i < n; i++)
+		ok = !hex_decode(parts[i].etag, &sums[i * 16], 16);
+	if (ok) {
+		md5(sums, n * 16, all);
+		hex_encode(all, sizeof(all), want);
+		snprintf(want + 32, sizeof(want) - 32, "-%zu", n);
+		ok = !strcmp(etag, want);
+	}
+	free(sums);
+	return ok;
+}
+
+/* sum: the checksum went along. A server that states none of the whole has one all the same when it
+ * confirmed that of each part, and its version says that these are what the object is made of. */
+static errint_t finish_answer(const struct s3 *d, const struct s3_req *q,
+	const struct net_answer *a, bool sum, const struct store_part *parts, size_t n,
+	uint32_t crc, struct store_stat *ret, struct err *err)
+{
+	bool known = true;
 	cleanup_xml struct xml x = {0};
 	const char *date = net_field_get(&a->fields, "date"), *type;
 	errint_t r = s3_xml(d, q, a, "CompleteMultipartUploadResult", &x, err);
@@ -369,6 +394,12 @@ static errint_t finish_answer(const struct s3 *d, const struct s3_req *q,
 			  !(type && !strcmp(type, "COMPOSITE"));
 	if (sum && ret->has_crc32c && ret->crc32c != crc)
 		return s3_bad(q, err, "the object has another checksum than its parts");
+	for (size_t i = 0; i < n; i++)
+		known = known && parts[i].has_crc32c;
+	if (!ret->has_crc32c && known && made_of(ret->etag, parts, n)) {
+		ret->has_crc32c = true;
+		ret->crc32c = crc;
+	}
 	return 0;
 }
 
@@ -405,7 +436,7 @@ errint_t s3_finish(struct s3 *d, const struct store_call *c, struct store_obj o,
 	r = s3_send(d, &q, &a, err);
 	if (!r) {
 		ret->size = size;
-		r = finish_answer(d, &q, &a, sum, crc, ret, err);
+		r = finish_answer(d, &q, &a, sum, parts, n, crc, ret, err);
 	}
 	net_answer_done(&a);
 	s3_req_done(&q);

@@ -448,6 +448,47 @@ static void checksums_fall_back(void **state)
 	"<CopyObjectResult><ETag>\"e2\"</ETag><LastModified>2026-01-02T03:04:05Z</LastModified></" \
 	"CopyObjectResult>"
 
+#define MADE(e)                                                                                    \
+	"<CompleteMultipartUploadResult><ETag>\"" e "\"</ETag></CompleteMultipartUploadResult>"
+
+/* A server that confirms each part's checksum and states none of the whole: its version says that
+ * the parts are what the object is made of. */
+static void version_tells_the_parts(void **state)
+{
+	SCRIPT({"POST /bucket/key?uploadId=U", 200, NULL,
+		       MADE("96e024ba2074fe77e8e965ba43a704be-2")},
+		{"POST /bucket/key?uploadId=U", 200, NULL,
+			MADE("96e024ba2074fe77e8e965ba43a704bf-2")},
+		{"POST /bucket/key?uploadId=U", 200, NULL,
+			MADE("96e024ba2074fe77e8e965ba43a704be-2")});
+	struct store_part parts[2] = {{.number = 1, .size = 1, .has_crc32c = true},
+		{.number = 2, .size = 1, .has_crc32c = true}};
+	struct store *s = driver(NULL);
+	struct store_stat st;
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint8_t sum[16];
+
+		md5(i ? "b" : "a", 1, sum);
+		hex_encode(sum, sizeof(sum), parts[i].etag);
+		parts[i].crc32c = crc32c(0, i ? "b" : "a", 1);
+	}
+	assert_int_equal(store_parts_finish(s, NULL, key, "U", parts, 2, NULL, &st, &err), 0);
+	assert_true(st.has_crc32c);
+	assert_int_equal(st.crc32c, crc32c(0, "ab", 2));
+	store_stat_done(&st);
+	/* Of other parts, or one is not confirmed: nothing is known. */
+	assert_int_equal(store_parts_finish(s, NULL, key, "U", parts, 2, NULL, &st, &err), 0);
+	assert_false(st.has_crc32c);
+	store_stat_done(&st);
+	parts[1].has_crc32c = false;
+	assert_int_equal(store_parts_finish(s, NULL, key, "U", parts, 2, NULL, &st, &err), 0);
+	assert_false(st.has_crc32c);
+	store_stat_done(&st);
+	script_done();
+	store_destroy(s);
+}
+
 static void errors_hide_in_a_200(void **state)
 {
 	SCRIPT({"POST /bucket/key?uploadId=U", 200, NULL, ERROR("InternalError", "")},
@@ -1045,6 +1086,7 @@ int main(void)
 		cmocka_unit_test(a_customers_key_goes_with_everything),
 		cmocka_unit_test(conditions_fail_in_their_ways),
 		cmocka_unit_test(checksums_fall_back),
+		cmocka_unit_test(version_tells_the_parts),
 		cmocka_unit_test(errors_hide_in_a_200),
 		cmocka_unit_test(a_copy_keeps_what_it_is_not_told),
 		cmocka_unit_test(classes_change_under_a_condition),
