@@ -14,12 +14,13 @@
 enum lock_rank {
 	RANK_CTL = 10,
 	RANK_TIER = 20,
-	RANK_VFS = 30,	  /* vfs tables: handles, dirty list, parked calls */
-	RANK_INODE = 40,  /* vfs per-inode data path */
-	RANK_META_W = 60, /* the index writer */
-	RANK_JOB = 70,	  /* job graph (entered from index commit hooks) */
-	RANK_JOB_FRONT = 72,
-	RANK_META = 74,	 /* index internals: sync points, reader pool */
+	RANK_VFS = 30,	     /* vfs tables: handles, dirty list, parked calls */
+	RANK_INODE = 40,     /* vfs per-inode data path */
+	RANK_META_W = 60,    /* the index writer */
+	RANK_JOB = 70,	     /* job graph (entered from index commit hooks) */
+	RANK_JOB_FRONT = 72, /* many changes a second? */
+	RANK_JOB_PARTS = 73, /* the lanes of one transfer */
+	RANK_META = 74,	     /* index internals: sync points, reader pool */
 	RANK_OPEN = 76,	 /* vfs: which inodes are open (asked by jobs inside index transactions) */
 	RANK_STAGE = 78, /* staging table, quota (also inside index transactions) */
 	RANK_STAGE_F = 79, /* one staging file */

@@ -15,6 +15,7 @@
  *   uploads.c  multipart uploads that nobody ended    merge.c    LIST pages into the index
  *   attrs.c    attributes <-> metadata                walk.c     what a directory move takes along
  *   foreground.c what stands back while somebody works
+ *   parts.c    parts of a transfer, side by side
  *   late.c     writes that take effect after they were looked for
  *
  * Life of a struct job: made by job_new inside a transaction (pending), committed by the

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One object to another place, or staged bytes to an object: parts of JOB_PART_SIZE through one
- * buffer, a CRC-32C of each on the way, the whole compared with what the destination states (or
- * read back where it states none). Nothing is visible at the destination before the commit.
+ * One object to another place, or staged bytes to an object: in parts of JOB_PART_SIZE (parts.c), a
+ * CRC-32C of each on the way, the whole compared with what the destination states (or read back
+ * where it states none). Nothing is visible at the destination before the commit.
  *
  * Stores take so and so many parts: of a file that is larger than these parts are as large as need
  * be, in several buffers side by side. One such file is on its way at a time.
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "job_priv.h"
+#include "move_priv.h"
 
 #define PART_GRAIN  (256u << 10)
 #define RUN_POLL_US 20000
@@ -58,7 +58,22 @@ static void *buffer_take(struct job *job, bool *ret_own)
 	}
 }
 
-static void buffer_give(struct job *job, void *p, bool own)
+void *buffer_more(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	struct bufs *bufs = j->conf.bufs;
+	struct share *s = job->g.share;
+	void *p = NULL;
+	LOCKED(&j->g.lock);
+
+	/* One transfer goes on without; others, and reads, may need one at all. */
+	if (s->nbuffers < share_buffers(j) && bufs_free(bufs) > bufs_count(bufs) / 2)
+		p = bufs_try_take(bufs, true);
+	s->nbuffers += p != NULL;
+	return p;
+}
+
+void buffer_give(struct job *job, void *p, bool own)
 {
 	struct jobs *j = job->jobs;
 
@@ -70,27 +85,6 @@ static void buffer_give(struct job *job, void *p, bool own)
 	job->g.share->nbuffers--;
 	(void)pthread_cond_broadcast(&job->g.share->buffer_back);
 }
-
-struct parts { /* one transfer under way */
-	struct job *job;
-	const struct move_spec *spec;
-	struct stage_file *staged; /* NULL: from the source object */
-	struct objref src, dst;
-	bool has_src;
-	struct store_call call;
-	struct meta_set meta;
-	struct store_stat from; /* owned; of the source, when bytes come from it */
-	struct store_put put;
-	uint64_t part_size;
-	uint32_t crc; /* of all so far */
-	bool has_crc;
-	char *buf;
-	bool own;		  /* buf is not the pool's */
-	bool sent;		  /* the commit was asked for */
-	struct store_part *parts; /* owned */
-	unsigned nparts;
-	struct store_caps caps;
-};
 
 uint64_t move_part_size(uint64_t size, uint64_t usual, const struct store_caps *caps)
 {
@@ -175,139 +169,6 @@ static void give_memory(struct parts *x)
 		buffer_give(x->job, x->buf, x->own);
 }
 
-/* Bytes [off, off+len) of the source object into p. */
-static errint_t get_all(struct parts *x, uint64_t off, char *p, size_t len, struct err *err)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		size_t got = 0;
-		errint_t r = store_get(x->src.st, &x->call, x->src.o, x->spec->src_etag, off + done,
-			p + done, len - done, &got, err);
-
-		if (r < 0)
-			return r;
-		if (got == 0)
-			return err_set(err, -EIO, ERR_RETRY, "'%s' ended at %llu of %llu bytes",
-				x->spec->src, (unsigned long long)(off + done),
-				(unsigned long long)x->spec->size);
-		done += got;
-	}
-	return 0;
-}
-
-/* What is staged, and from the base what is not. */
-static errint_t fill_staged(struct parts *x, uint64_t off, size_t len, struct err *err)
-{
-	uint64_t at = off, end = off + len;
-
-	while (at < end) {
-		uint64_t miss = 0, miss_len = 0;
-		size_t got = 0;
-		errint_t r = stage_read(x->staged, at, x->buf + (at - off), (size_t)(end - at),
-			&got, &miss, &miss_len);
-
-		if (r == 0 && got == 0)
-			return err_set(err, -EAGAIN, ERR_RETRY, "it became shorter meanwhile");
-		if (r == 0) {
-			at += got;
-			continue;
-		}
-		if (r != -ENODATA)
-			return err_set(err, r, ERR_FINAL, "staging: %s", strerror(-r));
-		if (miss > at) { /* the part before the gap */
-			r = stage_read(x->staged, at, x->buf + (at - off), (size_t)(miss - at),
-				&got, &miss, &miss_len);
-			if (r < 0 || got == 0)
-				return err_set(err, -EAGAIN, ERR_RETRY, "it changed meanwhile");
-			at += got;
-			continue;
-		}
-		if (!x->has_src)
-			return err_set(err, -EIO, ERR_FINAL,
-				"staging lacks bytes that no cloud has: see `astra doctor`");
-		/* The run may begin below `at` (runs are grains), and ends where the base ends; the
-		 * rest of that grain is zeros that nobody has. */
-		uint64_t to = MIN_OF(miss + miss_len, end);
-		uint64_t zeros = MIN_OF(
-			(miss + miss_len + STAGE_GRAIN - 1) / STAGE_GRAIN * STAGE_GRAIN, end);
-
-		if (to > at) {
-			r = get_all(x, at, x->buf + (at - off), (size_t)(to - at), err);
-			if (r < 0)
-				return r;
-			at = to;
-		}
-		memset(x->buf + (at - off), 0, (size_t)(zeros - at));
-		at = zeros;
-	}
-	return 0;
-}
-
-static errint_t fill(struct parts *x, uint64_t off, size_t len, struct err *err)
-{
-	return x->staged != NULL ? fill_staged(x, off, len, err)
-				 : get_all(x, off, x->buf, len, err);
-}
-
-/* A part that can be copied on the server: untouched, and the base covers it. */
-static bool part_clean(struct parts *x, uint64_t off, uint64_t len)
-{
-	uint64_t d = 0, dl = 0, base = 0;
-	char etag[META_ETAG_MAX];
-
-	if (!x->has_src || x->src.st != x->dst.st || !x->caps.part_copy)
-		return false;
-	if (x->staged == NULL)
-		return true;
-	stage_base_get(x->staged, etag, &base);
-	if (x->spec->src_etag == NULL || strcmp(etag, x->spec->src_etag) != 0 || off + len > base)
-		return false;
-	return !stage_next_dirty(x->staged, off, &d, &dl) || d >= off + len;
-}
-
-/* The parts went: another's write of the key took them along, or they were left for too long. Sent
- * again from the start. */
-static errint_t parts_gone(errint_t r, struct err *err)
-{
-	if (r < 0 && err->kind == ERR_NOT_FOUND) {
-		err->kind = ERR_RETRY;
-		return err_wrap(err, -EAGAIN, "the parts sent so far are gone");
-	}
-	return r;
-}
-
-static errint_t one_part(struct parts *x, const char *id, uint64_t off, size_t len, struct err *err)
-{
-	struct store_part *p = &x->parts[x->nparts];
-	unsigned n = x->nparts + 1;
-	errint_t r = 0;
-
-	if (part_clean(x, off, len)) {
-		r = store_part_copy(x->src.st, &x->call, x->src.o, x->spec->src_etag, off, len,
-			x->dst.o, id, n, p, err);
-		x->has_crc = x->has_crc && p->has_crc32c;
-		if (r == 0 && p->has_crc32c)
-			x->crc = crc32c_combine(x->crc, p->crc32c, len);
-	} else {
-		r = fill(x, off, len, err);
-		if (r < 0)
-			return r;
-		uint32_t crc = crc32c(0, x->buf, len);
-
-		x->crc = crc32c_combine(x->crc, crc, len);
-		r = parts_gone(store_part_put(x->dst.st, &x->call, x->dst.o, id, n, x->buf, len,
-				       crc, p, err),
-			err);
-	}
-	if (r < 0)
-		return r;
-	x->nparts++;
-	(void)atomic_fetch_add(&x->job->bytes_done, len);
-	(void)atomic_fetch_add(&x->job->parts_done, 1);
-	return 0;
-}
-
 /* What the source says of itself: its checksum, and the metadata that others gave it. */
 static errint_t source_look(struct parts *x, struct err *err)
 {
@@ -341,45 +202,32 @@ static errint_t source_check(struct parts *x, struct err *err)
 
 static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *err)
 {
-	char id[STORE_UPLOAD_MAX];
+	errint_t r = parts_send(x, err);
 
-	if (x->job->kind != JOB_DIRMOVE) {
-		LOCKED(&x->job->jobs->g.lock);
-		x->job->g.part_size = x->part_size;
-		x->job->g.parts_total = (x->spec->size + x->part_size - 1) / x->part_size;
-	}
-	x->parts = calloc((size_t)(x->spec->size / x->part_size + 1), sizeof(*x->parts));
-	if (x->parts == NULL)
-		return err_set(err, -ENOMEM, ERR_RETRY, "out of memory");
-	if (x->job->attempts > 1 || x->job->nonce != x->job->jobs->nonce)
-		uploads_abort_own(x->job, &x->dst);
-	errint_t r = store_parts_begin(x->dst.st, &x->call, x->dst.o, &x->put, id, err);
-
-	for (uint64_t off = 0; r == 0 && off < x->spec->size; off += x->part_size)
-		r = one_part(x, id, off, (size_t)MIN_OF(x->part_size, x->spec->size - off), err);
 	if (r == 0)
 		r = source_check(x, err);
 	if (r == 0) {
 		x->sent = true;
 		job_state_set(x->job, JOB_COMMITTING);
-		r = parts_gone(store_parts_finish(x->dst.st, &x->call, x->dst.o, id, x->parts,
+		r = parts_gone(store_parts_finish(x->dst.st, &x->call, x->dst.o, x->id, x->parts,
 				       x->nparts, &x->put, ret, err),
 			err);
 	}
 	/* When the answer to finish was lost the upload may be gone: then this is not found. */
-	if (r < 0 && id[0] != '\0' && err->kind != ERR_UNKNOWN) {
+	if (r < 0 && x->id[0] != '\0' && err->kind != ERR_UNKNOWN) {
 		struct store_call c = {0};
 
-		(void)store_parts_abort(x->dst.st, &c, x->dst.o, id, NULL);
+		(void)store_parts_abort(x->dst.st, &c, x->dst.o, x->id, NULL);
 	}
 	free(x->parts);
+	free(x->sums);
 	return r;
 }
 
 static errint_t single(struct parts *x, struct store_stat *ret, struct err *err)
 {
 	size_t len = (size_t)x->spec->size;
-	errint_t r = len == 0 ? 0 : fill(x, 0, len, err);
+	errint_t r = len == 0 ? 0 : parts_fill(x, &x->call, 0, x->buf, len, err);
 
 	if (r < 0)
 		return r;

@@ -1302,6 +1302,71 @@ static void test_threads(void **state)
 	check_text(w, "a/n", "100");
 }
 
+enum { SIDE_BY_SIDE = 8, SENDERS = 4 };
+
+struct sender { /* every fourth part of one upload */
+	struct world *w;
+	const uint8_t *data;
+	size_t len; /* of a part */
+	unsigned first;
+	char id[STORE_UPLOAD_MAX];
+	struct store_part *parts;
+};
+
+static void *send_parts(void *arg)
+{
+	struct sender *s = arg;
+
+	for (unsigned i = s->first; i < SIDE_BY_SIDE; i += SENDERS) {
+		const uint8_t *p = s->data + i * s->len;
+		struct err err;
+		errint_t r = store_part_put(s->w->st, NULL, obj(s->w, "m/side"), s->id, i + 1, p,
+			s->len, crc32c(0, p, s->len), &s->parts[i], &err);
+
+		if (r) {
+			fprintf(stderr, "part %u: %s\n", i + 1, err_text(&err, r));
+			return "a part failed";
+		}
+	}
+	return NULL;
+}
+
+static void test_parts_side_by_side(void **state)
+{
+	struct world *w = *state;
+	size_t len = MAX_OF((size_t)w->caps.part_min, (size_t)65536), all = SIDE_BY_SIDE * len, got;
+	struct store_part parts[SIDE_BY_SIDE];
+	struct sender s[SENDERS];
+	pthread_t t[SENDERS];
+	char id[STORE_UPLOAD_MAX];
+	uint8_t *data = malloc(all), *back = malloc(all);
+	struct store_stat st;
+	struct err err;
+
+	fill(data, all, 5);
+	assert_int_equal(store_parts_begin(w->st, NULL, obj(w, "m/side"), NULL, id, &err), 0);
+	for (unsigned i = 0; i < SENDERS; i++) {
+		s[i] = (struct sender){
+			.w = w, .data = data, .len = len, .first = i, .parts = parts};
+		snprintf(s[i].id, sizeof(s[i].id), "%s", id);
+		assert_int_equal(pthread_create(&t[i], NULL, send_parts, &s[i]), 0);
+	}
+	join_all(t, ARRAY_SIZE(t));
+	assert_int_equal(store_parts_finish(w->st, NULL, obj(w, "m/side"), id, parts, SIDE_BY_SIDE,
+				 NULL, &st, &err),
+		0);
+	assert_int_equal(st.size, all);
+	if (st.has_crc32c)
+		assert_int_equal(st.crc32c, crc32c(0, data, all));
+	assert_int_equal(
+		store_get(w->st, NULL, obj(w, "m/side"), st.etag, 0, back, all, &got, &err), 0);
+	assert_int_equal(got, all);
+	assert_memory_equal(back, data, all);
+	store_stat_done(&st);
+	free(back);
+	free(data);
+}
+
 /* Files and directories of the same names, made and removed against each other. */
 static void *churn(void *arg)
 {
@@ -1440,6 +1505,7 @@ static const struct entry all[] = {
 	T(test_lifecycle),
 	T(test_cancel),
 	T(test_threads),
+	T(test_parts_side_by_side),
 	T(test_churn),
 #undef T
 };

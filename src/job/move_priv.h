@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* One transfer of move.c, and its parts: parts.c. */
+#ifndef ASTRA_MOVE_PRIV_H
+#define ASTRA_MOVE_PRIV_H
+
+#include "job_priv.h"
+
+#define PART_LANES 6 /* parts of a transfer that are under way at a time */
+
+struct parts;
+
+struct lane { /* one part after another; the first is the job's step itself */
+	struct pool_task task;
+	struct parts *x;
+	struct store_call call;
+	char *buf;
+};
+
+struct sum { /* of a part */
+	uint32_t crc;
+	bool known;
+};
+
+struct parts { /* one transfer under way */
+	struct job *job;
+	const struct move_spec *spec;
+	struct stage_file *staged; /* NULL: from the source object */
+	struct objref src, dst;
+	bool has_src;
+	struct store_call call;
+	struct meta_set meta;
+	struct store_stat from; /* owned; of the source, when bytes come from it */
+	struct store_put put;
+	struct store_caps caps;
+	uint64_t part_size;
+	uint32_t crc; /* of all; valid with has_crc */
+	bool has_crc;
+	char *buf;
+	bool own;  /* buf is not the pool's */
+	bool sent; /* the commit was asked for */
+
+	/* by parts */
+	char id[STORE_UPLOAD_MAX];
+	struct store_part *parts; /* owned; by number, as sums */
+	struct sum *sums;	  /* owned */
+	unsigned nparts;
+	struct lane lanes[PART_LANES];
+	struct lock lock; /* RANK_JOB_PARTS */
+	struct {
+		uint64_t next; /* offset of the first part that nobody has taken */
+		unsigned busy; /* lanes posted and not over */
+		errint_t r;    /* the first failure; then no more is taken */
+		struct err err;
+	} at;		     /* lock */
+	pthread_cond_t over; /* lock */
+};
+
+/* Bytes [off, off + len) of what is sent, into p. */
+errint_t parts_fill(struct parts *x, const struct store_call *c, uint64_t off, char *p, size_t len,
+	struct err *err);
+/* Sends all parts of x.part_size, in as many lanes as there are buffers for, but does not commit:
+ * x.parts, x.crc. x.id is the upload's, "" when none was begun. */
+errint_t parts_send(struct parts *x, struct err *err);
+/* The parts went: another's write of the key took them along, or they were left for too long. Sent
+ * again from the start. */
+errint_t parts_gone(errint_t r, struct err *err);
+
+/* move.c: one of the pool's buffers, if the share may have more and one is free. */
+void *buffer_more(struct job *job);
+void buffer_give(struct job *job, void *p, bool own);
+
+#endif

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The parts of one transfer, side by side: a link with a long way fills only when several are on
+ * it. The job's step is the first lane and sends all of them if it has to; further lanes are tasks
+ * of the same share, each with a buffer of the pool, and only as far as buffers are plenty. A lane
+ * takes the next part until none is left or one has failed. So nobody waits for a lane that gets no
+ * worker: it is taken back.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "move_priv.h"
+
+/* Bytes [off, off+len) of the source object into p. */
+static errint_t get_all(struct parts *x, const struct store_call *c, uint64_t off, char *p,
+	size_t len, struct err *err)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		size_t got = 0;
+		errint_t r = store_get(x->src.st, c, x->src.o, x->spec->src_etag, off + done,
+			p + done, len - done, &got, err);
+
+		if (r < 0)
+			return r;
+		if (got == 0)
+			return err_set(err, -EIO, ERR_RETRY, "'%s' ended at %llu of %llu bytes",
+				x->spec->src, (unsigned long long)(off + done),
+				(unsigned long long)x->spec->size);
+		done += got;
+	}
+	return 0;
+}
+
+/* What is staged, and from the base what is not. */
+static errint_t fill_staged(struct parts *x, const struct store_call *c, uint64_t off, char *p,
+	size_t len, struct err *err)
+{
+	uint64_t at = off, end = off + len;
+
+	while (at < end) {
+		uint64_t miss = 0, miss_len = 0;
+		size_t got = 0;
+		errint_t r = stage_read(
+			x->staged, at, p + (at - off), (size_t)(end - at), &got, &miss, &miss_len);
+
+		if (r == 0 && got == 0)
+			return err_set(err, -EAGAIN, ERR_RETRY, "it became shorter meanwhile");
+		if (r == 0) {
+			at += got;
+			continue;
+		}
+		if (r != -ENODATA)
+			return err_set(err, r, ERR_FINAL, "staging: %s", strerror(-r));
+		if (miss > at) { /* the part before the gap */
+			r = stage_read(x->staged, at, p + (at - off), (size_t)(miss - at), &got,
+				&miss, &miss_len);
+			if (r < 0 || got == 0)
+				return err_set(err, -EAGAIN, ERR_RETRY, "it changed meanwhile");
+			at += got;
+			continue;
+		}
+		if (!x->has_src)
+			return err_set(err, -EIO, ERR_FINAL,
+				"staging lacks bytes that no cloud has: see `astra doctor`");
+		/* The run may begin below `at` (runs are grains), and ends where the base ends; the
+		 * rest of that grain is zeros that nobody has. */
+		uint64_t to = MIN_OF(miss + miss_len, end);
+		uint64_t zeros = MIN_OF(
+			(miss + miss_len + STAGE_GRAIN - 1) / STAGE_GRAIN * STAGE_GRAIN, end);
+
+		if (to > at) {
+			r = get_all(x, c, at, p + (at - off), (size_t)(to - at), err);
+			if (r < 0)
+				return r;
+			at = to;
+		}
+		memset(p + (at - off), 0, (size_t)(zeros - at));
+		at = zeros;
+	}
+	return 0;
+}
+
+errint_t parts_fill(struct parts *x, const struct store_call *c, uint64_t off, char *p, size_t len,
+	struct err *err)
+{
+	return x->staged != NULL ? fill_staged(x, c, off, p, len, err)
+				 : get_all(x, c, off, p, len, err);
+}
+
+/* A part that can be copied on the server: untouched, and the base covers it. */
+static bool part_clean(struct parts *x, uint64_t off, uint64_t len)
+{
+	uint64_t d = 0, dl = 0, base = 0;
+	char etag[META_ETAG_MAX];
+
+	if (!x->has_src || x->src.st != x->dst.st || !x->caps.part_copy)
+		return false;
+	if (x->staged == NULL)
+		return true;
+	stage_base_get(x->staged, etag, &base);
+	if (x->spec->src_etag == NULL || strcmp(etag, x->spec->src_etag) != 0 || off + len > base)
+		return false;
+	return !stage_next_dirty(x->staged, off, &d, &dl) || d >= off + len;
+}
+
+errint_t parts_gone(errint_t r, struct err *err)
+{
+	if (r < 0 && err->kind == ERR_NOT_FOUND) {
+		err->kind = ERR_RETRY;
+		return err_wrap(err, -EAGAIN, "the parts sent so far are gone");
+	}
+	return r;
+}
+
+/* ---- lanes ---- */
+
+static errint_t one_part(struct lane *l, uint64_t off, size_t len, struct err *err)
+{
+	struct parts *x = l->x;
+	size_t i = (size_t)(off / x->part_size);
+	struct store_part *p = &x->parts[i];
+	struct sum *sum = &x->sums[i];
+	unsigned number = (unsigned)i + 1;
+	errint_t r = 0;
+
+	if (part_clean(x, off, len)) {
+		r = store_part_copy(x->src.st, &l->call, x->src.o, x->spec->src_etag, off, len,
+			x->dst.o, x->id, number, p, err);
+		*sum = (struct sum){.crc = p->crc32c, .known = p->has_crc32c};
+	} else {
+		r = parts_fill(x, &l->call, off, l->buf, len, err);
+		if (r < 0)
+			return r;
+		*sum = (struct sum){.crc = crc32c(0, l->buf, len), .known = true};
+		r = parts_gone(store_part_put(x->dst.st, &l->call, x->dst.o, x->id, number, l->buf,
+				       len, sum->crc, p, err),
+			err);
+	}
+	if (r < 0)
+		return r;
+	(void)atomic_fetch_add(&x->job->bytes_done, len);
+	(void)atomic_fetch_add(&x->job->parts_done, 1);
+	return 0;
+}
+
+static bool take_next(struct parts *x, uint64_t *ret_off)
+{
+	LOCKED(&x->lock);
+
+	if (x->at.r < 0 || x->at.next >= x->spec->size)
+		return false;
+	*ret_off = x->at.next;
+	x->at.next += x->part_size;
+	return true;
+}
+
+static void lane_work(struct lane *l)
+{
+	struct parts *x = l->x;
+	uint64_t off = 0;
+
+	while (take_next(x, &off)) {
+		struct err err = {0};
+		errint_t r =
+			one_part(l, off, (size_t)MIN_OF(x->part_size, x->spec->size - off), &err);
+
+		if (r == 0)
+			continue;
+		LOCKED(&x->lock);
+		if (x->at.r == 0) {
+			x->at.r = r;
+			x->at.err = err;
+		}
+		return;
+	}
+}
+
+static void lane_task(struct pool_task *t)
+{
+	struct lane *l = container_of(t, struct lane, task);
+	struct parts *x = l->x;
+
+	lane_work(l);
+	LOCKED(&x->lock);
+	x->at.busy--;
+	(void)pthread_cond_signal(&x->over);
+}
+
+/* Lanes besides the first, for as many parts as there are; their number. */
+static unsigned lanes_start(struct parts *x)
+{
+	struct jobs *j = x->job->jobs;
+	unsigned n = 0;
+
+	if (x->part_size > bufs_size(j->conf.bufs))
+		return 0;
+	while (n + 1 < PART_LANES && n + 1 < x->nparts) {
+		struct lane *l = &x->lanes[n + 1];
+
+		*l = (struct lane){.x = x, .call = x->call, .buf = buffer_more(x->job)};
+		if (l->buf == NULL)
+			break;
+		n++;
+		pool_task_init(&l->task, LANE_BACKGROUND, lane_task);
+		pool_task_share(&l->task, x->job->g.share->pool);
+		lock_take(&x->lock);
+		x->at.busy++;
+		lock_drop(&x->lock);
+		(void)pool_post(j->conf.pool, &l->task);
+	}
+	return n;
+}
+
+static void lanes_end(struct parts *x, unsigned n)
+{
+	unsigned idle = 0;
+
+	for (unsigned i = 1; i <= n; i++)
+		idle += pool_cancel(x->job->jobs->conf.pool, &x->lanes[i].task);
+	lock_take(&x->lock);
+	x->at.busy -= idle;
+	while (x->at.busy > 0)
+		cond_wait(&x->over, &x->lock);
+	lock_drop(&x->lock);
+	for (unsigned i = 1; i <= n; i++)
+		buffer_give(x->job, x->lanes[i].buf, false);
+}
+
+static errint_t send_all(struct parts *x, struct err *err)
+{
+	x->at.next = 0;
+	x->at.busy = 0;
+	x->at.r = 0;
+	lock_init(&x->lock, RANK_JOB_PARTS, "job.parts");
+	cond_init(&x->over);
+	unsigned n = lanes_start(x);
+
+	x->lanes[0] = (struct lane){.x = x, .call = x->call, .buf = x->buf};
+	lane_work(&x->lanes[0]);
+	lanes_end(x, n);
+	(void)pthread_cond_destroy(&x->over);
+	lock_done(&x->lock);
+	if (x->at.r < 0)
+		*err = x->at.err;
+	return x->at.r;
+}
+
+static void sum_up(struct parts *x)
+{
+	uint64_t left = x->spec->size;
+
+	x->crc = 0;
+	for (unsigned i = 0; i < x->nparts; i++) {
+		uint64_t len = MIN_OF(x->part_size, left);
+
+		x->has_crc = x->has_crc && x->sums[i].known;
+		x->crc = crc32c_combine(x->crc, x->sums[i].crc, len);
+		left -= len;
+	}
+}
+
+errint_t parts_send(struct parts *x, struct err *err)
+{
+	x->nparts = (unsigned)((x->spec->size + x->part_size - 1) / x->part_size);
+	if (x->job->kind != JOB_DIRMOVE) {
+		LOCKED(&x->job->jobs->g.lock);
+		x->job->g.part_size = x->part_size;
+		x->job->g.parts_total = x->nparts;
+	}
+	x->parts = calloc(x->nparts, sizeof(*x->parts));
+	x->sums = calloc(x->nparts, sizeof(*x->sums));
+	if (x->parts == NULL || x->sums == NULL)
+		return err_set(err, -ENOMEM, ERR_RETRY, "out of memory");
+	if (x->job->attempts > 1 || x->job->nonce != x->job->jobs->nonce)
+		uploads_abort_own(x->job, &x->dst);
+	errint_t r = store_parts_begin(x->dst.st, &x->call, x->dst.o, &x->put, x->id, err);
+
+	if (r == 0)
+		r = send_all(x, err);
+	if (r == 0)
+		sum_up(x);
+	return r;
+}
