@@ -124,6 +124,7 @@ struct job {
 		bool attrs_known;      /* upload: and that is the object's */
 		bool attrs_left;       /* upload: not all attributes did */
 		struct job_copy *copy; /* upload: of an object's bytes; owned */
+		struct begun *begun;   /* owned; NULL = no multipart upload of it is open */
 		bool doubt;	       /* what an attempt did is not known, or in no row */
 		unsigned before;       /* attempts of the runs before this one, as far as known */
 		bool landed;	       /* an attempt was seen where it was to go */
@@ -132,6 +133,13 @@ struct job {
 		struct dirmove *dirmove;	     /* owned */
 		uint64_t bytes_before, parts_before; /* dirmove: of the files that have moved */
 	} own;
+};
+
+/* A multipart upload that a job began and that may not have ended: part of the record. */
+struct begun {
+	uint32_t remote;
+	char *path; /* owned; below the remote */
+	char id[STORE_UPLOAD_MAX];
 };
 
 struct ended {
@@ -462,6 +470,12 @@ void setbacks_free(struct jobs *j);
 
 /* uploads.c: ends multipart uploads of job's earlier attempts at dst, whose answers were lost. */
 void uploads_abort_own(struct job *job, const struct objref *dst);
+/* The record has it before its first part. Takes the place of one that was there. */
+errint_t uploads_begun(
+	struct job *job, uint32_t remote, const char *path, const char *id, struct err *err);
+void uploads_ended(struct job *job); /* there is none any more */
+/* Aborts it, if there is one. An error only where trying again may help: then it is still known. */
+errint_t uploads_end(struct job *job, const atomic_bool *cancel, struct err *err);
 void uploads_init(struct jobs *j);
 void uploads_start(struct jobs *j); /* from time to time, those that are stale */
 void uploads_stop(struct jobs *j);

@@ -51,6 +51,31 @@ errint_t journal_path_from(const json_t *j, char **ret)
 	return 0;
 }
 
+static json_t *begun_pack(const struct begun *b)
+{
+	return json_pack("{s:i s:o s:s}", "remote", (int)b->remote, "path", journal_path(b->path),
+		"id", b->id);
+}
+
+static errint_t begun_load(struct job *job, const json_t *from)
+{
+	const char *id = NULL;
+	json_t *path = NULL;
+	int remote = 0;
+
+	uploads_ended(job);
+	if (json_unpack((json_t *)from, "{s:i s:o s:s}", "remote", &remote, "path", &path, "id",
+		    &id) < 0 ||
+		remote <= 0 || id[0] == '\0' || strlen(id) >= sizeof(job->own.begun->id))
+		return -EBADMSG;
+	job->own.begun = calloc(1, sizeof(*job->own.begun));
+	if (job->own.begun == NULL)
+		return -ENOMEM;
+	job->own.begun->remote = (uint32_t)remote;
+	(void)snprintf(job->own.begun->id, sizeof(job->own.begun->id), "%s", id);
+	return journal_path_from(path, &job->own.begun->path);
+}
+
 errint_t journal_put(struct meta_txn *t, const struct job *job)
 {
 	char nonce[17];
@@ -69,6 +94,11 @@ errint_t journal_put(struct meta_txn *t, const struct job *job)
 	if ((sources != NULL && (j == NULL || json_object_set_new(j, "sources", sources) < 0)) ||
 		(job->of != 0 &&
 			json_object_set_new(j, "of", json_integer((json_int_t)job->of)) < 0)) {
+		meta_txn_fail(t, -ENOMEM);
+		return -ENOMEM;
+	}
+	if (job->own.begun != NULL &&
+		(j == NULL || json_object_set_new(j, "upload", begun_pack(job->own.begun)) < 0)) {
 		meta_txn_fail(t, -ENOMEM);
 		return -ENOMEM;
 	}
@@ -126,5 +156,7 @@ errint_t journal_decode(const void *p, size_t len, struct job *ret, struct err *
 		r = journal_path_from(dst, &ret->dst);
 	if (r == 0 && json_object_get(j, "sources") != NULL)
 		r = dirmove_sources_load(ret, json_object_get(j, "sources"));
+	if (r == 0 && json_object_get(j, "upload") != NULL)
+		r = begun_load(ret, json_object_get(j, "upload"));
 	return r < 0 ? err_set(err, r, ERR_FINAL, "a journal record is damaged") : 0;
 }

@@ -214,11 +214,10 @@ static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *er
 			err);
 	}
 	/* When the answer to finish was lost the upload may be gone: then this is not found. */
-	if (r < 0 && x->id[0] != '\0' && err->kind != ERR_UNKNOWN) {
-		struct store_call c = {0};
-
-		(void)store_parts_abort(x->dst.st, &c, x->dst.o, x->id, NULL);
-	}
+	if (r == 0)
+		uploads_ended(x->job);
+	else if (err->kind != ERR_UNKNOWN)
+		(void)uploads_end(x->job, NULL, &(struct err){0});
 	free(x->parts);
 	free(x->sums);
 	return r;

@@ -278,6 +278,8 @@ errint_t parts_send(struct parts *x, struct err *err)
 	errint_t r = store_parts_begin(x->dst.st, &x->call, x->dst.o, &x->put, x->id, err);
 
 	if (r == 0)
+		r = uploads_begun(x->job, x->spec->dst_remote, x->spec->dst, x->id, err);
+	if (r == 0)
 		r = send_all(x, err);
 	if (r == 0)
 		sum_up(x);

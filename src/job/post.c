@@ -39,6 +39,7 @@ struct job *job_free(struct job *job)
 	free(job->g.note);
 	dirmove_free(job->own.dirmove);
 	free(job->own.copy);
+	uploads_ended(job);
 	free(job);
 	return NULL;
 }

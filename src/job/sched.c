@@ -130,18 +130,8 @@ static int64_t refused_ns(const struct err *err)
 	return least + (int64_t)(random_u64() % (uint64_t)(least / 2));
 }
 
-enum step job_trouble(struct job *job, errint_t r, const struct err *err)
+static enum step later(struct job *job, errint_t r, const struct err *err)
 {
-	if (atomic_load(&job->jobs->stopping)) { /* not given up: the journal keeps it */
-		job->own.wake_mono_ns = clock_mono_ns();
-		return STEP_LATER;
-	}
-	if (atomic_load(&job->cancel) || (err_is_final(r, err) && !job->firm)) {
-		job->own.result = atomic_load(&job->cancel) ? -ECANCELED : r;
-		(void)snprintf(job->own.why, sizeof(job->own.why), "%s",
-			atomic_load(&job->cancel) ? "cancelled" : err_text(err, r));
-		return STEP_DONE;
-	}
 	bool refused = strcmp(err->code, STORE_CODE_BREAKER) == 0;
 
 	job->own.tries += !refused;
@@ -154,6 +144,21 @@ enum step job_trouble(struct job *job, errint_t r, const struct err *err)
 			(unsigned long long)job->id, job->dst[0] != '\0' ? job->dst : job->src,
 			err_text(err, r));
 	return STEP_LATER;
+}
+
+enum step job_trouble(struct job *job, errint_t r, const struct err *err)
+{
+	if (atomic_load(&job->jobs->stopping)) { /* not given up: the journal keeps it */
+		job->own.wake_mono_ns = clock_mono_ns();
+		return STEP_LATER;
+	}
+	if (atomic_load(&job->cancel) || (err_is_final(r, err) && !job->firm)) {
+		job->own.result = atomic_load(&job->cancel) ? -ECANCELED : r;
+		(void)snprintf(job->own.why, sizeof(job->own.why), "%s",
+			atomic_load(&job->cancel) ? "cancelled" : err_text(err, r));
+		return STEP_DONE;
+	}
+	return later(job, r, err);
 }
 
 enum step job_follow(struct job *job, errint_t r, const struct err *err)
@@ -414,6 +419,16 @@ static void job_end(struct jobs *j, struct job *job)
 	wait_check(j);
 }
 
+/* What an earlier step has begun at a cloud is of no use to this one, and is ended first: the step
+ * may be the last. */
+static enum step step(struct job *job)
+{
+	struct err err = {0};
+	errint_t r = uploads_end(job, &job->jobs->stopping, &err);
+
+	return r < 0 && !atomic_load(&job->cancel) ? later(job, r, &err) : step_fns[job->kind](job);
+}
+
 /* The pool's entry: one step of a job that has a slot. */
 static void step_task(struct pool_task *t)
 {
@@ -431,7 +446,7 @@ static void step_task(struct pool_task *t)
 	job->g.outside = false;
 	bool soon = job->g.soon;
 	lock_drop(&j->g.lock);
-	enum step s = step_fns[job->kind](job);
+	enum step s = step(job);
 
 	if (s == STEP_DONE) {
 		job_end(j, job);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Multipart uploads that were begun and neither finished nor aborted: no listing shows them, and
- * they are paid for. A job ends those of its own earlier attempts before it begins another, told by
- * the write mark. What no job is left to end (a lost state directory, a store that does not tell
- * marks) is aborted when it is stale, unless a live job has its key.
+ * they are paid for. A job's record names the one that it has begun, before the first part goes up:
+ * the next step ends it, also one of a later run. Where the store tells write marks, a job ends
+ * those of its earlier attempts as well, whose answers were lost. What no job is left to end (a
+ * lost state directory, a kill before the answer came) is aborted when it is stale, unless a live
+ * job has its key.
  */
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +33,56 @@ void uploads_abort_own(struct job *job, const struct objref *dst)
 		if (strcmp(u[i].key, dst->o.key) == 0 && strncmp(u[i].mark, mark, head) == 0)
 			(void)store_parts_abort(dst->st, &call, dst->o, u[i].id, NULL);
 	free(u);
+}
+
+errint_t uploads_begun(
+	struct job *job, uint32_t remote, const char *path, const char *id, struct err *err)
+{
+	struct begun *b = calloc(1, sizeof(*b));
+
+	if (b == NULL || (b->path = strdup(path)) == NULL) {
+		free(b);
+		return err_set(err, -ENOMEM, ERR_RETRY, "out of memory");
+	}
+	b->remote = remote;
+	(void)snprintf(b->id, sizeof(b->id), "%s", id);
+	uploads_ended(job);
+	job->own.begun = b;
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	(void)journal_put(t, job);
+	errint_t r = meta_commit(t);
+
+	return r < 0 ? err_set(err, r, ERR_RETRY, "index: %s", strerror(-r)) : 0;
+}
+
+void uploads_ended(struct job *job)
+{
+	if (job->own.begun != NULL)
+		free(job->own.begun->path);
+	free(job->own.begun);
+	job->own.begun = NULL;
+}
+
+errint_t uploads_end(struct job *job, const atomic_bool *cancel, struct err *err)
+{
+	struct store_call call = {.cancel = cancel};
+	const struct begun *b = job->own.begun;
+	struct objref o;
+
+	/* A remote that was taken out of the configuration may come back. */
+	if (b == NULL || objref_make(job->jobs, b->remote, b->path, &o, NULL) < 0)
+		return 0;
+	errint_t r = store_parts_abort(o.st, &call, o.o, b->id, err);
+
+	if (r < 0 && err->kind != ERR_NOT_FOUND) {
+		if (!err_is_final(r, err))
+			return r;
+		log_notice("job", "'%s': an upload that was not finished stays for now: %s",
+			b->path, err_text(err, r));
+	}
+	uploads_ended(job);
+	return 0;
 }
 
 static void sweep_bucket(struct jobs *j, const struct remote *r, const char *bucket)

@@ -9,7 +9,7 @@ start_versitygw
 start_moto
 {
     s3_section aws "$vgw_url" "bucket = astra-aws" "create_bucket = yes" "class.WARM =" \
-        "class.COLD =" "class.ARCHIVE =" "retries = 3"
+        "class.COLD =" "class.ARCHIVE =" "retries = 3" "fault = part_put:key=mid*:delay=400"
     s3_section moto "$moto_url" "checksum = off" "bucket = astra-moto" "create_bucket = yes"
     printf '[remote near]\ntype = local\nbucket = astra-near\n'
 } >"$work/conf"
@@ -90,7 +90,7 @@ for i in $(seq 40); do head -c $((i * 300000)) "$work/f30000001" >"$a/k/$i"; don
 kill -9 "$pid"
 wait "$pid" 2>/dev/null || true
 umount -l "$mnt" 2>/dev/null || true
-mount_it
+mount_it debug=net
 settle
 for i in $(seq 40); do
     head -c $((i * 300000)) "$work/f30000001" >"$work/part"
@@ -98,6 +98,23 @@ for i in $(seq 40); do
     cmp "$work/part" "$a/k/$i"
 done
 same "$(ls "$a/k" | grep -c conflict || true)" 0
+
+echo "-- kill -9 in the middle of uploads in parts: what was begun is ended"
+for i in 1 2; do cp "$work/f30000001" "$a/mid$i"; done
+for _ in $(seq 200); do
+    [ "$(requests 'PUT [^ ]*/mid[12][?]partNumber=2')" -lt 2 ] || break
+    sleep 0.05
+done
+rm "$a/mid2"
+kill -9 "$pid"
+wait "$pid" 2>/dev/null || true
+umount -l "$mnt" 2>/dev/null || true
+same "$(boto "$vgw_url" uploads astra-aws)" 2
+mount_it
+settle
+same "$(boto "$vgw_url" uploads astra-aws)" 0
+boto "$vgw_url" same astra-aws mid1 "$work/f30000001" >/dev/null
+if boto "$vgw_url" keys astra-aws | grep -Fqx mid2; then echo "mid2 is there"; exit 1; fi
 
 echo "-- a server dies under uploads, and comes back"
 mkdir "$a/s"

@@ -37,6 +37,10 @@ static int again(void *arg, uint64_t id, const void *p, size_t len)
 	CHECK(a->dst_remote == b->dst_remote && !strcmp(a->dst, b->dst));
 	CHECK(a->attempts == b->attempts && a->by_engine == b->by_engine);
 	CHECK(a->created_ns == b->created_ns && !strcmp(a->own.etag, b->own.etag));
+	CHECK(!a->own.begun == !b->own.begun);
+	CHECK(!a->own.begun || (a->own.begun->remote == b->own.begun->remote &&
+				       !strcmp(a->own.begun->path, b->own.begun->path) &&
+				       !strcmp(a->own.begun->id, b->own.begun->id)));
 	job_free(b);
 	return 0;
 }

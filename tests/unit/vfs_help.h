@@ -32,6 +32,7 @@ struct fix {
 	struct stage *stage;
 	struct pool *pool;
 	struct bufs *bufs;
+	size_t buf_size; /* 0 = BUF_SIZE */
 	struct policy_rules rules;
 	struct vfs_conf vc;
 	struct vfs *v;
@@ -149,7 +150,7 @@ static inline void fix_up(struct fix *f)
 	}
 	assert_int_equal(meta_commit(t), 0);
 	f->pool = pool_new(2, "t");
-	f->bufs = bufs_new(2, BUF_SIZE);
+	f->bufs = bufs_new(2, f->buf_size != 0 ? f->buf_size : BUF_SIZE);
 	f->vc.meta = jc.meta = f->m;
 	f->vc.stage = jc.stage = f->stage;
 	f->vc.pool = jc.pool = f->pool;
