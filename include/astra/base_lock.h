@@ -15,6 +15,7 @@ enum lock_rank {
 	RANK_CTL = 10,
 	RANK_TIER = 20,
 	RANK_VFS = 30,	     /* vfs tables: handles, dirty list, parked calls */
+	RANK_AHEAD = 36,     /* vfs: series of small files */
 	RANK_INODE = 40,     /* vfs per-inode data path */
 	RANK_META_W = 60,    /* the index writer */
 	RANK_JOB = 70,	     /* job graph (entered from index commit hooks) */

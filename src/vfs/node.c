@@ -54,7 +54,13 @@ static struct vfs_node *node_new(struct vfs *v, uint64_t ino)
 
 static void node_free(struct vfs_node *n)
 {
+	struct meta_bump b = {.ino = n->ino, .cloud_bytes = atomic_load(&n->cloud_bytes)};
+
 	assert(TAILQ_EMPTY(&n->io.fetches) && TAILQ_EMPTY(&n->io.waiters));
+	if (b.cloud_bytes) { /* fetched ahead: no access, but paid for */
+		b.when_ns = clock_now_ns();
+		meta_access_bump(n->v->conf.meta, &b);
+	}
 	stage_put(node_sf(n));
 	lock_done(&n->lock);
 	free(n);

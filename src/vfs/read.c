@@ -17,7 +17,6 @@
 #include "vfs_priv.h"
 
 #define SEQ_SLACK (1u << 20) /* the kernel's read-ahead comes a little out of order */
-#define WHOLE_MAX (128u << 10)
 #define ROUND	  (4u * STAGE_GRAIN)
 #define UNIT_MIN  (256u << 10)
 #define SMALL_MAX (512u << 10) /* is fetched without a transfer buffer */
@@ -214,7 +213,8 @@ static uint64_t limit_locked(struct vfs_node *n, uint64_t off, uint64_t end)
 	return end;
 }
 
-static bool fetch_start_locked(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t end)
+static bool fetch_start_locked(
+	struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t end, enum pool_lane lane)
 {
 	struct fetch *f = calloc(1, sizeof(*f));
 
@@ -224,7 +224,7 @@ static bool fetch_start_locked(struct vfs *v, struct vfs_node *n, uint64_t off, 
 	f->n = n;
 	f->off = off;
 	f->len = f->get = end - off;
-	pool_task_init(&f->task, LANE_FOREGROUND, fetch_run);
+	pool_task_init(&f->task, lane, fetch_run);
 	node_ref(v, n);
 	TAILQ_INSERT_TAIL(&n->io.fetches, f, link);
 	n->io.nfetches++;
@@ -256,12 +256,22 @@ static bool fetch_want_locked(
 		if (n->io.nfetches >= FETCHES_MAX && !(must && !any))
 			return true;
 		stop = limit_locked(n, a, MIN_OF(last, a + unit));
-		if (!fetch_start_locked(v, n, a, stop))
+		if (!fetch_start_locked(v, n, a, stop, LANE_FOREGROUND))
 			return any;
 		any = true;
 		off = stop;
 	}
 	return true;
+}
+
+void fetch_whole(struct vfs *v, struct vfs_node *n)
+{
+	uint64_t size, a, len;
+	LOCKED(&n->lock);
+
+	size = round_to(stage_size(node_sf(n)), STAGE_GRAIN, true);
+	if (size && !n->io.nfetches && stage_missing(node_sf(n), 0, size, &a, &len))
+		(void)fetch_start_locked(v, n, 0, size, LANE_BACKGROUND);
 }
 
 /* ---- waiting for bytes ---- */
@@ -275,7 +285,7 @@ static void want(
 	assert(unit);
 	end = round_to(off + len, ROUND, true);
 	off = round_to(off, ROUND, false);
-	if (size <= WHOLE_MAX) {
+	if (size <= FETCH_WHOLE_MAX) {
 		off = 0;
 		end = round_to(size, STAGE_GRAIN, true);
 	}
@@ -553,8 +563,11 @@ static void run_read(struct vfs_call *c)
 					 &c->len, &miss_off, &miss_len)
 			       : -ENOMEM;
 	}
-	if (c->own.phase == 0 && (!r || r == -ENODATA))
+	if (c->own.phase == 0 && (!r || r == -ENODATA)) {
 		c->own.size2 = ahead_next(h, c->own.off, c->own.size);
+		if (!c->own.off && !atomic_exchange(&h->begun, true))
+			siblings_read(v, h->ino, r == -ENODATA);
+	}
 	c->own.phase = 1;
 	if (r == -ENODATA) {
 		free(steal_ptr(&c->own.mem)); /* hundreds may wait */

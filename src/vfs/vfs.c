@@ -301,6 +301,7 @@ errint_t vfs_new(const struct vfs_conf *conf, struct vfs **ret, struct err *err)
 	if (!v->conf.io_deadline_ns)
 		v->conf.io_deadline_ns = 30 * NS_PER_S;
 	lock_init(&v->lock, RANK_VFS, "vfs");
+	lock_init(&v->ahead.lock, RANK_AHEAD, "vfs ahead");
 	lock_init(&v->open.lock, RANK_OPEN, "vfs open");
 	lock_init(&v->note.lock, RANK_NOTIFY, "vfs notes");
 	cond_init(&v->idle);
@@ -389,6 +390,7 @@ void vfs_destroy(struct vfs *v)
 	(void)pthread_cond_destroy(&v->note.wake);
 	lock_done(&v->note.lock);
 	lock_done(&v->open.lock);
+	lock_done(&v->ahead.lock);
 	lock_done(&v->lock);
 	free(v);
 }

@@ -32,26 +32,27 @@
 #include "astra/base_log.h"
 #include "astra/vfs.h"
 
-#define HELD_OPEN_NS   (30 * NS_PER_S) /* a file held open is uploaded after this at the latest */
-#define NAME_TMP       ".astra-tmp"    /* STORE_TMP_PREFIX as a name: not the user's */
-#define READ_AHEAD_MAX (32u << 20)
-#define READ_AHEAD_MIN (256u << 10)
-#define FETCHES_MAX    8    /* of one file at once */
-#define VERSIONS       4096 /* remembered content versions, for keep_cache */
-#define NOTES_MAX      4096 /* queued kernel invalidations */
-#define NOTES_BATCH    64
-#define NOTE_PAUSE_NS  (2 * NS_PER_MS)
-#define NOTE_TRIES     1000
-#define LISTINGS_MAX   1024 /* directories whose background listing is remembered */
-#define LIST_RETRY_NS  (5 * NS_PER_S)
-#define ROWS_FIRST     1024 /* entries of a directory that are always given with attributes */
-#define LISTERS	       64
-#define DIRTY_TICK_NS  (20 * NS_PER_MS)
-#define DIRTY_LOOK_NS  (50 * NS_PER_MS)
-#define DIRTY_BATCH    128
-#define STALE_TRIES    4
-#define STALE_PAUSE_NS (20 * NS_PER_MS)
-#define STALE_WAITS    250
+#define HELD_OPEN_NS	(30 * NS_PER_S) /* a file held open is uploaded after this at the latest */
+#define NAME_TMP	".astra-tmp"	/* STORE_TMP_PREFIX as a name: not the user's */
+#define READ_AHEAD_MAX	(32u << 20)
+#define READ_AHEAD_MIN	(256u << 10)
+#define FETCHES_MAX	8    /* of one file at once */
+#define VERSIONS	4096 /* remembered content versions, for keep_cache */
+#define NOTES_MAX	4096 /* queued kernel invalidations */
+#define NOTES_BATCH	64
+#define NOTE_PAUSE_NS	(2 * NS_PER_MS)
+#define NOTE_TRIES	1000
+#define LISTINGS_MAX	1024 /* directories whose background listing is remembered */
+#define LIST_RETRY_NS	(5 * NS_PER_S)
+#define ROWS_FIRST	1024 /* entries of a directory that are always given with attributes */
+#define LISTERS		64
+#define FETCH_WHOLE_MAX (128u << 10) /* such a file is fetched in one */
+#define DIRTY_TICK_NS	(20 * NS_PER_MS)
+#define DIRTY_LOOK_NS	(50 * NS_PER_MS)
+#define DIRTY_BATCH	128
+#define STALE_TRIES	4
+#define STALE_PAUSE_NS	(20 * NS_PER_MS)
+#define STALE_WAITS	250
 
 /* How a fetch tells its waiters that the object is offline; no file operation returns it. */
 #define FETCH_ARCHIVED (-ENOMEDIUM)
@@ -94,6 +95,7 @@ struct vfs_handle {
 	int flags;
 	bool readable, writable, no_count, no_recall, kept;
 	_Atomic unsigned given; /* directory: entries since its start, as far as they matter */
+	atomic_bool begun;	/* it was read from its start */
 	atomic_bool read_seen, wrote, wrote_since_commit, synced;
 	_Atomic uint64_t bytes_read, bytes_written;
 	struct {
@@ -117,6 +119,16 @@ struct dirty { /* one inode with content to upload */
 	uint64_t ino;
 	int64_t first_ns, flush_ns, due_ns; /* monotonic */
 	bool held;			    /* deferred, and nothing came since */
+};
+
+/* Small files of one directory that are read one after another: siblings.c */
+struct series {
+	uint64_t dir, first, last; /* 0 = none; inodes */
+	uint64_t ahead;		   /* up to which the next ones were looked at */
+	unsigned hits;		   /* that followed each other */
+	unsigned window, left;	   /* of those that were fetched, not read yet */
+	bool looking;
+	int64_t at_ns;
 };
 
 struct listing { /* a directory that is, or lately was, being listed; all under v->lock */
@@ -164,6 +176,12 @@ struct vfs {
 		vain[VAIN_PLACES]; /* until when no rename waits; by two remotes: rename.c */
 	/* Who listed names without attributes, and whether it then asked for some: dir.c */
 	_Atomic uint64_t listers[LISTERS];
+
+	atomic_bool any_series;
+	struct {
+		struct lock lock; /* RANK_AHEAD */
+		struct series series[16];
+	} ahead;
 
 	struct {
 		struct lock lock; /* RANK_OPEN */
@@ -345,6 +363,13 @@ void fetch_wait(struct vfs_call *c, struct vfs_node *n, uint64_t off, uint64_t l
 /* After a fetch failed with r (own.r): 0 = try again; 1 = parked; else the answer. */
 int fetch_failed(struct vfs_call *c, struct vfs_node *n, errint_t r, bool may_restore);
 void rest_run(struct pool_task *t);
+/* All of a small file, for nobody who waits. */
+void fetch_whole(struct vfs *v, struct vfs_node *n);
+
+/* ---- siblings.c ---- */
+
+/* ino is read from its start; missed: it was not here. Fetches what is probably read next. */
+void siblings_read(struct vfs *v, uint64_t ino, bool missed);
 void read_seen(struct vfs_handle *h, uint64_t bytes); /* a read was answered */
 /* Size change of a bound node: 0; 1 = parked; -errno. */
 int write_truncate(struct vfs_call *c, struct vfs_node *n, uint64_t size);

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* Small files that are read one after another: the next ones are fetched before they are asked for,
+ * once each, and only those that are likely to be read. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "astra/base_count.h"
+#include "jobs_help.h"
+
+enum { FILES = 40 };
+
+static void name_of(unsigned i, char ret[16])
+{
+	(void)snprintf(ret, 16, "f%02u", i);
+}
+
+static uint64_t ino_of(struct fix *f, unsigned i)
+{
+	char name[16];
+	uint64_t ino = 0;
+
+	name_of(i, name);
+	assert_int_equal(lookup(f, f->aws, name, &ino), 0);
+	return ino;
+}
+
+static bool is_here(struct fix *f, unsigned i)
+{
+	return stage_holds(f->stage, ino_of(f, i));
+}
+
+static unsigned all_here(struct fix *f)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FILES; i++)
+		n += is_here(f, i);
+	return n;
+}
+
+static void make_all(struct fix *f)
+{
+	for (unsigned i = 0; i < FILES; i++) {
+		char name[16];
+
+		name_of(i, name);
+		make_text(f, f->aws, name, name);
+	}
+	all_done(f);
+}
+
+static void drop_all(struct fix *f)
+{
+	for (unsigned i = 0; i < FILES; i++)
+		stage_drop(f->stage, ino_of(f, i));
+	assert_int_equal(all_here(f), 0);
+}
+
+static void read_one(struct fix *f, unsigned i)
+{
+	char name[16];
+
+	name_of(i, name);
+	file_is(f, f->aws, name, name);
+}
+
+static void comes(struct fix *f, unsigned i)
+{
+	for (unsigned k = 0; k < 10000 && !is_here(f, i); k++)
+		usleep(1000);
+	assert_true(is_here(f, i));
+}
+
+static uint64_t fetched(void)
+{
+	return count_get(COUNT_store_bytes_in);
+}
+
+static void test_the_next_ones_come(void **state)
+{
+	struct fix *f = *state;
+	uint64_t before;
+
+	make_all(f);
+	drop_all(f);
+	before = fetched();
+	for (unsigned i = 0; i < 3; i++)
+		read_one(f, i);
+	for (unsigned i = 3; i < 7; i++)
+		comes(f, i);
+	for (unsigned i = 3; i < FILES; i++)
+		read_one(f, i);
+	usleep(100000);
+	assert_int_equal(all_here(f), FILES);
+	assert_int_equal(fetched() - before, 3 * FILES); /* each once */
+}
+
+static void test_two_say_nothing(void **state)
+{
+	struct fix *f = *state;
+
+	make_all(f);
+	drop_all(f);
+	read_one(f, 0);
+	read_one(f, 1);
+	usleep(200000);
+	assert_int_equal(all_here(f), 2);
+}
+
+static void test_out_of_order(void **state)
+{
+	static const unsigned order[] = {0, 20, 1, 30, 10, 39, 3, 25, 12, 38};
+	struct fix *f = *state;
+
+	make_all(f);
+	drop_all(f);
+	for (unsigned i = 0; i < ARRAY_SIZE(order); i++)
+		read_one(f, order[i]);
+	usleep(200000);
+	assert_int_equal(all_here(f), ARRAY_SIZE(order));
+}
+
+/* What was fetched in vain is bounded by what was read. */
+static void test_a_series_that_ends(void **state)
+{
+	struct fix *f = *state;
+
+	make_all(f);
+	drop_all(f);
+	for (unsigned i = 0; i < 4; i++)
+		read_one(f, i);
+	usleep(200000);
+	assert_true(all_here(f) > 4);
+	assert_true(all_here(f) <= 4 + 4);
+}
+
+static void test_not_what_is_large_or_archived(void **state)
+{
+	struct fix *f = *state;
+	char *big = calloc(1, 200000);
+
+	make_all(f);
+	for (unsigned i = 0; i < 8; i++) /* 5 is large now */
+		if (i == 5) {
+			struct vfs_handle *h = NULL;
+
+			assert_int_equal(open_ino(f, ino_of(f, i), O_WRONLY | O_TRUNC, &h), 0);
+			assert_int_equal(put(f, h, 0, big, 200000), 0);
+			close_h(f, h);
+		}
+	all_done(f);
+	assert_int_equal(setx(f, ino_of(f, 4), "user.astra.tier", "ARCHIVE"), 0);
+	assert_int_equal(setx(f, ino_of(f, 6), "user.astra.tier", "COLD"), 0);
+	all_done(f);
+	drop_all(f);
+	for (unsigned i = 0; i < 4; i++)
+		read_one(f, i);
+	comes(f, 7);
+	usleep(100000);
+	assert_false(is_here(f, 4));
+	assert_false(is_here(f, 5));
+	assert_false(is_here(f, 6));
+	free(big);
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+	const struct CMUnitTest tests[] = {T(test_the_next_ones_come), T(test_two_say_nothing),
+		T(test_out_of_order), T(test_a_series_that_ends),
+		T(test_not_what_is_large_or_archived)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
