@@ -544,6 +544,7 @@ static void s3_destroy(struct store *s)
 
 	aws_cred_destroy(d->cred);
 	net_destroy(d->net);
+	(void)pthread_cond_destroy(&d->asked);
 	lock_done(&d->lock);
 	explicit_bzero(&d->conf, sizeof(d->conf));
 	free(d);
@@ -614,6 +615,7 @@ errint_t store_s3_new(const struct s3_conf *conf, struct net *net, struct aws_cr
 	d->cred = cred;
 	atomic_init(&d->sum, (int)(conf->sum == S3_SUM_AUTO ? S3_SUM_CRC32C : conf->sum));
 	lock_init(&d->lock, RANK_STORE_D, "s3");
+	cond_init(&d->asked);
 	*ret = &d->store;
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include "s3_priv.h"
 
 #define NO_SUCH_ETAG "00000000000000000000000000000000"
+#define ASK_POLL_NS  (50 * NS_PER_MS) /* how soon a call that waits sees its end */
 
 errint_t s3_cond_error(const char *if_match, const char *if_none_match, errint_t r, struct err *err)
 {
@@ -132,6 +133,30 @@ static unsigned ask(struct s3 *d, const struct store_call *c, const char *bucket
 	return p.holds;
 }
 
+/* Uploads begin together: one of them asks, for all of them, also when it gets no answer. */
+static unsigned ask_once(struct s3 *d, const struct store_call *c, const char *bucket)
+{
+	unsigned holds;
+	bool other;
+
+	lock_take(&d->lock);
+	other = d->shared.asking;
+	while (d->shared.asking && !call_check(c, NULL))
+		(void)cond_wait_until(&d->asked, &d->lock, clock_mono_ns() + ASK_POLL_NS);
+	holds = atomic_load(&d->holds);
+	if (!other && !holds)
+		d->shared.asking = true;
+	lock_drop(&d->lock);
+	if (other || holds)
+		return holds;
+	holds = ask(d, c, bucket);
+	LOCKED(&d->lock);
+	atomic_store(&d->holds, holds);
+	d->shared.asking = false;
+	(void)pthread_cond_broadcast(&d->asked);
+	return holds;
+}
+
 bool s3_holds(struct s3 *d, const struct store_call *c, const char *bucket, unsigned what)
 {
 	unsigned holds;
@@ -141,10 +166,8 @@ bool s3_holds(struct s3 *d, const struct store_call *c, const char *bucket, unsi
 	if (d->conf.aws)
 		return true;
 	holds = atomic_load(&d->holds);
-	if (!holds) {
-		holds = ask(d, c, bucket);
-		atomic_store(&d->holds, holds);
-	}
+	if (!holds)
+		holds = ask_once(d, c, bucket);
 	return !holds || (holds & what);
 }
 
