@@ -187,7 +187,9 @@ enum step job_follow(struct job *job, errint_t r, const struct err *err)
 
 struct share *share_get_locked(struct jobs *j, enum share_kind kind, uint32_t a, uint32_t b)
 {
-	unsigned threads = pool_threads(j->conf.pool);
+	const struct remote *far = remote_of(j, a), *other = remote_of(j, b);
+	bool real = (far != NULL && far->real) || (other != NULL && other->real);
+	unsigned threads = pool_threads(j->conf.pool) * (real ? JOB_WIDER : 1);
 	struct share *s = NULL;
 
 	lock_assert_held(&j->g.lock);

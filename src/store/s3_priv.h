@@ -75,8 +75,8 @@ struct s3 {
 			char bucket[64], region[64];
 		} place[S3_REGIONS]; /* of buckets elsewhere than conf.region */
 		unsigned next;
-		bool asking; /* what the endpoint holds: one asks, the others wait for it */
-	} shared;	     /* lock */
+		bool asking;  /* what the endpoint holds: one asks, the others wait for it */
+	} shared;	      /* lock */
 	pthread_cond_t asked; /* lock */
 };
 

@@ -313,7 +313,8 @@ errint_t vfs_new(const struct vfs_conf *conf, struct vfs **ret, struct err *err)
 	v->note.ring = calloc(NOTES_MAX, sizeof(*v->note.ring));
 	ok = v->shares && v->note.ring;
 	for (size_t i = 0; ok && i < conf->nremotes; i++) {
-		v->shares[i] = pool_share_new(conf->pool, pool_threads(conf->pool));
+		v->shares[i] = pool_share_new(conf->pool,
+			pool_threads(conf->pool) * (conf->remotes[i].real ? FAR_WIDER : 1));
 		ok = v->shares[i];
 	}
 	if (!ok) {

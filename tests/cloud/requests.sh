@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What the data path asks an S3 server for, counted in the log of requests: what an endpoint can do is
+# asked once, parts are under way beside each other, small files that are read in order come ahead,
+# and each byte once.
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/cloud/mount_lib.sh
+. "$here/mount_lib.sh"
+start_versitygw gw
+ASTRA_CONF=$work/conf
+s3_section aws "$vgw_url" "bucket = astra-aws" "create_bucket = yes" >"$ASTRA_CONF"
+opts=$opts,debug=net
+d=$mnt/aws/d
+anew() { # nothing is known, nothing cached
+    unmount_it
+    rm -rf "$state" "$work/log"
+    mount_it log_level=debug
+}
+sent() { grep -cE -- " > $1" "$work/log" || true; } # METHOD URL-PART: requests
+same() { [ "$1" = "$2" ] || { echo "line ${BASH_LINENO[0]}: '$1' is not '$2'"; exit 1; }; }
+# The most requests at a time of those whose line matches.
+beside() {
+    python3 - "$work/log" "$1" <<'P'
+import re, sys
+open_, most = set(), 0
+for line in open(sys.argv[1], encoding="utf-8", errors="replace"):
+    m = re.search(r" debug net: (#\d+) ([<>]) (.*)", line)
+    if m and m[2] == ">" and re.search(sys.argv[2], m[3]):
+        open_.add(m[1])
+        most = max(most, len(open_))
+    elif m and m[2] == "<":
+        open_.discard(m[1])
+print(most)
+P
+}
+
+mount_it log_level=debug
+mkdir "$d"
+for i in $(seq 100 159); do echo "content $i" >"$d/f$i"; done
+settle
+same "$(sent 'PUT [^ ]*/d/f1')" 60
+same "$(sent 'PUT [^ ]*/\.astra-tmp/probe-[0-9a-f]* ')" 2
+same "$(sent 'POST [^ ]*/\.astra-tmp/probe-[0-9a-f]*\?uploads')" 1
+same "$(sent HEAD)" 0
+
+head -c 52428800 /dev/urandom >"$work/big"
+cp "$work/big" "$mnt/aws/big"
+settle
+same "$(sent 'PUT [^ ]*/big\?partNumber')" 7
+case ,$opts, in *,buffers=2,*) ;; *) [ "$(beside 'PUT [^ ]*/big\?partNumber')" -ge 2 ] ;; esac
+same "$(sent 'GET [^ ]*/big ')" 0 # nor is it read back
+
+anew
+same "$(find "$d" -name 'f*' -printf '%s\n' | sort -u)" 12
+same "$(sent 'GET [^ ]*list-type=2[^ ]*prefix=d%2F')" 1
+same "$(sent HEAD)" 0
+for i in $(seq 100 102); do cat "$d/f$i" >"$work/got"; done
+for _ in $(seq 200); do
+    [ "$(sent 'GET [^ ]*/d/f1')" = 3 ] || break
+    sleep 0.05
+done
+[ "$(sent 'GET [^ ]*/d/f1')" -gt 3 ]
+for i in $(seq 103 159); do same "$(cat "$d/f$i")" "content $i"; done
+same "$(sent 'GET [^ ]*/d/f1')" 60
+same "$(sent HEAD)" 0
+cmp "$work/big" "$mnt/aws/big"
