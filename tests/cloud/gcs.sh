@@ -56,7 +56,7 @@ fake-gcs-server)
 class.WARM =
 class.COLD =
 class.ARCHIVE =" >"$work/conf"
-    run test_conditions,test_copy,test_set_meta,test_buckets,test_lifecycle
+    run test_conditions,test_copy,test_parts_wait,test_set_meta,test_buckets,test_lifecycle
     ;;
 *)
     echo "which server?"
