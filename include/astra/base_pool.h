@@ -56,5 +56,7 @@ void pool_post_at(struct pool *p, struct pool_task *t, int64_t mono_ns);
 bool pool_cancel(struct pool *p, struct pool_task *t);
 unsigned pool_threads(const struct pool *p);
 unsigned pool_queued(struct pool *p, enum pool_lane lane);
+/* The same of one share (NULL: the common one). */
+unsigned pool_share_queued(struct pool *p, const struct pool_share *s, enum pool_lane lane);
 
 #endif

@@ -568,3 +568,11 @@ unsigned pool_queued(struct pool *p, enum pool_lane lane)
 		n += s->queued[lane];
 	return n;
 }
+
+unsigned pool_share_queued(struct pool *p, const struct pool_share *s, enum pool_lane lane)
+{
+	LOCKED(&p->lock);
+
+	assert((unsigned)lane < LANE_COUNT);
+	return (s ? s : &p->shared.common)->queued[lane];
+}

@@ -183,6 +183,7 @@ struct share {
 	enum share_kind kind;
 	uint32_t a, b; /* remotes; a = 0: b alone */
 	unsigned nactive, nbuffers;
+	unsigned nwaiting; /* transfers that wait for buffer_back */
 };
 
 struct setback { /* an inode whose upload failed for good, until one succeeds */

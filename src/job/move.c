@@ -54,22 +54,38 @@ static void *buffer_take(struct job *job, bool *ret_own)
 			s->nbuffers++;
 		if (p != NULL || s->nbuffers == 0)
 			return p;
+		s->nwaiting++;
 		cond_wait(&s->buffer_back, &j->g.lock);
+		s->nwaiting--;
 	}
+}
+
+/* Others, and reads, may need one at all. */
+static bool plenty_locked(const struct job *job)
+{
+	const struct bufs *bufs = job->jobs->conf.bufs;
+	const struct share *s = job->g.share;
+
+	lock_assert_held(&job->jobs->g.lock);
+	return s->nwaiting == 0 && s->nbuffers < share_buffers(job->jobs) &&
+	       bufs_free(bufs) > bufs_count(bufs) / 2;
+}
+
+bool buffers_plenty(struct job *job)
+{
+	LOCKED(&job->jobs->g.lock);
+
+	return plenty_locked(job);
 }
 
 void *buffer_more(struct job *job)
 {
-	struct jobs *j = job->jobs;
-	struct bufs *bufs = j->conf.bufs;
-	struct share *s = job->g.share;
 	void *p = NULL;
-	LOCKED(&j->g.lock);
+	LOCKED(&job->jobs->g.lock);
 
-	/* One transfer goes on without; others, and reads, may need one at all. */
-	if (s->nbuffers < share_buffers(j) && bufs_free(bufs) > bufs_count(bufs) / 2)
-		p = bufs_try_take(bufs, true);
-	s->nbuffers += p != NULL;
+	if (plenty_locked(job))
+		p = bufs_try_take(job->jobs->conf.bufs, true);
+	job->g.share->nbuffers += p != NULL;
 	return p;
 }
 

@@ -14,6 +14,7 @@ struct lane { /* one part after another; the first is the job's step itself */
 	struct parts *x;
 	struct store_call call;
 	char *buf;
+	bool posted; /* x->lock; counted in x->at.busy */
 };
 
 struct sum { /* of a part */
@@ -47,9 +48,10 @@ struct parts { /* one transfer under way */
 	struct lane lanes[PART_LANES];
 	struct lock lock; /* RANK_JOB_PARTS */
 	struct {
-		uint64_t next; /* offset of the first part that nobody has taken */
-		unsigned busy; /* lanes posted and not over */
-		errint_t r;    /* the first failure; then no more is taken */
+		uint64_t next;	 /* offset of the first part that nobody has taken */
+		unsigned busy;	 /* lanes posted and not over */
+		unsigned queued; /* of these, those that have not begun */
+		errint_t r;	 /* the first failure; then no more is taken */
 		struct err err;
 	} at;		     /* lock */
 	pthread_cond_t over; /* lock */
@@ -65,8 +67,10 @@ errint_t parts_send(struct parts *x, struct err *err);
  * again from the start. */
 errint_t parts_gone(errint_t r, struct err *err);
 
-/* move.c: one of the pool's buffers, if the share may have more and one is free. */
+/* move.c: a further buffer of the pool for a transfer that goes on without, if the share may have
+ * more, nobody of it waits for one, and more than half are free; NULL = no. */
 void *buffer_more(struct job *job);
+bool buffers_plenty(struct job *job); /* there would be one */
 void buffer_give(struct job *job, void *p, bool own);
 
 #endif

@@ -2,9 +2,13 @@
 /*
  * The parts of one transfer, side by side: a link with a long way fills only when several are on
  * it. The job's step is the first lane and sends all of them if it has to; further lanes are tasks
- * of the same share, each with a buffer of the pool, and only as far as buffers are plenty. A lane
- * takes the next part until none is left or one has failed. So nobody waits for a lane that gets no
+ * of the same share, each with a buffer of the pool, and only as far as buffers are plenty. Lanes
+ * take the next part until none is left or one has failed. Nobody waits for a lane that gets no
  * worker: it is taken back.
+ *
+ * A large file takes hours, so that what a further lane uses is lent for one part: then it gives
+ * its buffer back and goes behind the other tasks of the share. It ends when others wait for
+ * a buffer or a worker; the first lane looks before each part whether there may be more again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -145,101 +149,141 @@ static errint_t one_part(struct lane *l, uint64_t off, size_t len, struct err *e
 	return 0;
 }
 
+static bool is_left_locked(const struct parts *x)
+{
+	lock_assert_held(&x->lock);
+	return x->at.r == 0 && x->at.next < x->spec->size;
+}
+
 static bool take_next(struct parts *x, uint64_t *ret_off)
 {
 	LOCKED(&x->lock);
 
-	if (x->at.r < 0 || x->at.next >= x->spec->size)
+	if (!is_left_locked(x))
 		return false;
 	*ret_off = x->at.next;
 	x->at.next += x->part_size;
 	return true;
 }
 
-static void lane_work(struct lane *l)
+/* False: none is left, or one has failed. */
+static bool next_part(struct lane *l)
 {
 	struct parts *x = l->x;
+	struct err err = {0};
 	uint64_t off = 0;
 
-	while (take_next(x, &off)) {
-		struct err err = {0};
-		errint_t r =
-			one_part(l, off, (size_t)MIN_OF(x->part_size, x->spec->size - off), &err);
+	if (!take_next(x, &off))
+		return false;
+	errint_t r = one_part(l, off, (size_t)MIN_OF(x->part_size, x->spec->size - off), &err);
 
-		if (r == 0)
-			continue;
-		LOCKED(&x->lock);
-		if (x->at.r == 0) {
-			x->at.r = r;
-			x->at.err = err;
-		}
-		return;
+	if (r == 0)
+		return true;
+	LOCKED(&x->lock);
+	if (x->at.r == 0) {
+		x->at.r = r;
+		x->at.err = err;
 	}
+	return false;
+}
+
+static void lane_post_locked(struct lane *l)
+{
+	struct parts *x = l->x;
+
+	lock_assert_held(&x->lock);
+	x->at.queued++;
+	(void)pool_post(x->job->jobs->conf.pool, &l->task);
+}
+
+/* Something is left, and nobody else waits for the worker that l has. */
+static bool lane_may(struct lane *l)
+{
+	struct parts *x = l->x;
+	LOCKED(&x->lock);
+
+	x->at.queued--;
+	return is_left_locked(x) && pool_share_queued(x->job->jobs->conf.pool, l->task.share,
+					    l->task.lane) <= x->at.queued;
 }
 
 static void lane_task(struct pool_task *t)
 {
 	struct lane *l = container_of(t, struct lane, task);
 	struct parts *x = l->x;
+	bool more = false;
 
-	lane_work(l);
+	l->buf = lane_may(l) ? buffer_more(x->job) : NULL;
+	if (l->buf != NULL) {
+		more = next_part(l);
+		buffer_give(x->job, l->buf, false);
+	}
 	LOCKED(&x->lock);
+	if (more && is_left_locked(x)) {
+		lane_post_locked(l);
+		return;
+	}
+	l->posted = false;
 	x->at.busy--;
 	(void)pthread_cond_signal(&x->over);
 }
 
-/* Lanes besides the first, for as many parts as there are; their number. */
-static unsigned lanes_start(struct parts *x)
+static void lanes_init(struct parts *x)
 {
-	struct jobs *j = x->job->jobs;
-	unsigned n = 0;
+	for (unsigned i = 0; i < PART_LANES; i++) {
+		struct lane *l = &x->lanes[i];
 
-	if (x->part_size > bufs_size(j->conf.bufs))
-		return 0;
-	while (n + 1 < PART_LANES && n + 1 < x->nparts) {
-		struct lane *l = &x->lanes[n + 1];
-
-		*l = (struct lane){.x = x, .call = x->call, .buf = buffer_more(x->job)};
-		if (l->buf == NULL)
-			break;
-		n++;
+		*l = (struct lane){.x = x, .call = x->call};
 		pool_task_init(&l->task, LANE_BACKGROUND, lane_task);
 		pool_task_share(&l->task, x->job->g.share->pool);
-		lock_take(&x->lock);
-		x->at.busy++;
-		lock_drop(&x->lock);
-		(void)pool_post(j->conf.pool, &l->task);
 	}
-	return n;
+	x->lanes[0].buf = x->buf;
 }
 
-static void lanes_end(struct parts *x, unsigned n)
+/* As many besides the first as there are parts for. */
+static void lanes_start(struct parts *x)
 {
-	unsigned idle = 0;
+	struct jobs *j = x->job->jobs;
 
-	for (unsigned i = 1; i <= n; i++)
-		idle += pool_cancel(x->job->jobs->conf.pool, &x->lanes[i].task);
-	lock_take(&x->lock);
-	x->at.busy -= idle;
+	if (x->part_size > bufs_size(j->conf.bufs) || !buffers_plenty(x->job))
+		return;
+	LOCKED(&x->lock);
+	for (unsigned i = 1; i < PART_LANES && is_left_locked(x); i++) {
+		struct lane *l = &x->lanes[i];
+
+		if (l->posted)
+			continue;
+		if (x->spec->size - x->at.next <= (x->at.busy + 1) * x->part_size)
+			break;
+		l->posted = true;
+		x->at.busy++;
+		lane_post_locked(l);
+	}
+}
+
+/* None posts itself again: nothing is left, or a part has failed. */
+static void lanes_end(struct parts *x)
+{
+	LOCKED(&x->lock);
+
+	for (unsigned i = 1; i < PART_LANES; i++)
+		x->at.busy -= pool_cancel(x->job->jobs->conf.pool, &x->lanes[i].task);
 	while (x->at.busy > 0)
 		cond_wait(&x->over, &x->lock);
-	lock_drop(&x->lock);
-	for (unsigned i = 1; i <= n; i++)
-		buffer_give(x->job, x->lanes[i].buf, false);
 }
 
 static errint_t send_all(struct parts *x, struct err *err)
 {
 	x->at.next = 0;
-	x->at.busy = 0;
+	x->at.busy = x->at.queued = 0;
 	x->at.r = 0;
 	lock_init(&x->lock, RANK_JOB_PARTS, "job.parts");
 	cond_init(&x->over);
-	unsigned n = lanes_start(x);
-
-	x->lanes[0] = (struct lane){.x = x, .call = x->call, .buf = x->buf};
-	lane_work(&x->lanes[0]);
-	lanes_end(x, n);
+	lanes_init(x);
+	do
+		lanes_start(x);
+	while (next_part(&x->lanes[0]));
+	lanes_end(x);
 	(void)pthread_cond_destroy(&x->over);
 	lock_done(&x->lock);
 	if (x->at.r < 0)

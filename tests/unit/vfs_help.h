@@ -32,7 +32,8 @@ struct fix {
 	struct stage *stage;
 	struct pool *pool;
 	struct bufs *bufs;
-	size_t buf_size; /* 0 = BUF_SIZE */
+	size_t buf_size;	   /* 0 = BUF_SIZE */
+	unsigned workers, buffers; /* 0 = 2; as of the next fix_up, as buf_size */
 	struct policy_rules rules;
 	struct vfs_conf vc;
 	struct vfs *v;
@@ -149,8 +150,8 @@ static inline void fix_up(struct fix *f)
 		f->remotes[i].id = id;
 	}
 	assert_int_equal(meta_commit(t), 0);
-	f->pool = pool_new(2, "t");
-	f->bufs = bufs_new(2, f->buf_size != 0 ? f->buf_size : BUF_SIZE);
+	f->pool = pool_new(f->workers ? f->workers : 2, "t");
+	f->bufs = bufs_new(f->buffers ? f->buffers : 2, f->buf_size != 0 ? f->buf_size : BUF_SIZE);
 	f->vc.meta = jc.meta = f->m;
 	f->vc.stage = jc.stage = f->stage;
 	f->vc.pool = jc.pool = f->pool;
