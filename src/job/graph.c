@@ -90,10 +90,8 @@ static errint_t depend(struct job *job, struct job *on)
 	}
 	on->g.dependents[on->g.ndependents++] = job;
 	job->g.ndeps++;
-	if (on->held || on->kind == JOB_LOOK) { /* somebody wants its key: it goes */
-		on->g.soon = true;
-		sched_make_ready_locked(on->jobs, on);
-	}
+	if (on->held || on->kind == JOB_LOOK) /* somebody wants its key: it goes */
+		sched_hurry_locked(on->jobs, on);
 	return 0;
 }
 

@@ -256,8 +256,7 @@ static errint_t poke(struct jobs *j, uint64_t id, bool cancel)
 	}
 	if (cancel)
 		atomic_store(&job->cancel, true);
-	job->g.soon = true;
-	sched_make_ready_locked(j, job);
+	sched_hurry_locked(j, job);
 	lock_drop(&j->g.lock);
 	sched_pump(j);
 	return 0;

@@ -378,6 +378,8 @@ errint_t orphan_sweep(struct jobs *j, struct meta_txn *t, uint64_t ino, const st
 
 /* sched.c */
 void sched_make_ready_locked(struct jobs *j, struct job *job);
+/* Somebody waits for it: it goes first, and does not stand back. */
+void sched_hurry_locked(struct jobs *j, struct job *job);
 void sched_pump(struct jobs *j); /* starts what may start; takes g.lock */
 void sched_on_sync(void *arg);
 void job_state_set(struct job *job, enum job_state s);

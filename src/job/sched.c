@@ -269,6 +269,14 @@ void sched_make_ready_locked(struct jobs *j, struct job *job)
 			job->g.calm ? &job->g.share->calm : &job->g.share->ready, job, ready);
 }
 
+void sched_hurry_locked(struct jobs *j, struct job *job)
+{
+	job->g.soon = true;
+	if (job->g.on_ready)
+		sched_unlist_locked(j, job);
+	sched_make_ready_locked(j, job);
+}
+
 void sched_sleep_locked(struct jobs *j, struct job *job)
 {
 	lock_assert_held(&j->g.lock);

@@ -74,10 +74,7 @@ static void hurry_locked(struct jobs *j)
 			job->g.wanted = job->g.dependents[i]->g.wanted;
 		if (!job->g.wanted || job->g.soon)
 			continue;
-		job->g.soon = true;
-		if (job->g.on_ready)
-			sched_unlist_locked(j, job);
-		sched_make_ready_locked(j, job);
+		sched_hurry_locked(j, job);
 	}
 	TAILQ_FOREACH (job, &j->g.all, link)
 		job->g.wanted = false;

@@ -422,6 +422,7 @@ static int copy_on_server(struct vfs_call *c, struct vfs_node *in, struct vfs_no
 	c->own.size2 = row.size;
 	memcpy(c->own.h2->copied.etag, row.loc.etag, sizeof(row.loc.etag));
 	c->own.phase = COPY_SERVER;
+	job_hurry(v->jobs, out->ino); /* what had the name before may stand back */
 	if (!call_arm(c, &w))
 		return 1;
 	if (job_wait_id(v->jobs, job, &c->own.waiter)) {

@@ -97,6 +97,32 @@ static void test_who_waits_is_served(void **state)
 	text_is(f, "b", "two");
 }
 
+static int job_of_removal(void *arg, const struct job_info *i)
+{
+	if (i->kind == JOB_REMOVE && i->state == JOB_QUEUED)
+		*(uint64_t *)arg = i->id;
+	return 0;
+}
+
+/* One that is told to go on by name. */
+static void test_retry(void **state)
+{
+	struct fix *f = *state;
+	int64_t begun;
+	uint64_t id = 0;
+
+	make_text(f, f->aws, "a", "one");
+	sync_all(f);
+	busy_for(f, 3600 * NS_PER_S);
+	assert_int_equal(unlink_in(f, f->aws, "a"), 0);
+	begun = clock_mono_ns();
+	job_each(f->jobs, job_of_removal, &id);
+	assert_int_not_equal(id, 0);
+	assert_int_equal(job_retry(f->jobs, id), 0);
+	becomes(f, "a", false);
+	assert_true(clock_mono_ns() - begun < 5 * NS_PER_S);
+}
+
 /* However busy it is, after some seconds it goes on. */
 static void test_not_for_ever(void **state)
 {
@@ -143,7 +169,7 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_counts), T(test_uploads_wait_for_a_pause),
-		T(test_removals_wait_for_a_pause), T(test_who_waits_is_served),
+		T(test_removals_wait_for_a_pause), T(test_who_waits_is_served), T(test_retry),
 		T(test_not_for_ever), T(test_same_name_again), T(test_stops_while_standing_back)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
