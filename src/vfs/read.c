@@ -270,7 +270,9 @@ void fetch_whole(struct vfs *v, struct vfs_node *n)
 	LOCKED(&n->lock);
 
 	size = round_to(stage_size(node_sf(n)), STAGE_GRAIN, true);
-	if (size && !n->io.nfetches && stage_missing(node_sf(n), 0, size, &a, &len))
+	/* It may have grown since it was chosen, beyond any buffer. */
+	if (size && size <= FETCH_WHOLE_MAX && !n->io.nfetches &&
+		stage_missing(node_sf(n), 0, size, &a, &len))
 		(void)fetch_start_locked(v, n, 0, size, LANE_BACKGROUND);
 }
 

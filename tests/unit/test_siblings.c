@@ -11,6 +11,7 @@
 
 #include "astra/base_count.h"
 #include "jobs_help.h"
+#include "vfs/vfs_priv.h"
 
 enum { FILES = 40 };
 
@@ -168,12 +169,34 @@ static void test_not_what_is_large_or_archived(void **state)
 	free(big);
 }
 
+/* It was small when it was chosen, and is larger than any buffer when its turn comes. */
+static void test_grown_meanwhile(void **state)
+{
+	enum { SIZE = 3 << 20 };
+	struct fix *f = *state;
+	char *big = calloc(1, SIZE);
+	uint64_t before, ino = 0;
+	struct vfs_node *n;
+
+	object_put(&f->remotes[0], "x", big, SIZE);
+	assert_int_equal(lookup(f, f->aws, "x", &ino), 0);
+	before = fetched();
+	n = node_get(f->v, ino);
+	assert_non_null(n);
+	assert_int_equal(node_bind(f->v, n), 0);
+	fetch_whole(f->v, n);
+	node_put(f->v, n);
+	usleep(200000);
+	assert_int_equal(fetched() - before, 0);
+	free(big);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_the_next_ones_come), T(test_two_say_nothing),
 		T(test_out_of_order), T(test_a_series_that_ends),
-		T(test_not_what_is_large_or_archived)};
+		T(test_not_what_is_large_or_archived), T(test_grown_meanwhile)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
