@@ -260,7 +260,7 @@ void sched_make_ready_locked(struct jobs *j, struct job *job)
 	sched_unlist_locked(j, job);
 	job->g.on_ready = true;
 	job->g.share = share_get_locked(j, SHARE_JOBS, job->src_remote, job->dst_remote);
-	job->g.calm = !job->g.soon && stands_back(job);
+	job->g.calm = !job->g.soon && !job->g.begun && stands_back(job);
 	job->g.ready_ns = clock_mono_ns();
 	if (job->g.soon)
 		TAILQ_INSERT_HEAD(&job->g.share->ready, job, ready);
