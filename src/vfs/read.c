@@ -183,12 +183,22 @@ static void fetch_run(struct pool_task *t)
 	fetch_end(f, r);
 }
 
-static bool in_flight_locked(struct vfs_node *n, uint64_t off, uint64_t *ret_end)
+/* Somebody waits for it: if it has not begun, it goes before those for nobody. */
+static void hurry_locked(struct vfs *v, struct fetch *f)
+{
+	if (f->task.lane == LANE_FOREGROUND || !pool_cancel(v->conf.pool, &f->task))
+		return;
+	f->task.lane = LANE_FOREGROUND;
+	(void)pool_post(v->conf.pool, &f->task);
+}
+
+static bool in_flight_locked(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t *ret_end)
 {
 	struct fetch *f;
 
 	TAILQ_FOREACH (f, &n->io.fetches, link) {
 		if (off >= f->off && off < f->off + f->len) {
+			hurry_locked(v, f);
 			*ret_end = f->off + f->len;
 			return true;
 		}
@@ -246,7 +256,7 @@ static bool fetch_want_locked(
 	while (off < end && stage_missing(sf, off, end - off, &a, &len)) {
 		uint64_t last = MIN_OF(a + len, end);
 
-		if (in_flight_locked(n, a, &off)) {
+		if (in_flight_locked(v, n, a, &off)) {
 			/* A fetch of a shorter version may end within a grain: what is missing is
 			 * told by grains, and would be this one again. */
 			off = round_to(off, STAGE_GRAIN, true);

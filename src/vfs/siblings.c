@@ -11,7 +11,8 @@
  * that is archived, and none whose store is near; it counts as no access.
  *
  * What is fetched is in staging like all that was read: a read that comes meanwhile joins the
- * fetch. These fetches leave a worker of the remote to those that somebody waits for.
+ * fetch, which then goes before the others. These fetches leave a worker of the remote to those
+ * that somebody waits for.
  */
 #include "vfs_priv.h"
 

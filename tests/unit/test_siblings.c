@@ -126,6 +126,25 @@ static void test_out_of_order(void **state)
 	assert_int_equal(all_here(f), ARRAY_SIZE(order));
 }
 
+/* Who waits for one does not wait for those before it as well. */
+static void test_who_waits_goes_first(void **state)
+{
+	struct fix *f = *state;
+	int64_t begun;
+
+	make_all(f);
+	drop_all(f);
+	fault(f, 0, "get:delay=400");
+	for (unsigned i = 0; i < 3; i++)
+		read_one(f, i);
+	usleep(100000); /* 3 is on its way, 4 to 6 wait */
+	begun = clock_mono_ns();
+	read_one(f, 6);
+	assert_true(clock_mono_ns() - begun < 1000 * NS_PER_MS);
+	for (unsigned i = 3; i < 7; i++)
+		comes(f, i);
+}
+
 /* What was fetched in vain is bounded by what was read. */
 static void test_a_series_that_ends(void **state)
 {
@@ -195,7 +214,7 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_the_next_ones_come), T(test_two_say_nothing),
-		T(test_out_of_order), T(test_a_series_that_ends),
+		T(test_out_of_order), T(test_who_waits_goes_first), T(test_a_series_that_ends),
 		T(test_not_what_is_large_or_archived), T(test_grown_meanwhile)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
