@@ -94,6 +94,8 @@ struct store_put {
 	unsigned nmeta;
 	bool has_crc32c; /* the store verifies the bytes against it: -EBADMSG, ERR_RETRY when not */
 	uint32_t crc32c; /* of the buffer */
+	uint64_t part_size; /* parts_begin: of all but the last, in whatever order they come; 0 =
+			       not known */
 };
 
 struct store_copy {

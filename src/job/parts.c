@@ -319,6 +319,7 @@ errint_t parts_send(struct parts *x, struct err *err)
 		return err_set(err, -ENOMEM, ERR_RETRY, "out of memory");
 	if (x->job->attempts > 1 || x->job->nonce != x->job->jobs->nonce)
 		uploads_abort_own(x->job, &x->dst);
+	x->put.part_size = x->part_size;
 	errint_t r = store_parts_begin(x->dst.st, &x->call, x->dst.o, &x->put, x->id, err);
 
 	if (r == 0)

@@ -167,7 +167,8 @@ static errint_t upload_open(struct local *l, struct store_obj o, const char *id,
 	return 0;
 }
 
-/* P is the size of the first part that comes; there may be several first ones. */
+/* P is what parts_begin was told, else the size of the first part that comes; there may be several
+ * first ones. */
 static errint_t part_size_settle(
 	struct local *l, struct store_obj o, const char *id, struct upload *u, uint64_t len)
 {
@@ -239,6 +240,7 @@ errint_t local_parts_begin(struct store *s, const struct store_call *c, struct s
 {
 	static const struct store_put none;
 	struct local *l = (struct local *)s;
+	struct head head = {.magic = HEAD_MAGIC};
 	struct ltmp id = LTMP_INIT;
 	char name[64], dir[LOCAL_PATH_MAX], path[LOCAL_PATH_MAX];
 	cleanup_fd int fd = -1;
@@ -252,6 +254,7 @@ errint_t local_parts_begin(struct store *s, const struct store_call *c, struct s
 	if (r)
 		return r;
 	driver_etag(id.etag);
+	head.part_size = opt->part_size;
 	ltmp_rec(l, o, &id, opt->class_name, opt->meta, opt->nmeta, &rec);
 	snprintf(name, sizeof(name), "uploads/%s", id.etag);
 	lpath_private(l, o.bucket, name, dir);
@@ -259,7 +262,10 @@ errint_t local_parts_begin(struct store *s, const struct store_call *c, struct s
 		return local_fail(-errno, "cannot make the directory", dir, err);
 	snprintf(path, sizeof(path), "%.*s/parts", LOCAL_PATH_MAX - 8, dir);
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	r = fd < 0 ? -errno : info_write(dir, &rec, o.key);
+	r = fd < 0 ? -errno : 0;
+	if (!r && head.part_size)
+		r = lio_write(fd, 0, &head, sizeof(head));
+	r = r ? r : info_write(dir, &rec, o.key);
 	if (r) {
 		(void)unlink(path);
 		(void)rmdir(dir);

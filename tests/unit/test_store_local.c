@@ -503,6 +503,37 @@ static void test_uploads_outlive_restart(void **state)
 	assert_int_equal(files_below("uploads"), 0);
 }
 
+/* Side by side the last part, which is short, comes first: the others have their places all the
+ * same, and nothing is copied at the end. */
+static void test_last_part_first(void **state)
+{
+	const struct store_put opt = {.part_size = 2 * LOCAL_CHUNK};
+	uint8_t bytes[2 * LOCAL_CHUNK + 3], got[sizeof(bytes)];
+	char id[STORE_UPLOAD_MAX], path[400];
+	struct store_part parts[2];
+	struct err err = {0};
+	size_t n;
+
+	memset(bytes, 7, sizeof(bytes));
+	for (unsigned i = 2; i-- > 0;) {
+		const uint8_t *p = bytes + i * opt.part_size;
+		size_t len = i ? 3 : opt.part_size;
+
+		if (i)
+			assert_int_equal(store_parts_begin(st, NULL, obj("up"), &opt, id, &err), 0);
+		assert_int_equal(store_part_put(st, NULL, obj("up"), id, i + 1, p, len,
+					 crc32c(0, p, len), &parts[i], &err),
+			0);
+	}
+	(void)snprintf(path, sizeof(path), "%s/b/.astra/uploads/%s/p.1", root, id);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(
+		store_parts_finish(st, NULL, obj("up"), id, parts, 2, NULL, NULL, &err), 0);
+	assert_int_equal(store_get(st, NULL, obj("up"), NULL, 0, got, sizeof(got), &n, &err), 0);
+	assert_int_equal(n, sizeof(bytes));
+	assert_memory_equal(got, bytes, sizeof(bytes));
+}
+
 /* ---- crashes ---- */
 
 /* Content that says what it is: key number, version, size, and a pattern of these. */
@@ -670,6 +701,7 @@ int main(void)
 		T(test_restore_outlives_restart),
 		T(test_two_stores_of_one_root),
 		T(test_uploads_outlive_restart),
+		T(test_last_part_first),
 		T(test_kills),
 	};
 
