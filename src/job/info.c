@@ -60,6 +60,7 @@ errint_t jobs_open(const struct jobs_conf *conf, struct jobs **ret, struct err *
 		if (*p == '/')
 			*p = '_';
 	j->nonce = random_u64();
+	j->opened_ns = clock_mono_ns();
 	lock_init(&j->g.lock, RANK_JOB, "jobs.graph");
 	cond_init(&j->idle);
 	foreground_init(j);

@@ -141,6 +141,7 @@ struct begun {
 	uint32_t remote;
 	char *path; /* owned; below the remote */
 	char id[STORE_UPLOAD_MAX];
+	bool restored; /* by an earlier run */
 };
 
 struct ended {
@@ -195,6 +196,7 @@ struct setback { /* an inode whose upload failed for good, until one succeeds */
 struct jobs {
 	struct jobs_conf conf;
 	uint64_t nonce;		 /* of this run; part of every write mark */
+	int64_t opened_ns;	 /* mono */
 	int64_t listed_epoch_ns; /* directories listed before it are not believed */
 	struct pool_task timer;	 /* wakes sleeping jobs */
 	int64_t wake_ns;	 /* when it is armed for, 0 = not; g.lock */
@@ -478,6 +480,9 @@ void uploads_abort_own(struct job *job, const struct objref *dst);
 errint_t uploads_begun(
 	struct job *job, uint32_t remote, const char *path, const char *id, struct err *err);
 void uploads_ended(struct job *job); /* there is none any more */
+/* Not before this moment (monotonic; 0 = at once): parts that an earlier run sent may be on their
+ * way, and one that comes after the end would stay. */
+int64_t uploads_end_at(const struct job *job);
 /* Aborts it, if there is one. An error only where trying again may help: then it is still known. */
 errint_t uploads_end(struct job *job, const atomic_bool *cancel, struct err *err);
 void uploads_init(struct jobs *j);

@@ -72,6 +72,7 @@ static errint_t begun_load(struct job *job, const json_t *from)
 	if (job->own.begun == NULL)
 		return -ENOMEM;
 	job->own.begun->remote = (uint32_t)remote;
+	job->own.begun->restored = true;
 	(void)snprintf(job->own.begun->id, sizeof(job->own.begun->id), "%s", id);
 	return journal_path_from(path, &job->own.begun->path);
 }

@@ -384,6 +384,8 @@ static errint_t transfer(struct parts *x, struct store_stat *ret, struct err *er
 	r = s->size > JOB_PART_SIZE ? by_parts(x, ret, err) : single(x, ret, err);
 	if (r < 0)
 		r = settle_doubt(x, r, ret, err);
+	if (r == 0) /* a server that died meanwhile may have made the object and kept the parts */
+		(void)uploads_end(x->job, NULL, &(struct err){0});
 	x->job->own.wrote = r == 0;
 	if (r == 0) {
 		r = verify(x, ret, err);

@@ -434,6 +434,12 @@ static void job_end(struct jobs *j, struct job *job)
 static enum step step(struct job *job)
 {
 	struct err err = {0};
+	int64_t until = uploads_end_at(job);
+
+	if (clock_mono_ns() < until && !atomic_load(&job->cancel)) {
+		job->own.wake_mono_ns = until;
+		return STEP_LATER;
+	}
 	errint_t r = uploads_end(job, &job->jobs->stopping, &err);
 
 	return r < 0 && !atomic_load(&job->cancel) ? later(job, r, &err) : step_fns[job->kind](job);

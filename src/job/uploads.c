@@ -12,9 +12,10 @@
 
 #include "job_priv.h"
 
-#define FIRST_NS (60 * NS_PER_S)
-#define EVERY_NS (6 * 3600 * NS_PER_S)
-#define STALE_NS (7 * 86400 * NS_PER_S)
+#define PARTS_LATE_NS (2 * NS_PER_S) /* a part that a kill left on its way comes within it */
+#define FIRST_NS      (60 * NS_PER_S)
+#define EVERY_NS      (6 * 3600 * NS_PER_S)
+#define STALE_NS      (7 * 86400 * NS_PER_S)
 
 void uploads_abort_own(struct job *job, const struct objref *dst)
 {
@@ -62,6 +63,13 @@ void uploads_ended(struct job *job)
 		free(job->own.begun->path);
 	free(job->own.begun);
 	job->own.begun = NULL;
+}
+
+int64_t uploads_end_at(const struct job *job)
+{
+	const struct begun *b = job->own.begun;
+
+	return b != NULL && b->restored ? job->jobs->opened_ns + PARTS_LATE_NS : 0;
 }
 
 errint_t uploads_end(struct job *job, const atomic_bool *cancel, struct err *err)
