@@ -122,6 +122,7 @@ struct job {
 		uint32_t crc;
 		bool has_crc, restored_asked, uploaded;
 		uint32_t attrs_sum;    /* upload: of the metadata that went along */
+		bool marked_only;      /* upload: nothing was changed, the row's times hold */
 		bool attrs_known;      /* upload: and that is the object's */
 		bool attrs_left;       /* upload: not all attributes did */
 		struct job_copy *copy; /* upload: of an object's bytes; owned */

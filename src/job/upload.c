@@ -196,7 +196,8 @@ static enum step upload_settle(struct job *job)
 		bool asked = (in.flags & META_F_TIER_HINT) != 0;
 
 		clean = clean && (f == NULL || !stage_dirty(f));
-		if (clean && f != NULL && in.kind == META_FILE && stage_mtime(f) != 0)
+		if (clean && f != NULL && in.kind == META_FILE && stage_mtime(f) != 0 &&
+			!job->own.marked_only)
 			in.mtime_ns = stage_mtime(f);
 		if (clean)
 			row_clean(job, t, &in);
@@ -533,7 +534,7 @@ static errint_t link_body(struct job *job, const struct meta_inode *in, const ch
 }
 
 /* The object has these bytes. A crash came after staging became clean and before the row did; or
- * what was changed is as it was again. */
+ * what was changed is as it was again; or it was marked and not changed (node.c). */
 static bool settled_already(struct job *job, const struct meta_inode *in, struct stage_file *f)
 {
 	char etag[META_ETAG_MAX];
@@ -545,36 +546,47 @@ static bool settled_already(struct job *job, const struct meta_inode *in, struct
 		(stage_dirty(f) && stage_next_dirty(f, 0, &a, &b)))
 		return false;
 	(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", etag);
+	job->own.marked_only = job->attempts == 0 && !stage_dirty(f);
 	job->own.uploaded = true;
 	job->own.phase = 1;
 	return true;
 }
 
-/* Staging is not here (any more), and the row says dirty still: a crash came between this job's
- * becoming clean and the row's, and the cache was evicted, when the object that the row names has
- * our mark. */
-static bool vouched(struct job *job, const struct meta_inode *in)
+/* Staging is not here (any more), and the row says dirty still: it was marked for a change that
+ * then failed, or a crash came between staging's becoming clean and the row's; and the cache was
+ * evicted. Staging with changes is never evicted, so nothing is to be uploaded, and it begins again
+ * as the row's object. When that has another size than the row, and no mark of ours, changes were
+ * there. */
+static errint_t stage_anew(
+	struct job *job, const struct meta_inode *in, struct stage_file **ret, struct err *err)
 {
-	struct objref o;
+	const uint32_t has = META_F_OBJECT | META_F_BASE;
 	struct store_call call;
 	struct store_stat st = {0};
-	bool ours = false;
+	struct objref o;
+	bool same = false, whole = (in->flags & has) == has;
+	errint_t r = 0;
 
 	call_init(&call, job);
-	if (job->attempts == 0 || (in->flags & META_F_BASE) == 0 ||
-		in->loc.remote != job->dst_remote || strcmp(in->loc.path, job->dst) != 0 ||
-		objref_make(job->jobs, job->dst_remote, job->dst, &o, NULL) < 0)
-		return false;
-	if (store_head(o.st, &call, o.o, &st, NULL) == 0)
-		ours = strcmp(st.etag, in->loc.etag) == 0 && mark_check(job, &st) != MARK_OTHER;
-	if (ours) {
-		job->own.size = st.size;
-		(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", st.etag);
-		job->own.uploaded = true;
-		job->own.phase = 1;
-	}
+	if (whole)
+		r = objref_make(job->jobs, in->loc.remote, in->loc.path, &o, err);
+	if (whole && r == 0)
+		r = store_head(o.st, &call, o.o, &st, err);
+	if (r < 0 && err->kind != ERR_NOT_FOUND) /* else theirs: the listings tell */
+		return r;
+	same = whole && r == 0 && strcmp(st.etag, in->loc.etag) == 0;
+	if (same && st.size != in->size)
+		whole = job->attempts != 0 && mark_check(job, &st) != MARK_OTHER;
+	if (!whole)
+		r = err_set(err, -ENOENT, ERR_FINAL, "staging: the file is missing");
+	else if ((r = stage_get(job->jobs->conf.stage, in->ino, true, ret)) < 0 ||
+		 (r = stage_base(*ret, in->loc.etag, same ? st.size : in->size)) < 0)
+		err_set(err, r, ERR_RETRY, "staging: %s", strerror(-r));
+	else
+		log_notice("job", "'%s' was to be changed, and nothing of it is staged: it stays",
+			job->dst);
 	store_stat_done(&st);
-	return ours;
+	return r;
 }
 
 /* An earlier attempt of this job replaced the object that the bytes which staging lacks were to
@@ -656,11 +668,12 @@ enum step upload_step(struct job *job)
 		return STEP_LATER;
 	if (in.kind == META_FILE) {
 		r = stage_get(j->conf.stage, job->ino, false, &f);
-		if (r == -ENOENT && vouched(job, &in))
-			return STEP_AGAIN;
+		if (r == -ENOENT)
+			r = stage_anew(job, &in, &f, &err);
+		else if (r < 0)
+			err_set(&err, r, ERR_RETRY, "staging: %s", strerror(-r));
 		if (r < 0) {
-			err_set(&err, r, r == -ENOENT ? ERR_FINAL : ERR_RETRY, "staging: %s",
-				r == -ENOENT ? "the file is missing" : strerror(-r));
+			stage_put(f);
 			return failed(job, etag, r, &err);
 		}
 		copy = copy_wanted(job, f);

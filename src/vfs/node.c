@@ -7,6 +7,9 @@
  * so until an upload made all of it true. A write therefore goes: node_mark, stage_write,
  * node_mark_check, answer. The last step matters when an upload ends just then: while a job has the
  * inode it looks with the writer mutex held, under which uploads clean staging and row together.
+ * When the change fails, or a kill comes before it, the mark says too much: the upload that is due
+ * then finds nothing to send and takes it back. So a mark changes nothing else in the row; size and
+ * time are in the staging.
  */
 #include <stdio.h>
 
@@ -288,7 +291,6 @@ static errint_t mark_txn(struct vfs *v, uint64_t ino)
 	if (in.flags & META_F_DIRTY)
 		return 0;
 	in.flags |= META_F_DIRTY;
-	in.mtime_ns = in.ctime_ns = clock_now_ns();
 	(void)meta_inode_put(t, &in);
 	return meta_commit(steal_ptr(&t));
 }
@@ -296,6 +298,7 @@ static errint_t mark_txn(struct vfs *v, uint64_t ino)
 errint_t node_mark(struct vfs *v, struct vfs_node *n)
 {
 	struct meta_inode in;
+	errint_t r;
 
 	/* Staging is dirty only after a mark, and most writes are not the first. */
 	if (stage_dirty(node_sf(n)))
@@ -304,7 +307,10 @@ errint_t node_mark(struct vfs *v, struct vfs_node *n)
 		return 0;
 	if (!meta_has_room(v->conf.meta))
 		return -ENOSPC;
-	return mark_txn(v, n->ino);
+	r = mark_txn(v, n->ino);
+	if (!r)
+		dirty_event(v, n->ino, DIRTY_WRITE);
+	return r;
 }
 
 errint_t node_mark_check(struct vfs *v, struct vfs_node *n)
