@@ -23,7 +23,7 @@ const struct cmd app_cmds[] = {
 	{"sync", "[--timeout DURATION] [PATH]",
 		"return when all (below PATH) is in the clouds and verified",
 		"astra sync\nastra sync --timeout 10m /aws/project", cmd_sync},
-	{"umount", "", "unmount, finish the jobs, stop the daemon",
+	{"umount", "", "unmount, finish the jobs, stop the daemon; status 6 when some are left",
 		"astra umount\nastra --mount ~/clouds umount", cmd_umount},
 	{"doctor", "", "check the set-up", "astra doctor", cmd_doctor},
 	{"ls", "[-l] [PATH]", "list; with -l also tier, cost a month, accesses, state",

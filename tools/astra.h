@@ -21,6 +21,7 @@ enum exit_code {
 	EXIT_NO_MOUNT = 3,
 	EXIT_AMBIGUOUS = 4,
 	EXIT_TIMEOUT = 5,
+	EXIT_LEFT = 6, /* unmounted; the state directory keeps what is not done */
 };
 
 struct cmd;

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +15,7 @@
 #include "astra/base_clock.h"
 #include "astra/base_conf.h"
 
-#define UMOUNT_QUIET_MS 1000
+#define UMOUNT_QUIET_NS NS_PER_S
 
 /* ---- status ---- */
 
@@ -207,48 +206,93 @@ static void users_of(const char *mountpoint, char *text, size_t size)
 		(void)closedir(d);
 }
 
-/* What the end waits for, once it has taken longer than one expects. */
-static void say_waiting(struct app *a, const json_t *data, const char *users)
+struct umount { /* what is told while it goes on */
+	struct app *app;
+	char users[400];
+	int64_t quiet_ns; /* monotonic: until then nothing is */
+	bool said;
+};
+
+/* Once it has taken longer than one expects: what it waits for. */
+static void say_waiting(struct umount *u, const json_t *p)
 {
-	app_bar(a, NULL);
-	if (app_int(data, "handles") || *users)
+	if (app_int(p, "handles") || *u->users)
 		(void)fprintf(stderr,
 			"astra umount: %s is busy: %lld open files or directories%s%s; waiting up "
 			"to %lld s (drain_timeout)\n",
-			a->m.mountpoint, (long long)app_int(data, "handles"), *users ? ", by " : "",
-			users, (long long)app_int(data, "drain_s"));
+			u->app->m.mountpoint, (long long)app_int(p, "handles"),
+			*u->users ? ", by " : "", u->users, (long long)app_int(p, "drain_s"));
 	else
 		(void)fprintf(stderr,
 			"astra umount: jobs are being finished; waiting up to %lld s "
 			"(drain_timeout)\n",
-			(long long)app_int(data, "drain_s"));
+			(long long)app_int(p, "drain_s"));
+}
+
+static int on_umount_line(void *arg, const json_t *line)
+{
+	struct umount *u = arg;
+	const json_t *p = json_object_get(line, "progress");
+	char text[128];
+
+	if (!p || u->app->json || clock_mono_ns() < u->quiet_ns)
+		return 0;
+	if (!u->said)
+		say_waiting(u, p);
+	u->said = true;
+	if (app_int(p, "handles"))
+		(void)snprintf(
+			text, sizeof(text), "busy: %lld open", (long long)app_int(p, "handles"));
+	else
+		(void)snprintf(text, sizeof(text), "%lld job%s, %lld changed file%s to go",
+			(long long)app_int(p, "jobs"), app_plural(app_int(p, "jobs")),
+			(long long)app_int(p, "files"), app_plural(app_int(p, "files")));
+	app_bar(u->app, text);
+	return 0;
+}
+
+static int say_left(struct app *a, const json_t *data)
+{
+	int64_t jobs = app_int(data, "jobs"), files = app_int(data, "files");
+
+	if (a->json)
+		app_print_json(data);
+	if (!jobs && !files)
+		return EXIT_DONE;
+	(void)fprintf(stderr,
+		"astra umount: unmounted, but not all is in the clouds: %lld job%s and %lld "
+		"changed file%s are left (%s); they are kept in %s and go on at the next mount\n",
+		(long long)jobs, app_plural(jobs), (long long)files, app_plural(files),
+		app_str(data, "why"), app_str(data, "state"));
+	return EXIT_LEFT;
 }
 
 int cmd_umount(struct app *a, int argc, char **argv)
 {
-	cleanup_json json_t *data = NULL;
-	char buf[64], users[400] = "";
-	struct pollfd p = {.events = POLLIN};
+	cleanup_json json_t *req = NULL, *data = NULL;
+	struct umount u = {.app = a};
+	struct err err = {0};
 	int code = app_words(a, &argc, argv, 0, 0);
+	char buf[64];
 	ssize_t n;
+	errint_t r;
 
 	if (code == EXIT_DONE)
 		code = app_connect(a, NULL);
-	if (code == EXIT_DONE) {
-		users_of(a->m.mountpoint, users, sizeof(users)); /* while they have its path */
-		code = app_ask(a, app_request("umount"), NULL, &data);
-	}
 	if (code != EXIT_DONE)
 		return code;
-	app_bar(a, "finishing jobs ...");
-	p.fd = a->m.fd;
-	if (poll(&p, 1, UMOUNT_QUIET_MS) == 0)
-		say_waiting(a, data, users);
+	users_of(a->m.mountpoint, u.users, sizeof(u.users)); /* while they have its path */
+	u.quiet_ns = clock_mono_ns() + UMOUNT_QUIET_NS;
+	req = app_request("umount");
+	r = ctl_ask(a->m.fd, req, on_umount_line, &u, &data, &err);
+	app_bar(a, NULL);
+	if (r)
+		return app_fail(a, r, &err);
 	/* The end of file is the end of the daemon. */
 	do
 		n = read(a->m.fd, buf, sizeof(buf));
 	while (n > 0 || (n < 0 && errno == EINTR));
-	return EXIT_DONE;
+	return say_left(a, data);
 }
 
 /* ---- doctor ---- */

@@ -13,7 +13,7 @@
  * The sockets of all mounts of a user lie in one directory: for root /run/astrafs, for others the
  * first of $XDG_RUNTIME_DIR/astrafs, /run/user/UID/astrafs and /tmp/astrafs-UID that can be used;
  * astra looks in all of these. $ASTRA_RUNTIME_DIR replaces them. The face has two halves: the
- *server, for the daemon, and the client, for astra.
+ * server, for the daemon, and the client, for astra.
  */
 #ifndef ASTRA_CTL_H
 #define ASTRA_CTL_H
@@ -63,6 +63,16 @@ struct ctl_conf {
 
 /* Copies conf and its strings, binds the socket, starts the thread that accepts. */
 errint_t ctl_open(const struct ctl_conf *conf, struct ctl **ret, struct err *err);
+
+/* What the end of a mount left: the journal keeps it. */
+struct ctl_end {
+	uint64_t jobs, files; /* files: changed, and not yet a job's */
+	char why[800];	      /* "" when nothing is left */
+};
+/* The jobs have ended, or will not before the next mount: tells those who asked for the end. At
+ * most once, before ctl_close; s may be NULL. */
+void ctl_drained(struct ctl *s, const struct ctl_end *end);
+
 /* Ends all verbs (they answer ECANCELED) and their threads. NULL is fine. Connections that asked
  * for the end of the daemon stay open until the process ends: that is their answer. */
 void ctl_close(struct ctl *c);

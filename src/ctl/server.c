@@ -332,6 +332,14 @@ static void socket_remove(struct ctl *s)
 		(void)unlink(s->path);
 }
 
+void ctl_drained(struct ctl *s, const struct ctl_end *end)
+{
+	if (!s)
+		return;
+	s->end = *end;
+	atomic_store(&s->drained, true);
+}
+
 void ctl_close(struct ctl *s)
 {
 	if (!s)

@@ -255,19 +255,41 @@ errint_t verb_sync(struct ctl_conn *c, const json_t *req, json_t **ret_data, str
 		 : 0;
 }
 
+/* What the end waits for: what is open, then what is to be done. */
+static void umount_pulse(struct ctl_conn *c)
+{
+	const struct ctl_conf *conf = &c->ctl->conf;
+	struct clean cl;
+
+	(void)is_clean(conf, &cl);
+	(void)ctl_send(c, "progress",
+		json_pack("{s:I, s:I, s:I, s:I}", "handles", (json_int_t)cl.vs.handles, "jobs",
+			(json_int_t)(cl.js.live - cl.js.looks), "files", (json_int_t)cl.vs.dirty,
+			"drain_s", (json_int_t)(conf->drain_ns / NS_PER_S)));
+}
+
 errint_t verb_umount(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
 {
-	struct vfs_stat vs;
+	struct ctl *s = c->ctl;
+	int64_t pulse = 0;
 
 	(void)req;
-	(void)err;
-	vfs_stat(c->ctl->conf.vfs, &vs);
 	/* Whoever asked may wait for the end of file, which is the end of the process. */
 	c->hold = true;
-	*ret_data = json_pack("{s:i, s:I, s:I}", "pid", (int)getpid(), "handles",
-		(json_int_t)vs.handles, "drain_s", (json_int_t)(c->ctl->conf.drain_ns / NS_PER_S));
-	c->ctl->conf.stop(c->ctl->conf.stop_arg);
-	return 0;
+	s->conf.stop(s->conf.stop_arg);
+	while (!atomic_load(&s->drained)) {
+		if (ctl_cancelled(c))
+			return err_set(err, -ECANCELED, ERR_CANCELLED, "the daemon is ending");
+		if (clock_mono_ns() >= pulse) {
+			umount_pulse(c);
+			pulse = clock_mono_ns() + PULSE_MS * NS_PER_MS;
+		}
+		ctl_pause(CLEAN_POLL_MS);
+	}
+	*ret_data = json_pack("{s:I, s:I, s:o, s:o}", "jobs", (json_int_t)s->end.jobs, "files",
+		(json_int_t)s->end.files, "why", json_text(s->end.why), "state",
+		json_text(s->conf.state));
+	return *ret_data ? 0 : no_memory(err);
 }
 
 /* ---- doctor, init-cloud ---- */

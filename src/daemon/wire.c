@@ -13,7 +13,8 @@
  *
  * The end: detach (new opens fail, what is open is served on), until the kernel closes the
  * connection; then everything dirty is posted and jobs run until none is left or drain_timeout is
- * over; the journal keeps the rest. Last, a sync point and the clean mark.
+ * over (drain.c); the journal keeps the rest, and whoever asked for the end is told. Last, a sync
+ * point and the clean mark.
  */
 #include "wire.h"
 
@@ -43,13 +44,12 @@
 #include "astra/store.h"
 #include "astra/tier.h"
 #include "astra/vfs.h"
+#include "drain.h"
 #include "state.h"
 
-#define BUF_BYTES	(UINT64_C(8) << 20)
-#define BUFS_MAX	UINT64_C(1024)
-#define MIN_FREE_MAX	(UINT64_C(256) << 20)
-#define DRAIN_POLL_NS	(10 * NS_PER_MS)
-#define DRAIN_REPORT_NS (5 * NS_PER_S)
+#define BUF_BYTES    (UINT64_C(8) << 20)
+#define BUFS_MAX     UINT64_C(1024)
+#define MIN_FREE_MAX (UINT64_C(256) << 20)
 
 struct wire {
 	const struct options *o;
@@ -508,68 +508,24 @@ errint_t wire_up(const struct wire_conf *conf, struct wire **ret, struct err *er
 
 /* ---- serving, and the end of it ---- */
 
-struct waits {		  /* is every live job one that cannot go on before the drain's end? */
-	int64_t until_ns; /* wall clock */
-	bool all;
-};
-
-static int look_at_job(void *arg, const struct job_info *i)
-{
-	struct waits *ws = arg;
-
-	if (i->ended_ns)
-		return 1; /* live ones come first */
-	if (i->state != JOB_WAITING || i->next_ns <= ws->until_ns)
-		ws->all = false;
-	return !ws->all;
-}
-
-static bool drained(
-	struct wire *w, int64_t until_mono_ns, struct jobs_stat *js, struct vfs_stat *vs)
-{
-	struct waits ws = {.all = true};
-
-	/* In this order: what stops being dirty is a job before. */
-	vfs_stat(w->vfs, vs);
-	jobs_stat(w->jobs, js);
-	if (vs->dirty == vs->held && js->stuck + js->looks == js->live)
-		return true;
-	if (vs->dirty > vs->held || js->waiting < js->live)
-		return false;
-	ws.until_ns = clock_now_ns() + (until_mono_ns - clock_mono_ns());
-	job_each(w->jobs, look_at_job, &ws);
-	return ws.all;
-}
-
+/* Everything dirty is posted, and jobs run, until none is left or drain_timeout is over. */
 static void drain(struct wire *w)
 {
-	int64_t now = clock_mono_ns(), until = now + w->o->drain_ns, report = now;
-	const struct timespec poll = {.tv_nsec = DRAIN_POLL_NS};
-	struct jobs_stat js;
-	struct vfs_stat vs;
-	char lost[200];
+	const struct drain d = {
+		.vfs = w->vfs,
+		.jobs = w->jobs,
+		.max_ns = w->o->drain_ns,
+		.hurry = &w->hurry,
+	};
+	struct ctl_end end;
 
-	if (atomic_load(&w->hurry))
-		return;
-	vfs_flush_all(w->vfs);
-	job_hurry(w->jobs, META_ROOT_INO);
-	while (!drained(w, until, &js, &vs)) {
-		now = clock_mono_ns();
-		if (now >= until || atomic_load(&w->hurry))
-			break;
-		if (now >= report + DRAIN_REPORT_NS) {
-			log_notice("daemon", "finishing: %llu jobs, %llu changed files to go",
-				(unsigned long long)js.live, (unsigned long long)vs.dirty);
-			report = now;
-		}
-		(void)nanosleep(&poll, NULL);
-	}
-	jobs_lost_text(w->jobs, lost, sizeof(lost));
-	if (js.live || vs.dirty)
+	drain_run(&d, &end);
+	if (end.jobs || end.files)
 		log_warn("daemon",
-			"%llu jobs and %llu changed files are left for the next mount of %s%s%s",
-			(unsigned long long)js.live, (unsigned long long)vs.dirty, w->o->state,
-			*lost ? "; " : "", lost);
+			"%llu jobs and %llu changed files are left for the next mount of %s: %s",
+			(unsigned long long)end.jobs, (unsigned long long)end.files, w->o->state,
+			end.why);
+	ctl_drained(w->ctl, &end);
 }
 
 errint_t wire_serve(struct wire *w, struct err *err)

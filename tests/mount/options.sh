@@ -71,7 +71,10 @@ C
 "$astrafs" -c "$work/c" -o "state=$work/s2,data=$work/d2,upload_delay=0s,drain_timeout=1s,log_file=$work/log" "$mnt"
 echo kept >"$mnt/slow/f"
 start=$(date +%s)
-"$astra" --mount "$mnt" umount
+status=0
+"$astra" --mount "$mnt" umount 2>"$work/says" || status=$?
+same "$status" 6
+grep -q "drain_timeout (1 s) was too short; /slow/f: upload, " "$work/says"
 [ $(($(date +%s) - start)) -lt 15 ]
 sed -i 's/^fault.*//' "$work/c"
 "$astrafs" -c "$work/c" -o "state=$work/s2,data=$work/d2,upload_delay=100ms,log_file=$work/log" "$mnt"

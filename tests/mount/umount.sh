@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What `astra umount` says of what it leaves behind, by words and exit status, and while it waits.
+. "$(dirname "$0")/lib.sh"
+ASTRA_RUNTIME_DIR=$work/run
+export ASTRA_RUNTIME_DIR
+a() { "$astra" --mount "$mnt" "$@"; }
+json() { python3 -c 'import json,sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
+says() { # STATUS LINES COMMAND...: so many lines at most, none on standard output
+    local want=$1 lines=$2 s=0
+    shift 2
+    "$@" >"$work/out" 2>"$work/says" || s=$?
+    same "$s" "$want"
+    same "$(cat "$work/out")" ""
+    [ "$(wc -l <"$work/says")" -le "$lines" ] || { cat "$work/says"; exit 1; }
+}
+has() { grep -q -- "$1" "$work/says" || { echo "no '$1' in:"; cat "$work/says"; exit 1; }; }
+# In the background, as users do; the faults of /gcp are of the configuration.
+printf '[remote aws]\nprovider = aws\nbucket = astra-aws\n[remote gcp]\nprovider = gcp\nbucket = astra-gcp\nfault =\n' >"$work/c"
+up() { # [OPTIONS]
+    "$astrafs" -c "$work/c" -o "state=$state,data=$data,log_file=$work/log,$opts${1:+,$1}" "$mnt"
+}
+
+# All is done: nothing is said.
+up
+echo x >"$mnt/aws/x"
+says 0 0 a umount
+same "$(cat "$(native aws x)")" x
+
+# Jobs that take a while: one line says so, and all is done.
+up
+a debug fault gcp 'put:delay=2500'
+echo x >"$mnt/gcp/x"
+says 0 1 a umount
+has "^astra umount: jobs are being finished; waiting up to 20 s (drain_timeout)$"
+same "$(cat "$(native gcp x)")" x
+up
+a debug fault gcp 'put:delay=2500'
+echo y >"$mnt/gcp/x"
+script -qec "'$astra' --mount '$mnt' umount" /dev/null >"$work/says" # a terminal
+has "1 job, 0 changed files to go"
+same "$(cat "$(native gcp x)")" y
+
+# The time is over: how much is left, why, where it is; it goes on at the next mount.
+up drain_timeout=2s
+a debug fault gcp 'put:error=EIO/retry'
+echo left >"$mnt/gcp/left"
+echo more >"$mnt/gcp/more"
+echo whole >"$mnt/aws/whole"
+says 6 2 a umount
+has "^astra umount: unmounted, but not all is in the clouds: 2 jobs and 0 changed files are left (drain_timeout (2 s) was too short; /gcp/.*: try [0-9]*: .*); they are kept in $state and go on at the next mount$"
+grep -q "2 jobs and 0 changed files are left for the next mount of $state: drain_timeout (2 s) was too short" "$work/log"
+[ ! -e "$(native gcp left)" ]
+same "$(cat "$(native aws whole)")" whole
+up
+settle
+same "$(cat "$(native gcp left)")" left
+
+# An archived object that was renamed: nobody waits for it.
+setfattr -n user.astra.tier -v ARCHIVE "$mnt/aws/whole"
+settle
+mv "$mnt/aws/whole" "$mnt/aws/later"
+start=$(date +%s)
+says 6 1 a umount
+[ $(($(date +%s) - start)) -lt 10 ]
+has "1 job and 0 changed files are left (1 waits for archived objects or the delete guard; /aws/later: .*archived"
+up
+s=0
+a --json umount >"$work/out" 2>"$work/says" || s=$?
+same "$s" 6
+same "$(json 'd["jobs"], d["files"], d["state"]' <"$work/out")" "(1, 0, '$state')"
+up
+a restore later >/dev/null
+says 0 0 a umount
+same "$(cat "$(native aws later)")" whole
+
+# One that is told to end at once says that, too.
+up
+a debug fault gcp 'put:hang'
+echo again >"$mnt/gcp/left"
+echo again >"$mnt/gcp/more"
+pid=$(a --json status | json 'd["pid"]')
+a umount 2>"$work/says" && s=0 || s=$? &
+waits=$!
+for _ in $(seq 100); do grep -q "jobs are being finished" "$work/says" && break; sleep 0.05; done
+kill "$pid"
+wait "$waits" || true
+pid=
+has "(it was told to end at once"
+up
+settle
+same "$(cat "$(native gcp left)") $(cat "$(native gcp more)")" "again again"
+
+# A daemon that dies meanwhile has not ended well.
+a debug fault gcp 'put:hang'
+echo gone >"$mnt/gcp/more"
+pid=$(a --json status | json 'd["pid"]')
+(s=0; a umount 2>"$work/says" || s=$?; echo "$s" >"$work/status") &
+for _ in $(seq 100); do grep -q "jobs are being finished" "$work/says" && break; sleep 0.05; done
+kill -9 "$pid"
+wait $!
+pid=
+same "$(cat "$work/status")" 3
+up
+settle
+same "$(cat "$(native gcp more)")" gone
+says 0 0 a umount
