@@ -98,8 +98,9 @@ void app_puts(const char *s, int width);
 
 /* After timeout, NULL = never, the process ends with text on standard error. An exit code. */
 int app_timeout(struct app *a, const char *timeout, const char *text);
-/* Waits for the jobs of a path, with progress; an exit code. */
-int app_wait_path(struct app *a, const char *tree);
+/* Waits for the jobs of a path, with progress; an exit code. job: one of them, which may have ended
+ * already; NULL = none is known. */
+int app_wait_path(struct app *a, const char *tree, const json_t *job);
 
 /* Runs astrafs with these words and returns its exit status; lines: what it prints is collected
  * there (NULL = not). */

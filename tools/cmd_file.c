@@ -84,7 +84,7 @@ static int and_wait(struct app *a, json_t *req, void (*say)(const json_t *data, 
 	const json_t *job = json_object_get(data, "job");
 
 	if (code == EXIT_DONE && job)
-		code = app_wait_path(a, app_str(data, "path"));
+		code = app_wait_path(a, app_str(data, "path"), job);
 	if (code != EXIT_DONE)
 		return code;
 	if (a->json) {
@@ -359,7 +359,7 @@ static int move(struct app *a, char **argv, struct move *m)
 		(void)fprintf(stderr, "astra mv: %s -> %s: %s\n", m->from, m->to, strerror(errno));
 		return EXIT_FAILED;
 	}
-	code = app_wait_path(a, m->trail);
+	code = app_wait_path(a, m->trail, NULL);
 	if (code == EXIT_DONE && across)
 		code = move_report(a, m);
 	if (code == EXIT_DONE && !a->json && !across)

@@ -260,6 +260,8 @@ bool job_info_get(struct jobs *j, uint64_t id, struct job_info *ret);
 bool job_info_held(struct jobs *j, uint64_t id);
 /* The newest live job of an inode. */
 bool job_info_ino(struct jobs *j, uint64_t ino, struct job_info *ret);
+/* That, or else the newest that ended since (wall clock). */
+bool job_info_since(struct jobs *j, uint64_t ino, int64_t since_ns, struct job_info *ret);
 /* -ENOENT; -EALREADY past its commit point. Rolls back. */
 errint_t job_cancel(struct jobs *j, uint64_t id);
 errint_t job_retry(struct jobs *j, uint64_t id); /* now, instead of after the back-off */

@@ -279,6 +279,7 @@ static errint_t set_xattr(struct ctl_conn *c, const struct meta_inode *in, const
 {
 	cleanup_wait struct ctl_wait *w = ctl_wait_new(c, err);
 	cleanup_free struct job_info *ji = malloc(sizeof(*ji));
+	int64_t since = clock_now_ns();
 	errint_t r;
 
 	if (!w || !ji)
@@ -291,7 +292,7 @@ static errint_t set_xattr(struct ctl_conn *c, const struct meta_inode *in, const
 	/* dirty: what is to be done follows its upload */
 	*ret_data = json_pack("{s:o, s:s, s:b}", "path", json_text(path), "kind",
 		in->kind == META_DIR ? "dir" : "file", "dirty", (in->flags & META_F_DIRTY) != 0);
-	if (*ret_data && job_info_ino(c->ctl->conf.jobs, in->ino, ji))
+	if (*ret_data && job_info_since(c->ctl->conf.jobs, in->ino, since, ji))
 		(void)json_object_set_new(*ret_data, "job", item_job(ji));
 	return *ret_data ? 0 : no_memory(err);
 }

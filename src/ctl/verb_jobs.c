@@ -66,7 +66,7 @@ errint_t verb_jobs(struct ctl_conn *c, const json_t *req, json_t **ret_data, str
 struct wait_ids {
 	uint64_t id[IDS_MAX];
 	unsigned n;
-	uint64_t ino; /* or: all jobs of this inode */
+	uint64_t ino; /* or: all jobs of this inode; id[0]: one of them that may have ended */
 	bool all;
 	uint64_t failed_before; /* or cancelled */
 	struct job_info info;
@@ -174,7 +174,7 @@ errint_t verb_jobs_wait(struct ctl_conn *c, const json_t *req, json_t **ret_data
 	if (!r && (json_object_get(req, "path") || json_object_get(req, "path_hex")))
 		r = ctl_path(c, req, "path", false, &w->ino, NULL, err);
 	/* From here on, one that is not known has ended, and many others since. */
-	for (unsigned i = 0; !r && i < w->n; i++) {
+	for (unsigned i = 0; !r && !w->ino && i < w->n; i++) {
 		if (!job_info_get(c->ctl->conf.jobs, w->id[i], &w->info))
 			r = err_set(err, -ENOENT, ERR_FINAL,
 				"there is no job %llu, or it ended long ago",

@@ -237,6 +237,24 @@ bool job_info_ino(struct jobs *j, uint64_t ino, struct job_info *ret)
 	return job != NULL;
 }
 
+bool job_info_since(struct jobs *j, uint64_t ino, int64_t since_ns, struct job_info *ret)
+{
+	struct ended *e = NULL;
+
+	if (job_info_ino(j, ino, ret))
+		return true;
+	LOCKED(&j->g.lock);
+	TAILQ_FOREACH (e, &j->g.ended, link) {
+		if (e->info.ended_ns < since_ns)
+			break;
+		if (e->info.ino == ino) {
+			*ret = e->info;
+			return true;
+		}
+	}
+	return false;
+}
+
 static errint_t poke(struct jobs *j, uint64_t id, bool cancel)
 {
 	struct job *job = NULL;

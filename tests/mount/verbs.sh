@@ -162,7 +162,7 @@ a jobs wait --timeout 5s "$last"
 dd if=/dev/urandom of="$mnt/aws/brake" bs=1M count=40 status=none
 a sync
 unmount_it
-printf 'data = %s\n[remote aws]\nbucket = astra-aws\nbandwidth = 1M\n[remote gcp]\nprovider = gcp\nbucket = astra-gcp\n' "$data" >"$work/c"
+printf 'data = %s\n[remote aws]\nbucket = astra-aws\nbandwidth = 1M\n[remote gcp]\nprovider = gcp\nbucket = astra-gcp\n[remote azure]\nprovider = azure\nbucket = astra-azure\nfault =\n' "$data" >"$work/c"
 ASTRA_CONF=$work/c
 mount_it
 mv "$mnt/aws/brake" "$mnt/gcp/" &
@@ -182,6 +182,14 @@ same "$(a --json status | json 'd["jobs"]["failed"], d["jobs"]["cancelled"]')" "
 says 0 "0 failed, 1 cancelled" a status
 grep "relocate $id " "$work/log" | grep -q " notice job: .*cancelled"
 if grep -q " error " "$work/log"; then echo "a cancel is an error"; exit 1; fi
+# What fails before anybody can wait for it has failed.
+echo cold >"$mnt/azure/cold"
+a sync
+a tier /azure/cold ARCHIVE >/dev/null
+a debug fault azure 'restore:error=EACCES/final'
+for _ in $(seq 5); do
+    says 1 "astra restore: it failed: fault: restore fails" a restore /azure/cold
+done
 # One is one.
 says 0 "/aws/warm/1 has 1 access more" a simulate-access --filename /aws/warm/1 --count 1
 says 0 "/aws/warm/1 is 1 day older now" a age-file --filename /aws/warm/1 --days 1
