@@ -133,32 +133,41 @@ static int cancel_held(struct app *a, int argc, char **argv)
 	return code;
 }
 
-static int with_ids(struct app *a, const char *verb, int argc, char **argv, bool needed)
+/* A request about the jobs whose numbers these are; NULL after *ret_code was set. */
+static json_t *request_ids(
+	struct app *a, const char *verb, int argc, char **argv, int min, int *ret_code)
+{
+	json_t *req, *ids = json_array();
+	uint64_t id;
+
+	*ret_code = app_words(a, &argc, argv, min, 1000);
+	for (int i = 1; i < argc && *ret_code == EXIT_DONE; i++) {
+		if (!app_number(argv[i], &id) || !id || id > INT64_MAX)
+			*ret_code = app_usage(a, "'%s' is not the number of a job", argv[i]);
+		else
+			(void)json_array_append_new(ids, json_integer((json_int_t)id));
+	}
+	if (*ret_code == EXIT_DONE)
+		*ret_code = app_connect(a, NULL);
+	if (*ret_code != EXIT_DONE) {
+		json_decref(ids);
+		return NULL;
+	}
+	req = app_request(verb);
+	(void)json_object_set_new(req, "ids", ids);
+	return req;
+}
+
+static int wait_ids(struct app *a, int argc, char **argv)
 {
 	cleanup_json json_t *data = NULL;
-	const char *timeout = needed ? NULL : app_option(a, &argc, argv, "timeout");
-	json_t *req, *ids;
-	uint64_t id;
-	int code = app_words(a, &argc, argv, needed, 1000);
+	const char *timeout = app_option(a, &argc, argv, "timeout");
+	int code = app_timeout(
+		a, timeout, "astra jobs: not all of them had ended when the time was over");
+	json_t *req = code == EXIT_DONE ? request_ids(a, "jobs-wait", argc, argv, 0, &code) : NULL;
 
-	for (int i = 1; i < argc && code == EXIT_DONE; i++) {
-		if (!app_number(argv[i], &id) || !id || id > INT64_MAX)
-			code = app_usage(a, "'%s' is not the number of a job", argv[i]);
-	}
-	if (code == EXIT_DONE)
-		code = app_timeout(
-			a, timeout, "astra jobs: not all of them had ended when the time was over");
-	if (code == EXIT_DONE)
-		code = app_connect(a, NULL);
-	if (code != EXIT_DONE)
+	if (!req)
 		return code;
-	req = app_request(verb);
-	ids = json_array();
-	for (int i = 1; i < argc; i++) {
-		(void)app_number(argv[i], &id);
-		(void)json_array_append_new(ids, json_integer((json_int_t)id));
-	}
-	(void)json_object_set_new(req, "ids", ids);
 	code = app_ask(a, req, NULL, &data);
 	if (code == EXIT_DONE && a->json && data)
 		app_print_json(data);
@@ -170,6 +179,33 @@ static int with_ids(struct app *a, const char *verb, int argc, char **argv, bool
 	return code;
 }
 
+static int cancel(struct app *a, int argc, char **argv)
+{
+	int code;
+	json_t *req = request_ids(a, "jobs-cancel", argc, argv, 1, &code);
+
+	return req ? app_ask(a, req, NULL, NULL) : code;
+}
+
+static void print_again(struct app *a, const json_t *i)
+{
+	long long id = app_int(i, "id"), as = app_int(i, "as");
+
+	(void)a;
+	if (id == as)
+		(void)printf("job %lld is tried again now\n", id);
+	else
+		(void)printf("job %lld is tried again, as job %lld\n", id, as);
+}
+
+static int retry(struct app *a, int argc, char **argv)
+{
+	int code;
+	json_t *req = request_ids(a, "jobs-retry", argc, argv, 1, &code);
+
+	return req ? app_show(a, req, print_again, NULL) : code;
+}
+
 int cmd_jobs(struct app *a, int argc, char **argv)
 {
 	bool lists = argc < 2 || argv[1][0] == '-' || !strcmp(argv[1], "list");
@@ -177,13 +213,13 @@ int cmd_jobs(struct app *a, int argc, char **argv)
 	const char *what = argc > 1 ? argv[1] : "list";
 
 	if (!strcmp(what, "wait"))
-		return with_ids(a, "jobs-wait", argc - 1, argv + 1, false);
+		return wait_ids(a, argc - 1, argv + 1);
 	if (!strcmp(what, "cancel") && app_flag(&argc, argv, "held"))
 		return cancel_held(a, argc - 1, argv + 1);
 	if (!strcmp(what, "cancel"))
-		return with_ids(a, "jobs-cancel", argc - 1, argv + 1, true);
+		return cancel(a, argc - 1, argv + 1);
 	if (!strcmp(what, "retry"))
-		return with_ids(a, "jobs-retry", argc - 1, argv + 1, true);
+		return retry(a, argc - 1, argv + 1);
 	if (argc > 2)
 		return app_usage(a, "'%s' is too much", argv[2]);
 	if (!strcmp(what, "list"))

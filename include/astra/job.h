@@ -264,7 +264,11 @@ bool job_info_ino(struct jobs *j, uint64_t ino, struct job_info *ret);
 bool job_info_since(struct jobs *j, uint64_t ino, int64_t since_ns, struct job_info *ret);
 /* -ENOENT; -EALREADY past its commit point. Rolls back. */
 errint_t job_cancel(struct jobs *j, uint64_t id);
-errint_t job_retry(struct jobs *j, uint64_t id); /* now, instead of after the back-off */
+/* A live job goes on now, instead of after its back-off, and *ret_id is id. Of one that failed or
+ * was cancelled, *ret_id is a new one of its kind, posted here, for the file as it is now: -EINVAL
+ * where that makes no sense (any more), and what to do instead. -ENOENT when it is not known. Takes
+ * the index writer. */
+errint_t job_retry(struct jobs *j, uint64_t id, uint64_t *ret_id, struct err *err);
 
 struct jobs_stat {
 	uint64_t live, active, waiting, failed, cancelled, done; /* cancelled ones are not failed */

@@ -190,19 +190,27 @@ errint_t verb_jobs_wait(struct ctl_conn *c, const json_t *req, json_t **ret_data
 
 /* ---- cancel, retry ---- */
 
-static errint_t for_each(struct ctl_conn *c, const json_t *req,
-	errint_t (*fn)(struct jobs *j, uint64_t id), const char *what, struct err *err)
+static errint_t ids_given(const json_t *req, struct wait_ids **ret, struct err *err)
 {
-	cleanup_free struct wait_ids *w = calloc(1, sizeof(*w));
+	struct wait_ids *w = calloc(1, sizeof(*w));
 	errint_t r = w ? ids_of(req, w, err) : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
 
+	*ret = w;
 	if (!r && !w->n)
 		r = err_set(err, -EINVAL, ERR_FINAL, "no job is named");
+	return r;
+}
+
+static errint_t cancel_each(struct ctl_conn *c, const json_t *req, struct err *err)
+{
+	cleanup_free struct wait_ids *w = NULL;
+	errint_t r = ids_given(req, &w, err);
+
 	for (unsigned i = 0; !r && i < w->n; i++) {
-		r = fn(c->ctl->conf.jobs, w->id[i]);
+		r = job_cancel(c->ctl->conf.jobs, w->id[i]);
 		if (r)
-			(void)err_set(err, r, ERR_FINAL, "job %llu cannot be %s: %s",
-				(unsigned long long)w->id[i], what,
+			(void)err_set(err, r, ERR_FINAL, "job %llu cannot be cancelled: %s",
+				(unsigned long long)w->id[i],
 				r == -ENOENT	 ? "there is no such live job"
 				: r == -EALREADY ? "it is past its commit and goes on"
 						 : err_text(NULL, r));
@@ -271,13 +279,28 @@ errint_t verb_jobs_cancel(struct ctl_conn *c, const json_t *req, json_t **ret_da
 {
 	if (json_is_true(json_object_get(req, "held")))
 		return cancel_held(c, ret_data, err);
-	return for_each(c, req, job_cancel, "cancelled", err);
+	return cancel_each(c, req, err);
 }
 
+/* Each is told of when it is done: a later one may be refused. */
 errint_t verb_jobs_retry(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
 {
+	cleanup_free struct wait_ids *w = NULL;
+	errint_t r = ids_given(req, &w, err);
+
 	(void)ret_data;
-	return for_each(c, req, job_retry, "tried again", err);
+	for (unsigned i = 0; !r && i < w->n; i++) {
+		struct err why = {0};
+		uint64_t as = 0;
+
+		r = job_retry(c->ctl->conf.jobs, w->id[i], &as, &why);
+		if (r)
+			return err_set(err, r, why.kind, "job %llu cannot be tried again: %s",
+				(unsigned long long)w->id[i], err_text(&why, r));
+		r = ctl_send(c, "item",
+			json_pack("{s:I, s:I}", "id", (json_int_t)w->id[i], "as", (json_int_t)as));
+	}
+	return r;
 }
 
 /* ---- the index ---- */

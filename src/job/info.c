@@ -255,7 +255,7 @@ bool job_info_since(struct jobs *j, uint64_t ino, int64_t since_ns, struct job_i
 	return false;
 }
 
-static errint_t poke(struct jobs *j, uint64_t id, bool cancel)
+errint_t job_cancel(struct jobs *j, uint64_t id)
 {
 	struct job *job = NULL;
 
@@ -265,30 +265,17 @@ static errint_t poke(struct jobs *j, uint64_t id, bool cancel)
 		lock_drop(&j->g.lock);
 		return -ENOENT;
 	}
-	if (cancel &&
-		(job->g.state == JOB_CLEANING || job->firm ||
-			(job->kind == JOB_REMOVE && (!job->held || job->g.ndependents != 0)) ||
-			job->kind == JOB_UNMARK || job->kind == JOB_UPLOAD ||
-			job->kind == JOB_LOOK)) {
+	if (job->g.state == JOB_CLEANING || job->firm ||
+		(job->kind == JOB_REMOVE && (!job->held || job->g.ndependents != 0)) ||
+		job->kind == JOB_UNMARK || job->kind == JOB_UPLOAD || job->kind == JOB_LOOK) {
 		lock_drop(&j->g.lock);
 		return -EALREADY;
 	}
-	if (cancel)
-		atomic_store(&job->cancel, true);
+	atomic_store(&job->cancel, true);
 	sched_hurry_locked(j, job);
 	lock_drop(&j->g.lock);
 	sched_pump(j);
 	return 0;
-}
-
-errint_t job_cancel(struct jobs *j, uint64_t id)
-{
-	return poke(j, id, true);
-}
-
-errint_t job_retry(struct jobs *j, uint64_t id)
-{
-	return poke(j, id, false);
 }
 
 void jobs_stat(struct jobs *j, struct jobs_stat *ret)

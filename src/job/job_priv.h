@@ -11,11 +11,11 @@
  *   copy.c     uploads that are copies inside a cloud
  *   conflict.c uploads that meet somebody else's object
  *   move.c     one object to another place, verified  list.c     LIST requests
- *   info.c     seeing and steering                    names.c    small helpers
+ *   info.c     seeing and steering                    retry.c    again, because somebody says so
  *   uploads.c  multipart uploads that nobody ended    merge.c    LIST pages into the index
  *   attrs.c    attributes <-> metadata                walk.c     what a directory move takes along
  *   foreground.c what stands back while somebody works
- *   parts.c    parts of a transfer, side by side
+ *   parts.c    parts of a transfer, side by side      names.c    small helpers
  *   late.c     writes that take effect after they were looked for
  *
  * Life of a struct job: made by job_new inside a transaction (pending), committed by the
@@ -147,6 +147,7 @@ struct begun {
 
 struct ended {
 	TAILQ_ENTRY(ended) link;
+	unsigned days; /* JOB_RESTORE */
 	struct job_info info;
 };
 

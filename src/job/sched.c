@@ -362,6 +362,7 @@ static void keep_ended_locked(struct jobs *j, struct job *job)
 	if (e == NULL)
 		return; /* only history */
 	info_of_locked(j, job, &e->info);
+	e->days = job->days;
 	e->info.state = job->own.result == 0		? JOB_DONE
 			: job->own.result == -ECANCELED ? JOB_CANCELLED
 							: JOB_FAILED;

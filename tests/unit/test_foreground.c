@@ -118,7 +118,7 @@ static void test_retry(void **state)
 	begun = clock_mono_ns();
 	job_each(f->jobs, job_of_removal, &id);
 	assert_int_not_equal(id, 0);
-	assert_int_equal(job_retry(f->jobs, id), 0);
+	assert_int_equal(job_retry(f->jobs, id, &id, NULL), 0);
 	becomes(f, "a", false);
 	assert_true(clock_mono_ns() - begun < 5 * NS_PER_S);
 }
