@@ -40,11 +40,8 @@ errint_t local_head(struct store *s, const struct store_call *c, struct store_ob
 static errint_t get_plain(const struct store_call *c, int fd, const struct lrec *rec,
 	const char *path, uint64_t off, void *p, size_t len, struct err *err)
 {
-	struct stat before, after;
 	size_t done = 0;
 
-	if (fstat(fd, &before))
-		return local_fail(-errno, "cannot stat", path, err);
 	while (done < len) {
 		size_t step = MIN_OF(len - done, LOCAL_IO), got;
 		errint_t r = call_check(c, err);
@@ -62,15 +59,7 @@ static errint_t get_plain(const struct store_call *c, int fd, const struct lrec 
 		if (c->progress && !rec->foreign)
 			atomic_store_explicit(c->progress, done, memory_order_release);
 	}
-	if (fstat(fd, &after))
-		return local_fail(-errno, "cannot stat", path, err);
-	if ((rec->foreign || rec->adopted) &&
-		(before.st_mtim.tv_sec != after.st_mtim.tv_sec ||
-			before.st_mtim.tv_nsec != after.st_mtim.tv_nsec ||
-			before.st_size != after.st_size || (uint64_t)after.st_size != rec->size))
-		return err_set(
-			err, -ESTALE, ERR_STALE, "%.200s was changed while it was read", path);
-	return 0;
+	return lrec_still(rec, fd, path, err);
 }
 
 errint_t local_get(struct store *s, const struct store_call *c, struct store_obj o,
@@ -94,6 +83,8 @@ errint_t local_get(struct store *s, const struct store_call *c, struct store_obj
 			r = get_plain(c, fd, &rec, path, off, p, n, err);
 		else
 			r = lsum_read(l, c, o, fd, &rec, path, off, p, n, err);
+		if (r == -EIO && lrec_still(&rec, fd, path, err) == -ESTALE)
+			return -ESTALE; /* no damage: somebody writes to it */
 		if (!r)
 			*ret_len = n;
 		if (r != -ENOENT)
@@ -203,7 +194,7 @@ static errint_t remove_one(struct local *l, struct store_obj o, const struct lpa
 		r = driver_cond(damaged ? "damaged" : rec.etag, if_match, NULL, o, err);
 	if (!r && is_dir) {
 		r = lremovexattr(dir, LOCAL_XATTR) ? -errno : 0;
-	} else if (!r && !damaged && rec.sidecar) {
+	} else if (!r && !damaged && (rec.sidecar || rec.left[0])) {
 		driver_etag(etag);
 		snprintf(name, sizeof(name), "tmp/%s.%s", l->owner, etag);
 		lpath_private(l, o.bucket, name, tmp);
@@ -275,9 +266,10 @@ errint_t local_remove_many(struct store *s, const struct store_call *c, const ch
 /* ---- changes in place ---- */
 
 /* Writes a changed record back, durably; the caller holds the stripe. */
-static errint_t record_change(const struct local *l, struct lrec *rec, const char *path,
-	struct store_stat *ret, struct err *err)
+static errint_t record_change(const struct local *l, const char *bucket, struct lrec *rec,
+	const char *path, struct store_stat *ret, struct err *err)
 {
+	char side[LOCAL_PATH_MAX];
 	cleanup_fd int fd = -1;
 	errint_t r;
 
@@ -290,6 +282,10 @@ static errint_t record_change(const struct local *l, struct lrec *rec, const cha
 		fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0 || fsync(fd))
 			r = local_fail(-errno, "cannot sync", path, err);
+	}
+	if (!r && rec->left[0]) { /* the record that named them is gone */
+		lpath_sidecar(l, bucket, rec->left, side);
+		(void)unlink(side);
 	}
 	return r ? r : ret ? lrec_stat(l, rec, ret, err) : 0;
 }
@@ -345,7 +341,7 @@ static errint_t change(struct local *l, struct store_obj o, const char *if_match
 	r = r ? r : driver_cond(rec.etag, if_match, NULL, o, err);
 	r = r ? r : change_apply(l, o, ch, &rec, &changed, err);
 	if (!r && changed)
-		r = record_change(l, &rec, path, ret, err);
+		r = record_change(l, o.bucket, &rec, path, ret, err);
 	else if (!r && ret)
 		r = lrec_stat(l, &rec, ret, err);
 	local_unlock(l, stripe);
@@ -480,6 +476,7 @@ errint_t local_copy(struct store *s, const struct store_call *c, struct store_ob
 		r = copy_plain(c, fd, &from, path, &t, err);
 	else if (!r)
 		r = copy_sums(l, c, src, fd, &from, dst.bucket, &t, err);
+	r = r ? r : lrec_still(&from, fd, path, err);
 	if (!r) {
 		ltmp_rec(l, dst, &t, opt->class_name ? opt->class_name : from.class_name, meta,
 			nmeta, &rec);

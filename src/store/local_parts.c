@@ -546,6 +546,7 @@ errint_t local_part_copy(struct store *s, const struct store_call *c, struct sto
 		crc = 0;
 		r = part_copy_bytes(l, c, src, &from, off, len, &u, &d, &crc, err);
 	}
+	r = r ? r : lrec_still(&from, fd, path, err);
 	r = r ? r : part_done(l, &u, &d, number, len, crc, ret, err);
 	if (d.fd >= 0)
 		(void)close(d.fd);

@@ -20,6 +20,7 @@
 
 #include <sys/stat.h>
 
+#include "astra/base_clock.h"
 #include "astra/base_lock.h"
 #include "driver.h"
 #include "layer.h"
@@ -93,16 +94,23 @@ errint_t local_fsync_dir(const struct local *l, const char *dir, struct err *err
 
 /* ---- local_rec.c ---- */
 
+static inline int64_t stat_mtime(const struct stat *sb)
+{
+	return (int64_t)sb->st_mtim.tv_sec * NS_PER_S + sb->st_mtim.tv_nsec;
+}
+
 struct lrec {
 	uint64_t keyhash, size;
 	int64_t mtime_ns;
-	int64_t file_mtime_ns; /* adopted: of the file when it was adopted */
+	int64_t file_mtime_ns; /* of the file when the record was made; 0 = not known */
 	struct driver_cold cold;
 	uint32_t crc;
 	bool has_crc;
 	bool sidecar; /* checksums are in a file of their own */
 	bool adopted; /* somebody's file that got a record later: not checked */
-	bool foreign; /* no record at all; never on disk */
+	bool foreign; /* no record that holds; never on disk */
+	/* Never on disk: whose checksums are still there, of a file that was changed; "" = none. */
+	char left[DRIVER_ETAG_LEN + 1];
 	char etag[STORE_ETAG_MAX];
 	char class_name[STORE_CLASS_MAX];
 	unsigned nmeta;
@@ -113,9 +121,15 @@ struct lrec {
 };
 errint_t lrec_encode(const struct lrec *rec, uint8_t ret[LOCAL_REC_MAX], size_t *ret_len);
 errint_t lrec_decode(struct lrec *rec, size_t len); /* from raw; -EBADMSG */
-/* Of fd, or of path when fd < 0. -ENODATA: none, or another key's; -EBADMSG: damaged. */
+/* Of fd, or of path when fd < 0. -ENODATA: none, another key's, or somebody changed the file since
+ * (then left tells); -EBADMSG: damaged. */
 errint_t lrec_load(const char *path, int fd, uint64_t keyhash, struct lrec *ret);
 errint_t lrec_save(const struct lrec *rec, const char *path, int fd, struct err *err);
+/* Somebody changed the file of the record since it was made. */
+bool lrec_changed(const struct lrec *rec, const struct stat *sb);
+/* The same of one that is being read: -ESTALE. */
+errint_t lrec_still(const struct lrec *rec, int fd, const char *path, struct err *err);
+/* What lrec_load() found no record for; left stays. */
 void lrec_foreign(const struct local *l, const struct stat *sb, struct lrec *ret);
 errint_t lrec_stat(
 	const struct local *l, const struct lrec *rec, struct store_stat *ret, struct err *err);

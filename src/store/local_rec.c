@@ -9,7 +9,8 @@
  * sums. The key hash tells a record that came along when somebody copied or moved the file.
  *
  * A file without a record is somebody's: an object whose version is made from inode, time and
- * size, and whose bytes cannot be checked.
+ * size, and whose bytes cannot be checked. So is one that somebody changed in place: its time is
+ * not the one in the record. Damage is what leaves the time alone.
  */
 #include <assert.h>
 #include <endian.h>
@@ -156,9 +157,25 @@ errint_t lrec_decode(struct lrec *rec, size_t len)
 	return 0;
 }
 
-static int64_t stat_mtime(const struct stat *sb)
+bool lrec_changed(const struct lrec *rec, const struct stat *sb)
 {
-	return (int64_t)sb->st_mtim.tv_sec * NS_PER_S + sb->st_mtim.tv_nsec;
+	bool theirs = rec->adopted || rec->foreign;
+
+	if (!theirs && !rec->file_mtime_ns)
+		return false;
+	return stat_mtime(sb) != rec->file_mtime_ns ||
+	       (theirs && (uint64_t)sb->st_size != rec->size);
+}
+
+errint_t lrec_still(const struct lrec *rec, int fd, const char *path, struct err *err)
+{
+	struct stat sb;
+
+	if (fstat(fd, &sb))
+		return local_fail(-errno, "cannot stat", path, err);
+	if (!lrec_changed(rec, &sb))
+		return 0;
+	return err_set(err, -ESTALE, ERR_STALE, "%.200s was changed while it was read", path);
 }
 
 errint_t lrec_load(const char *path, int fd, uint64_t keyhash, struct lrec *ret)
@@ -168,6 +185,7 @@ errint_t lrec_load(const char *path, int fd, uint64_t keyhash, struct lrec *ret)
 	struct stat sb;
 	errint_t r;
 
+	ret->left[0] = 0;
 	if (n < 0)
 		return errno == ERANGE ? -EBADMSG : errno == EPERM ? -ENODATA : -errno;
 	r = lrec_decode(ret, (size_t)n);
@@ -175,14 +193,13 @@ errint_t lrec_load(const char *path, int fd, uint64_t keyhash, struct lrec *ret)
 		return r;
 	if (ret->keyhash != keyhash)
 		return -ENODATA;
-	if (!ret->adopted)
-		return 0;
-	/* Somebody's file with a record of ours: it holds as long as the file was not changed. */
 	if (fd < 0 ? lstat(path, &sb) : fstat(fd, &sb))
 		return -errno;
-	if ((uint64_t)sb.st_size != ret->size || stat_mtime(&sb) != ret->file_mtime_ns)
-		return -ENODATA;
-	return 0;
+	if (!lrec_changed(ret, &sb))
+		return 0;
+	if (ret->sidecar)
+		snprintf(ret->left, sizeof(ret->left), "%.*s", DRIVER_ETAG_LEN, ret->etag);
+	return -ENODATA;
 }
 
 errint_t lrec_save(const struct lrec *rec, const char *path, int fd, struct err *err)

@@ -195,6 +195,7 @@ void ltmp_rec(const struct local *l, struct store_obj o, const struct ltmp *t,
 	ret->file_mtime_ns = 0;
 	ret->cold = (struct driver_cold){0};
 	ret->has_crc = ret->sidecar = ret->adopted = ret->foreign = false;
+	ret->left[0] = 0;
 	ret->nsums = 0;
 	ret->size = 0;
 	ret->crc = 0;
@@ -234,15 +235,17 @@ static errint_t swap(const char *tmp, const char *place, bool keep_old, bool *re
 	return rename(tmp, place) ? -errno : 0;
 }
 
-/* One attempt, under the key's stripe. -ENOENT, -ENOTDIR: directories are missing. */
+/* One attempt, under the key's stripe. -ENOENT, -ENOTDIR: directories are missing. *ret_old_sums:
+ * of the version that was replaced, "" = it has no sidecar. */
 static errint_t commit_locked(struct local *l, struct store_obj o, const struct lpath *lp,
 	struct ltmp *t, const char *if_match, const char *if_none_match, char *place,
-	bool *ret_old_sidecar, char *ret_old_etag, struct err *err)
+	char *ret_old_sums, struct err *err)
 {
 	struct lrec old;
 	bool swapped = false, exists, known, stay;
 	errint_t r = local_find(l, o, lp, &old, place, err);
 
+	ret_old_sums[0] = 0;
 	/* An object whose record is damaged exists, in no known version, and can be replaced. */
 	if (r && r != -ENOENT && r != -EIO)
 		return r;
@@ -253,12 +256,14 @@ static errint_t commit_locked(struct local *l, struct store_obj o, const struct 
 		exists ? known ? old.etag : "damaged" : NULL, if_match, if_none_match, o, err);
 	if (r)
 		return r;
+	if (known)
+		snprintf(ret_old_sums, STORE_ETAG_MAX, "%s", old.sidecar ? old.etag : old.left);
 	/* Its own place, else the first that can hold a file. */
 	stay = exists && !(lp->marker && !strcmp(place, lp->p));
 	for (unsigned i = lp->marker ? 1 : 0;;) {
 		if (!stay && !lpath_place(lp, i++, place))
 			return -EISDIR;
-		r = swap(t->path, place, known && old.sidecar, &swapped);
+		r = swap(t->path, place, ret_old_sums[0], &swapped);
 		if (r != -EISDIR && r != -ENOTEMPTY && r != -EEXIST)
 			break;
 		stay = false; /* a directory has that name: the next place */
@@ -266,20 +271,17 @@ static errint_t commit_locked(struct local *l, struct store_obj o, const struct 
 	if (r)
 		return r;
 	t->made = swapped;
-	*ret_old_sidecar = known && old.sidecar;
-	if (*ret_old_sidecar)
-		snprintf(ret_old_etag, STORE_ETAG_MAX, "%s", old.etag);
 	return 0;
 }
 
 static errint_t commit_tries(struct local *l, struct store_obj o, const struct lpath *lp,
 	struct ltmp *t, const char *if_match, const char *if_none_match, char *place,
-	bool *ret_old_sidecar, char *ret_old_etag, struct err *err)
+	char *ret_old_sums, struct err *err)
 {
 	for (unsigned tries = 0; tries < COMMIT_TRIES; tries++) {
 		unsigned stripe = local_lock(l, o.bucket, o.key, strlen(o.key));
-		errint_t r = commit_locked(l, o, lp, t, if_match, if_none_match, place,
-			ret_old_sidecar, ret_old_etag, err);
+		errint_t r = commit_locked(
+			l, o, lp, t, if_match, if_none_match, place, ret_old_sums, err);
 
 		local_unlock(l, stripe);
 		if (r == -ESTALE || (r == -EEXIST && if_none_match))
@@ -295,14 +297,28 @@ static errint_t commit_tries(struct local *l, struct store_obj o, const struct l
 	return err_set(err, -EAGAIN, ERR_RETRY, "%.200s: its directories keep going away", place);
 }
 
+/* The file gets the object's time, and the record the file's, as far as the file system can keep
+ * it: whoever changes the file later changes that. */
+static errint_t time_set(struct ltmp *t, struct lrec *rec, struct err *err)
+{
+	struct timespec to[2] = {{.tv_nsec = UTIME_OMIT},
+		{.tv_sec = rec->mtime_ns / NS_PER_S, .tv_nsec = rec->mtime_ns % NS_PER_S}};
+	struct stat sb;
+
+	if (futimens(t->fd, to) || fstat(t->fd, &sb))
+		return local_fail(-errno, "cannot set the time of", t->path, err);
+	rec->file_mtime_ns = stat_mtime(&sb);
+	return 0;
+}
+
 errint_t ltmp_commit(struct local *l, struct store_obj o, const struct lpath *lp, struct ltmp *t,
 	struct lrec *rec, const char *if_match, const char *if_none_match, struct store_stat *ret,
 	struct err *err)
 {
-	char place[LOCAL_PATH_MAX], old_etag[STORE_ETAG_MAX];
-	bool old_sidecar = false;
-	errint_t r = lrec_save(rec, t->path, t->fd, err);
+	char place[LOCAL_PATH_MAX], old_sums[STORE_ETAG_MAX] = "";
+	errint_t r = time_set(t, rec, err);
 
+	r = r ? r : lrec_save(rec, t->path, t->fd, err);
 	r = r ? r : name_xattr(o, t, err);
 	/* Data, size and record, before the name can be durable. */
 	if (!r && l->sync && fsync(t->fd))
@@ -310,7 +326,7 @@ errint_t ltmp_commit(struct local *l, struct store_obj o, const struct lpath *lp
 	r = r ? r : lrec_stat(l, rec, ret, err);
 	if (r)
 		return r;
-	r = commit_tries(l, o, lp, t, if_match, if_none_match, place, &old_sidecar, old_etag, err);
+	r = commit_tries(l, o, lp, t, if_match, if_none_match, place, old_sums, err);
 	if (r) {
 		store_stat_done(ret);
 		return r;
@@ -321,8 +337,8 @@ errint_t ltmp_commit(struct local *l, struct store_obj o, const struct lpath *lp
 		r = local_fail(-errno, "cannot clear", lp->p, err);
 	lpath_up(place);
 	r = r ? r : local_fsync_dir(l, place, err);
-	if (old_sidecar) {
-		lpath_sidecar(l, o.bucket, old_etag, place);
+	if (old_sums[0]) {
+		lpath_sidecar(l, o.bucket, old_sums, place);
 		(void)unlink(place);
 	}
 	if (r) {

@@ -133,13 +133,34 @@ static void write_by_hand(const char *key, const char *text)
 	assert_int_equal(fclose(f), 0);
 }
 
-static void poke(const char *path, off_t off, const void *p, size_t len)
+/* What a disk does to a file leaves its time alone: these bytes change, and this is its size, when
+ * it is not 0. */
+static void spoil(const char *path, off_t off, const void *p, size_t len, off_t size)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	struct stat sb;
 
 	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &sb), 0);
 	assert_int_equal(pwrite(fd, p, len, off), len);
+	assert_int_equal(size ? ftruncate(fd, size) : 0, 0);
+	assert_int_equal(futimens(fd, (struct timespec[2]){sb.st_atim, sb.st_mtim}), 0);
 	assert_int_equal(close(fd), 0);
+}
+
+static void poke(const char *path, off_t off, const void *p, size_t len)
+{
+	spoil(path, off, p, len, 0);
+}
+
+/* What a person does to it changes that. */
+static void append_by_hand(const char *key, const char *text)
+{
+	FILE *f = fopen(path_of(key), "a");
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
 }
 
 static void etag_of(const char *key, char ret[STORE_ETAG_MAX])
@@ -300,6 +321,82 @@ static void test_foreign_files(void **state)
 	assert_int_equal(lstat(path_of("link"), &sb), 0);
 }
 
+/* An object of ours that somebody changed in place: another version, not damage. */
+static void test_edited_objects(void **state)
+{
+	struct store_meta meta[] = {{"colour", "red"}};
+	struct store_put opt = {.class_name = "COLD", .meta = meta, .nmeta = 1};
+	char one[STORE_ETAG_MAX], two[STORE_ETAG_MAX];
+	struct store_stat s;
+	size_t n;
+	char b[16];
+
+	assert_int_equal(store_put(st, NULL, obj("f"), "ours", 4, &opt, NULL, NULL), 0);
+	etag_of("f", one);
+	append_by_hand("f", " and theirs");
+	check_text("f", "ours and theirs");
+	etag_of("f", two);
+	assert_string_not_equal(one, two);
+	assert_int_equal(store_get(st, NULL, obj("f"), one, 0, b, 4, &n, NULL), -ESTALE);
+	assert_int_equal(store_head(st, NULL, obj("f"), &s, NULL), 0);
+	assert_int_equal(s.size, 15);
+	assert_int_equal(s.nmeta, 0);
+	assert_false(s.has_crc32c);
+	store_stat_done(&s);
+	check_keys("f ");
+	/* The same size; and it was given a time before. */
+	put_text("g", "abc");
+	etag_of("g", one);
+	write_by_hand("g", "abd");
+	assert_int_equal(utimensat(AT_FDCWD, path_of("g"),
+				 (struct timespec[2]){{.tv_sec = 1}, {.tv_sec = 1}}, 0),
+		0);
+	check_text("g", "abd");
+	/* What was based on ours does not go over theirs, nor is theirs removed for ours. */
+	opt.if_match = one;
+	assert_int_equal(store_put(st, NULL, obj("g"), "x", 1, &opt, NULL, NULL), -ESTALE);
+	assert_int_equal(store_remove(st, NULL, obj("g"), one, NULL), -ESTALE);
+	assert_int_equal(store_copy(st, NULL, obj("g"), obj("h"), NULL, NULL, NULL), 0);
+	check_text("h", "abd");
+	/* Ours again, and checked again. */
+	put_text("g", "abc");
+	check_text("g", "abc");
+	poke(path_of("g"), 0, "b", 1);
+	check_damaged("g", 0, 3);
+	reopen();
+	check_text("f", "ours and theirs");
+}
+
+/* The checksums that a large one had go when something else happens to it. */
+static void test_edited_large(void **state)
+{
+	size_t len = (LOCAL_SUMS_INLINE + 3) * (size_t)LOCAL_CHUNK;
+	cleanup_free char *p = calloc(1, len + 1);
+	char etag[STORE_ETAG_MAX], side[256];
+	struct stat sb;
+
+	assert_non_null(p);
+	for (unsigned how = 0; how < 3; how++) {
+		put("big", p, len);
+		etag_of("big", etag);
+		(void)snprintf(side, sizeof(side), "%s/b/.astra/crc/%.2s/%s", root, etag, etag);
+		assert_int_equal(stat(side, &sb), 0);
+		append_by_hand("big", "x");
+		p[len] = 'x';
+		check("big", p, len + 1);
+		p[len] = 0;
+		if (how == 0)
+			put_text("big", "new");
+		else if (how == 1)
+			assert_int_equal(
+				store_set_tier(st, NULL, obj("big"), "COLD", NULL, NULL, NULL), 0);
+		else
+			assert_int_equal(store_remove(st, NULL, obj("big"), NULL, NULL), 0);
+		assert_int_equal(stat(side, &sb), -1);
+		assert_int_equal(files_below("tmp"), 0);
+	}
+}
+
 /* ---- damage ---- */
 
 static void test_damaged_bytes(void **state)
@@ -330,9 +427,9 @@ static void test_damaged_bytes(void **state)
 	/* Writing it anew mends it. */
 	put("d", p, len);
 	check("d", p, len);
-	assert_int_equal(truncate(path_of("d"), 1000), 0);
+	spoil(path_of("d"), 0, NULL, 0, 1000);
 	check_damaged("d", 0, 10);
-	assert_int_equal(truncate(path_of("d"), (off_t)len), 0);
+	spoil(path_of("d"), 0, NULL, 0, (off_t)len);
 	check_damaged("d", LOCAL_CHUNK, 10);
 }
 
@@ -694,6 +791,8 @@ int main(void)
 		T(test_own_names),
 		T(test_any_key),
 		T(test_foreign_files),
+		T(test_edited_objects),
+		T(test_edited_large),
 		T(test_damaged_bytes),
 		T(test_damaged_record),
 		T(test_damaged_sidecar),
