@@ -112,7 +112,7 @@ static void run_lookup(struct vfs_call *c)
 
 	if (!r) {
 		dir_looked_up(c, c->own.ino);
-		/* Known is shown, also when the cloud cannot be asked; but a stale one is asked. */
+		/* Known is shown, also when the cloud cannot be asked. */
 		call_done(c, attr_answer(c, &in));
 		return;
 	}

@@ -2,9 +2,9 @@
 /*
  * Directories: listing them from their clouds when needed, reading them, waiting for them.
  *
- * A directory that was never listed makes the call wait for a LIST; one whose listing is older
- * than metadata_ttl is served as it is and listed again behind the caller's back, one at a time
- * for each directory and not again for a while after a failure.
+ * A directory that was never listed makes the call wait for a LIST, unless it asks for a name that
+ * is known; one whose listing is older than metadata_ttl is served as it is and listed again behind
+ * the caller's back, one at a time for each directory and not again for a while after a failure.
  *
  * The offset of an entry is its inode number (1 and 2: "." and ".."), so it survives removals.
  *
@@ -19,6 +19,8 @@
 
 #define OFF_DOT	   1
 #define OFF_DOTDOT 2
+
+#define LOOK_LISTS_MAX 1000 /* names: about a page of a listing */
 
 /* ---- listing ---- */
 
@@ -274,12 +276,26 @@ static _Atomic uint64_t *lister_of(struct vfs_call *c, uint64_t dir, uint64_t *r
 	return &c->own.v->listers[(unsigned)c->pid % LISTERS];
 }
 
+/* What others change is to be seen where nobody reads the directory, too: its names are known, and
+ * only looked at. Of a large one that would be more than one request each time. */
+static void refresh(struct vfs *v, uint64_t dir)
+{
+	struct meta_inode in;
+
+	if (dir == META_ROOT_INO || row_get(v, dir, &in) || in.kind != META_DIR ||
+		(in.flags & META_F_ORPHAN) || in.nchild > LOOK_LISTS_MAX)
+		return;
+	if (clock_now_ns() - in.listed_at_ns > v->conf.metadata_ttl_ns)
+		dir_list_background(v, dir);
+}
+
 void dir_looked_up(struct vfs_call *c, uint64_t dir)
 {
 	uint64_t word;
 	_Atomic uint64_t *lister = lister_of(c, dir, &word);
 
 	(void)atomic_compare_exchange_strong(lister, &word, word | LISTER_LOOKS);
+	refresh(c->own.v, dir);
 }
 
 /* Whether the next names go with attributes. */

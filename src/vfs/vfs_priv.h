@@ -329,7 +329,7 @@ enum dir_wait { DIR_READY, DIR_PARKED };
 int dir_ready(struct vfs_call *c, uint64_t dir);
 /* Asks for a fresh listing and waits for it. */
 int dir_list(struct vfs_call *c, uint64_t dir);
-/* c asks for attributes of what is in dir. */
+/* c asks for attributes of what is in dir, and gets them as they are known. */
 void dir_looked_up(struct vfs_call *c, uint64_t dir);
 bool dir_list_cancel_locked(struct vfs_call *c);
 void dir_list_background(struct vfs *v, uint64_t dir);
