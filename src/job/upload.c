@@ -162,15 +162,22 @@ static void follow_name(struct job *job, struct meta_txn *t, struct meta_inode *
 }
 
 /* Pins to a tier from COLD on wait for a while without writes (the engine sees to that), unless it
- * was for this very file that the user asked; ARCHIVE waits in any case. */
-static void apply_pin(struct job *job, struct meta_txn *t, const struct meta_inode *in, bool asked)
+ * was for this very file that the user asked. What is open may be written to, for which an archived
+ * object cannot be read: the next upload looks again. */
+static void apply_pin(struct job *job, struct meta_txn *t, struct meta_inode *in, bool asked)
 {
+	const struct job_hooks *h = &job->jobs->conf.hooks;
 	uint64_t id = 0;
 
-	if ((in->flags & META_F_PINNED) != 0 && in->forced_tier != in->tier &&
-		in->forced_tier < (asked ? TIER_ARCHIVE : TIER_COLD))
-		(void)job_tier(
-			job->jobs, t, in, (enum tier)in->forced_tier, job->by_engine, &id, NULL);
+	if ((in->flags & META_F_PINNED) == 0 || in->forced_tier == in->tier ||
+		(!asked && in->forced_tier >= TIER_COLD))
+		return;
+	if (in->forced_tier == TIER_ARCHIVE && h->is_open != NULL && h->is_open(h->arg, in->ino)) {
+		in->flags |= META_F_TIER_HINT;
+		(void)meta_inode_put(t, in);
+		return;
+	}
+	(void)job_tier(job->jobs, t, in, (enum tier)in->forced_tier, job->by_engine, &id, NULL);
 }
 
 /* Phase 1, after the sync point. */

@@ -53,5 +53,24 @@ wait "$sync" || status=$?
 "$astra" --mount "$mnt" sync --timeout 60s 2>/dev/null
 same "$(cat "$(native aws e/x)")" cold
 [ ! -e "$(native aws d/x)" ]
+# an order for a file that is not in the cloud yet is carried out behind its upload, without more ado
+echo new >fresh
+"$astra" --mount "$mnt" tier fresh ARCHIVE >"$work/says"
+grep -q "goes to ARCHIVE when it is uploaded" "$work/says"
+settle
+same "$(getfattr --only-values -n user.astra.state fresh)" archived
+# but not while somebody has it open: what he writes then goes up as well
+exec 7>open
+echo one >&7
+setfattr -n user.astra.tier -v ARCHIVE open
+sync open
+settle
+same "$(getfattr --only-values -n user.astra.state open)" settled
+echo two >&7
+exec 7>&-
+settle
+same "$(getfattr --only-values -n user.astra.state open)" archived
+same "$(cat "$(native aws open)")" "one
+two"
 cd /
 unmount_it
