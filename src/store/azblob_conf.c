@@ -401,6 +401,8 @@ const struct remote_type remote_type_azure = {
 	.name = "azure",
 	.keys = keys,
 	.provider = "azure",
+	.same_service = (const char *const[]){"account", "endpoint", "connection_string_file",
+		"connection_string_env", NULL},
 	.real = true,
 	.in_environment = in_environment,
 	.make = azure_make,

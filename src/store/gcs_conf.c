@@ -175,6 +175,8 @@ const struct remote_type remote_type_gcs = {
 	.keys = (const char *const[]){"endpoint", "credentials", "credentials_file", "project",
 		"billing_project", "kms_key", "customer_key_file", "ca_file", "proxy", NULL},
 	.provider = "gcp",
+	.same_service = (const char *const[]){"endpoint", NULL},
+	.same_account = (const char *const[]){"project", NULL},
 	.real = true,
 	.in_environment = in_environment,
 	.make = gcs_make,

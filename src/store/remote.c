@@ -317,49 +317,6 @@ static errint_t offline_read(const struct section *s, struct remote *r, struct e
 	return 0;
 }
 
-/* An absolute path: as given, below data_dir, or data_dir/NAME. */
-static errint_t root_path(
-	const struct section *s, const char *data_dir, char *ret, size_t size, struct err *err)
-{
-	const char *v = section_value(s, "path");
-	char cwd[2048] = "";
-	int n;
-
-	if (v && v[0] == '/') {
-		n = snprintf(ret, size, "%s", v);
-	} else {
-		if (!data_dir || !data_dir[0])
-			return err_set(err, -EINVAL, ERR_FINAL,
-				"remote '%s' has no path and there is no data directory", s->name);
-		if (data_dir[0] != '/' && !getcwd(cwd, sizeof(cwd)))
-			return err_set(err, -errno, ERR_FINAL, "cannot tell the directory: %s",
-				strerror(errno));
-		n = snprintf(ret, size, "%s%s%s/%s", cwd, cwd[0] ? "/" : "", data_dir,
-			v && v[0] ? v : s->name);
-	}
-	if (n < 0 || (size_t)n >= size)
-		return err_set(
-			err, -ENAMETOOLONG, ERR_FINAL, "remote '%s': path too long", s->name);
-	while (n > 1 && ret[n - 1] == '/')
-		ret[--n] = 0;
-	return 0;
-}
-
-/* What somebody names must be there: made anew it would be an empty directory where a disk was to
- * be mounted, and fill the one below. Ours are those below data_dir. */
-static errint_t root_check(const struct section *s, const char *root, struct err *err)
-{
-	const struct conf_item *it = section_item(s, "path");
-	struct stat st;
-
-	if (!it || it->value[0] != '/')
-		return 0;
-	if (stat(root, &st) < 0)
-		return conf_err(it, err, "the directory '%s' cannot be used: %s", root,
-			err_text(NULL, -errno));
-	return S_ISDIR(st.st_mode) ? 0 : conf_err(it, err, "'%s' is no directory", root);
-}
-
 /* What a section says of the layers, read before anything is made of it. */
 struct plan {
 	const struct conf_item *fault; /* or NULL */
@@ -410,15 +367,14 @@ static errint_t stack_read(const struct section *s, struct plan *p, struct err *
 static errint_t local_make(const struct section *s, struct remote *r, const char *data_dir,
 	struct store **ret, struct err *err)
 {
-	char root[2048 + 1024];
+	char root[REMOTE_ROOT_MAX];
 	struct store_local_conf conf = {.root = root, .sync = true, .verify = true};
 	errint_t e;
 
 	memcpy(conf.classes, r->classes, sizeof(conf.classes));
 	e = section_flag(s, "sync", &conf.sync, err);
 	e = e ? e : section_flag(s, "verify", &conf.verify, err);
-	e = e ? e : root_path(s, data_dir, root, sizeof(root), err);
-	e = e ? e : root_check(s, root, err);
+	e = e ? e : remote_root(s, r->name, data_dir, root, sizeof(root), err);
 	return e || !ret ? e : store_local_new(&conf, ret, err);
 }
 
@@ -438,6 +394,7 @@ static errint_t mem_make(const struct section *s, struct remote *r, const char *
 static const struct remote_type type_local = {
 	.name = "local",
 	.keys = (const char *const[]){"path", "sync", "verify", NULL},
+	.on_disk = true,
 	.make = local_make,
 };
 static const struct remote_type type_mem = {
@@ -477,6 +434,18 @@ static errint_t bucket_ready(const struct section *s, struct remote *r, struct e
 	return err_wrap(err, e, "remote '%s': cannot make the bucket '%s'", r->name, r->bucket);
 }
 
+static errint_t bucket_read(const struct section *s, struct remote *r, struct err *err)
+{
+	errint_t e = text(s, "bucket", r->bucket, sizeof(r->bucket), err);
+
+	if (e || (r->bucket[0] != '.' && !strchr(r->bucket, '/')))
+		return e;
+	return conf_err(section_item(s, "bucket"), err,
+		"'%s' cannot be a bucket; allowed: one name, without '/' and not starting with "
+		"'.' (prefix= shows a part of a bucket)",
+		r->bucket);
+}
+
 static errint_t prefix_mend(const struct section *s, struct remote *r, struct err *err)
 {
 	size_t n = strlen(r->prefix);
@@ -514,7 +483,7 @@ static errint_t remote_read(const struct section *s, const char *data_dir, struc
 	e = classes_read(s, r, err);
 	e = e ? e : offline_read(s, r, err);
 	e = e ? e : text(s, "region", r->region, sizeof(r->region), err);
-	e = e ? e : text(s, "bucket", r->bucket, sizeof(r->bucket), err);
+	e = e ? e : bucket_read(s, r, err);
 	e = e ? e : text(s, "prefix", r->prefix, sizeof(r->prefix), err);
 	e = e ? e : prefix_mend(s, r, err);
 	e = e ? e : section_flag(s, "create_bucket", &flag, err);
@@ -566,20 +535,33 @@ static struct conf *unconfigured(void)
 	return c && e ? conf_destroy(c) : c;
 }
 
+/* Each by itself, and that no two show the same objects. */
+static errint_t sections_check(
+	const struct section *sections, size_t n, const char *data_dir, struct err *err)
+{
+	cleanup_free struct remote_place *places = calloc(n + 1, sizeof(*places));
+	cleanup_free struct remote *r = calloc(n + 1, sizeof(*r));
+	errint_t e = places && r ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+
+	for (size_t i = 0; i < n && !e; i++) {
+		struct plan plan = {0};
+
+		e = remote_read(&sections[i], data_dir, &r[i], &plan, err);
+		places[i] = (struct remote_place){&sections[i], sections[i].type, &r[i]};
+	}
+	return e ? e : remotes_apart(places, n, data_dir, err);
+}
+
 errint_t remotes_conf_check(const struct conf *c, struct err *err)
 {
 	cleanup_free struct section *sections = calloc(REMOTES_MAX, sizeof(*sections));
-	cleanup_free struct remote *r = calloc(1, sizeof(*r));
-	struct plan plan = {0};
 	size_t n = 0;
 	errint_t e;
 
-	if (!sections || !r)
+	if (!sections)
 		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
 	e = sections_read(c, sections, &n, err);
-	for (size_t i = 0; i < n && !e; i++)
-		e = remote_read(&sections[i], "/", r, &plan, err);
-	return e;
+	return e ? e : sections_check(sections, n, "/", err);
 }
 
 static errint_t build_all(const struct section *sections, size_t n, const char *data_dir,
@@ -655,6 +637,7 @@ errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote
 	if (!sections)
 		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
 	e = sections_find(c, sections, &n, &none, err);
+	e = e ? e : sections_check(sections, n, data_dir, err);
 	e = e ? e : build_all(sections, n, data_dir, ret, ret_n, err);
 	conf_destroy(none);
 	return e;

@@ -26,6 +26,11 @@ struct remote_type {
 	const char *const *keys; /* of this type alone; NULL-terminated; all types: see store.h */
 	const char *provider;	 /* the default; NULL = "local" */
 	bool real;		 /* somebody pays for what happens there */
+	bool on_disk;		 /* below remote_root() */
+	/* Keys that are alike for sections of the same service: with the same bucket as well they
+	 * show the same objects. Those of same_account: with all buckets as well. NULL: each
+	 * section has objects of its own. */
+	const char *const *same_service, *const *same_account;
 	/* Whether the environment has credentials for it: then, with nothing configured, it stands
 	 * for the embedded cloud of its provider. NULL = no. */
 	bool (*in_environment)(void);
@@ -34,6 +39,22 @@ struct remote_type {
 	errint_t (*make)(const struct section *s, struct remote *r, const char *data_dir,
 		struct store **ret, struct err *err);
 };
+
+#define REMOTE_ROOT_MAX (2048 + 1024)
+/* Where a section of a type on_disk has its objects: absolute, without a '/' at its end. -EINVAL:
+ * path= leads out of data_dir, or names a directory that is not there. */
+errint_t remote_root(const struct section *s, const char *name, const char *data_dir, char *ret,
+	size_t size, struct err *err);
+
+struct remote_place { /* borrowed: a section, its type, and what was read of it */
+	const struct section *s;
+	const struct remote_type *type;
+	const struct remote *r;
+};
+/* -EINVAL names two that show the same objects, or one of them a part of the other's: their jobs
+ * would take each other for somebody else. */
+errint_t remotes_apart(
+	const struct remote_place *p, size_t n, const char *data_dir, struct err *err);
 
 /* The types of other files. */
 extern const struct remote_type remote_type_s3, remote_type_gcs, remote_type_azure;

@@ -257,6 +257,8 @@ const struct remote_type remote_type_s3 = {
 		"read_metadata", "unsafe_transition", "encryption", "kms_key_id",
 		"customer_key_file", "requester_pays", "restore_tier", NULL},
 	.provider = "aws",
+	.same_service = (const char *const[]){"endpoint", NULL},
+	.same_account = (const char *const[]){"profile", "access_key_id", "role_arn", NULL},
 	.real = true,
 	.in_environment = aws_cred_in_environment,
 	.make = s3_make,

@@ -77,6 +77,40 @@ bad 'upload_delay = soon\n' "1: upload_delay: 'soon' is not a duration"
 s3='[remote a]\ntype = s3\nendpoint = http://127.0.0.1:1\n'
 bad "${s3}path_style = maybe\n" "4: path_style: 'maybe' is not a yes or no"
 bad "${s3}path_style = yes\naddressing = path\n" "4: path_style: addressing says it already"
+# A path that is not absolute stays in the data directory; a bucket is one name.
+bad '[remote x]\npath = ../x\n' "2: path: '../x' leads out of the data directory; allowed: an absolute path"
+bad '[remote x]\npath = y/./x\n' "2: path: 'y/./x' leads out of"
+bad '[remote x]\nbucket = ..\n' "2: bucket: '..' cannot be a bucket; allowed: one name"
+bad '[remote x]\nbucket = a/b\n' "2: bucket: 'a/b' cannot be a bucket; .*prefix= shows a part"
+bad "${s3}bucket = a/b\n" "4: bucket: 'a/b' cannot be a bucket"
+# Two that show the same objects would take each other for somebody else.
+twice() { # SECTION SECTION: their keys, as printf has them
+    bad "[remote a]\n$1[remote b]\n$2" ".*\[remote a\] and \[remote b\] show the same objects"
+}
+once() {
+    # shellcheck disable=SC2059
+    printf "[remote a]\n$1[remote b]\n$2" >"$work/c"
+    same "$("$astrafs" --conf -c "$work/c")" "the configuration is in order"
+}
+mkdir -p "$work/some/dir"
+ln -s dir "$work/some/link"
+twice 'path = x\n' 'path = x/\n'
+twice 'path = b\n' ''
+twice 'path = x\nbucket = m\n' 'path = x\n'
+twice 'path = x\nbucket = m\nprefix = p\n' 'path = x\nbucket = m\nprefix = p/q/\n'
+twice "path = $work/some/dir\n" "path = $work/some/link\n"
+twice "path = $work/some\n" "path = $work/some/dir\n"
+once 'path = x\nbucket = m\n' 'path = x\nbucket = n\n'
+once 'path = x\nbucket = m\nprefix = p\n' 'path = x\nbucket = m\nprefix = pq\n'
+once 'type = mem\n' 'type = mem\n'
+s3='type = s3\nbucket = m\n'
+twice "$s3" "${s3}profile = other\n"
+twice "$s3" "type = s3\n"
+once "$s3" "type = s3\nprofile = other\n"
+once "$s3" "${s3}endpoint = http://127.0.0.1:1\n"
+once "type = s3\nbucket = m\n" "type = s3\nbucket = mn\n"
+twice 'type = azure\naccount = one\nbucket = mm1\n' 'type = azure\naccount = one\n'
+once 'type = azure\naccount = one\nbucket = mm1\n' 'type = azure\naccount = two\nbucket = mm1\n'
 bad 'just text\n' "1: neither 'key = value' nor"
 [ ! -e "$state" ]
 
