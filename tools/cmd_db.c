@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * db check, dump, load, rebuild. On a mount that runs, the daemon does it; else astrafs itself is
- * started in the mode of that name, on the state directory that --state or --mount names.
+ * started in the mode of that name, on the state directory that --state, --mount or a configuration
+ * names.
  */
 #include "astra.h"
 
@@ -34,7 +35,7 @@ static int run_astrafs(struct app *a, const char *mode, const char *conf, const 
 			return app_usage(a, "--state: too long, or with a comma");
 		argv[k++] = "-o";
 		argv[k++] = opt;
-	} else {
+	} else if (a->mount) {
 		argv[k++] = a->mount;
 	}
 	argv[k] = NULL;
@@ -140,9 +141,7 @@ int cmd_db(struct app *a, int argc, char **argv)
 		;
 	if (i == ARRAY_SIZE(modes))
 		return app_usage(a, "'%s' is not known", argv[1]);
-	if (conf && strcmp(argv[1], "rebuild") != 0)
-		return app_usage(a, "-c is of rebuild alone");
-	if (!state && is_live(a)) {
+	if (!state && (!conf || i >= 2) && is_live(a)) {
 		if (i >= 2)
 			return app_usage(
 				a, "%s works on a stopped mount: 'astra umount' first", argv[1]);
@@ -151,9 +150,9 @@ int cmd_db(struct app *a, int argc, char **argv)
 			return code;
 		return i == 0 ? check_live(a) : dump_live(a);
 	}
-	if (!state && !a->mount) {
+	if (!state && !a->mount && !conf) {
 		(void)fprintf(stderr, "astra db: nothing is mounted: say which index by "
-				      "--state DIR or --mount DIR\n");
+				      "--state DIR, --mount DIR or -c FILE\n");
 		return EXIT_NO_MOUNT;
 	}
 	return run_astrafs(a, modes[i], conf, state);

@@ -385,19 +385,44 @@ static errint_t rebuild(struct options *o, struct err *err)
 		r = wire_up(&conf, &w, err);
 	if (!r)
 		r = list_all(wire_jobs(w), wire_meta(w), err);
+	if (!r)
+		(void)fprintf(stderr,
+			"astrafs: pins, the access history, and mode, owner, times and extended "
+			"attributes of directories are in no cloud: they begin anew\n");
 	wire_down(w);
 	return r;
 }
 
 /* ---- */
 
+/* Nothing is made where no mount has been: the state that is meant lies elsewhere. Only what is
+ * loaded may go to a new place, when that was named. A lost index leaves the lock. */
+static errint_t state_there(const struct options *o, bool named, struct err *err)
+{
+	cleanup_free char *lock = NULL;
+	struct stat st;
+
+	if (o->mode == RUN_LOAD && named)
+		return 0;
+	if (asprintf(&lock, "%s/lock", o->state) < 0) {
+		lock = NULL;
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	}
+	if (stat(lock, &st) == 0)
+		return 0;
+	return err_set(err, -errno, ERR_FINAL,
+		"no state directory at %s (%s): give the one of the mount, by --state or -o "
+		"state=, or by -c its configuration",
+		o->state, strerrordesc_np(errno));
+}
+
 static errint_t prepare(struct options *o, int *ret_lock, struct err *err)
 {
 	cleanup_free char *place = NULL;
-	struct stat st;
+	bool named = o->state != NULL;
 	errint_t r;
 
-	if (!o->state && !o->mountpoint)
+	if (!named && !o->mountpoint)
 		return err_set(err, -EINVAL, ERR_FINAL,
 			"say which index: -o state=DIR, or the mount point");
 	if (o->mountpoint) {
@@ -407,11 +432,9 @@ static errint_t prepare(struct options *o, int *ret_lock, struct err *err)
 		if (r)
 			return r;
 	}
-	if (stat(o->state, &st) < 0 && o->mode != RUN_LOAD && o->mode != RUN_REBUILD) {
-		r = -errno;
-		return err_set(
-			err, r, ERR_FINAL, "state directory %s: %s", o->state, err_text(NULL, r));
-	}
+	r = state_there(o, named, err);
+	if (r)
+		return r;
 	return state_lock(o->state, o->lock_wait_ns, say, NULL, ret_lock, err);
 }
 

@@ -146,10 +146,32 @@ same "$("$astra" --json db check --state "$work/state3" | json 'd["faults"], d["
     "(0, ['the index is in order'])"
 same "$(status_of "$astra" db check --state "$work/none")" 1
 
+# No state is made where none was: by another name, and where the mount's would be if it had not been
+# told where.
+export XDG_STATE_HOME=$work/usual
+mkdir "$work/plain"
+for verb in check dump rebuild load; do
+    for where in "--mount $mnt db $verb" "db $verb --state $work/none" "db $verb --state $work/plain"; do
+        [ "$verb" != load ] || [ "${where%db*}" != "" ] || continue
+        s=0
+        # shellcheck disable=SC2086
+        "$astra" $where <"$work/dump" >"$work/out" 2>"$work/says" || s=$?
+        same "$s" 1
+        grep -q "no state directory at /.*: give the one of the mount" "$work/says"
+        same "$(ls -A "$work/plain")" ""
+        [ ! -e "$work/usual" ]
+        [ ! -e "$work/none" ]
+    done
+done
+unset XDG_STATE_HOME
+
 # The index made anew from the clouds.
 printf 'data = %s\n' "$data" >"$work/c"
 "$astrafs" --rebuild -c "$work/c" -o "state=$state" 2>"$work/out"
 grep -q "6 files" "$work/out"
+grep -q "owner, times and extended attributes of directories are in no cloud" "$work/out"
+printf 'state = %s\n' "$state" >>"$work/c"
+"$astra" db check -c "$work/c" | grep -q "in order"
 "$astrafs" -o "state=$state,data=$data,log_file=$work/log,$opts" "$mnt"
 same "$(tiers)" "COLD COLD WARM ARCHIVE"
 
