@@ -89,7 +89,7 @@ grep -q "$lost; jobs that wait for archived objects or the delete guard: 0;" "$w
 began=$SECONDS
 unmount_it
 [ $((SECONDS - began)) -lt 10 ] || { echo "the drain took $((SECONDS - began)) s"; exit 1; }
-grep -q "are left for the next mount of .*; $lost" "$work/log"
+grep -q "are left for the next mount of .*[:;] $lost" "$work/log"
 "$astra" db check --state "$state" | grep -q "in order"
 ASTRA_CONF=$work/xy
 mount_it
