@@ -416,6 +416,17 @@ static errint_t state_there(const struct options *o, bool named, struct err *err
 		o->state, strerrordesc_np(errno));
 }
 
+static errint_t in_use(errint_t r, struct err *err)
+{
+	char who[sizeof(err->msg)];
+
+	memcpy(who, err->msg, sizeof(who));
+	return err_set(err, r, err->kind,
+		"%s: end that first ('astra umount'); 'astra db check' and 'dump' without --state "
+		"also ask a mount that runs",
+		who);
+}
+
 static errint_t prepare(struct options *o, int *ret_lock, struct err *err)
 {
 	cleanup_free char *place = NULL;
@@ -435,7 +446,8 @@ static errint_t prepare(struct options *o, int *ret_lock, struct err *err)
 	r = state_there(o, named, err);
 	if (r)
 		return r;
-	return state_lock(o->state, o->lock_wait_ns, say, NULL, ret_lock, err);
+	r = state_lock(o->state, o->lock_wait_ns, say, NULL, ret_lock, err);
+	return r == -EBUSY ? in_use(r, err) : r;
 }
 
 int modes_run(struct options *o)

@@ -736,6 +736,9 @@ errint_t options_parse(struct options *o, int argc, char **argv, struct err *err
 	r = take_places(o, argv + optind, argc - optind, helper || (places_first && words), err);
 	if (!r && !o->mountpoint && o->mode == RUN_MOUNT)
 		r = usage(err, "no mount point", "");
+	/* One that is mounted does not end by itself, as one that is replaced. */
+	if (o->mode != RUN_MOUNT)
+		o->lock_wait_ns = 2 * NS_PER_S;
 	/* Files first, so that the command line wins. */
 	if (!r)
 		r = load_files(o, err);

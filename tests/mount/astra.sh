@@ -97,6 +97,13 @@ same "$(status_of a age-file --filename one)" 2
 
 a db check | grep -q "in order"
 a db dump >"$work/dump"
+# The state of a mount that runs is in use, which is said soon, and by whom.
+start=$(date +%s)
+for verb in check dump load; do
+    same "$(status_of "$astra" db $verb --state "$state")" 1
+    grep -q "in use by another astrafs (process $(a --json status | json 'd["pid"]')): end that first" "$work/out"
+done
+[ $(($(date +%s) - start)) -lt 15 ]
 same "$(status_of a db rebuild)" 2
 
 # A mount may be named by a relative path, or through symbolic links.
