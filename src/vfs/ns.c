@@ -22,6 +22,14 @@ bool ns_buckets_here(struct vfs *v, const struct meta_inode *dir)
 	return false;
 }
 
+/* Who is refused gets a bare number: the log says why. */
+static errint_t place_no(const struct meta_inode *parent, const char *name, const char *why)
+{
+	if (log_seldom("place %llu %s", (unsigned long long)parent->ino, name))
+		log_warn("vfs", "'%s' cannot be made in /%s: %s", name, parent->name, why);
+	return -EPERM;
+}
+
 errint_t ns_place_ok(struct vfs *v, struct meta_txn *t, const struct meta_inode *parent,
 	const char *name, enum meta_kind kind)
 {
@@ -30,13 +38,15 @@ errint_t ns_place_ok(struct vfs *v, struct meta_txn *t, const struct meta_inode 
 	if (parent->flags & META_F_ORPHAN)
 		return -ENOENT;
 	if (parent->ino == META_ROOT_INO)
-		return -EPERM;
+		return place_no(
+			parent, name, "there are only remotes, which come from the configuration");
 	if (!*name || !strcmp(name, ".") || !strcmp(name, ".."))
 		return -EINVAL;
 	if (ns_buckets_here(v, parent) && kind != META_DIR)
-		return -EPERM; /* objects live in buckets */
+		return place_no(parent, name,
+			"there are only buckets: make one (mkdir), and what is no directory in it");
 	if ((parent->flags & (META_F_ROOT | META_F_BUCKET)) && !strcmp(name, NAME_TMP))
-		return -EPERM;
+		return place_no(parent, name, "the name is for objects of astrafs itself");
 	return 0;
 }
 
@@ -367,8 +377,13 @@ static errint_t rmdir_check(const struct meta_inode *in)
 {
 	if (in->kind != META_DIR)
 		return -ENOTDIR;
-	if (in->parent == META_ROOT_INO)
+	if (in->parent == META_ROOT_INO) {
+		log_warn("vfs",
+			"/%s cannot be removed: a remote goes with its section of the "
+			"configuration",
+			in->name);
 		return -EPERM;
+	}
 	return in->nchild ? -ENOTEMPTY : 0;
 }
 
@@ -433,8 +448,11 @@ static int bucket_remove(struct vfs_call *c, const struct meta_inode *in)
 			log_warn("vfs", "bucket '%s' of %s cannot be removed: %s", in->name,
 				dir.name, err_text(&err, r));
 	}
-	if (r == -ENOTEMPTY)
-		dir_list_background(v, in->ino); /* it holds what is not shown yet */
+	if (r == -ENOTEMPTY) { /* it holds what is not shown yet */
+		log_warn("vfs", "bucket '%s' of %s is not empty: it is listed again", in->name,
+			dir.name);
+		dir_list_background(v, in->ino);
+	}
 	return r == -ENOENT ? 0 : r == -ETIMEDOUT || r == -ECANCELED ? -EIO : r;
 }
 

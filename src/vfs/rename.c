@@ -52,6 +52,13 @@ static bool fixed_dir(const struct meta_inode *in)
 	return in->kind == META_DIR && (in->flags & (META_F_ROOT | META_F_BUCKET));
 }
 
+static errint_t fixed_no(const struct meta_inode *in)
+{
+	log_warn("vfs", "'%s' keeps its name and place: it is a %s", in->name,
+		in->flags & META_F_ROOT ? "remote" : "bucket");
+	return -EBUSY;
+}
+
 /* -ENOENT and the like; 1: nothing is to be done. */
 static int names_check(struct vfs_call *c, struct meta_txn *t, const struct names *n)
 {
@@ -60,14 +67,17 @@ static int names_check(struct vfs_call *c, struct meta_txn *t, const struct name
 	errint_t r;
 
 	if (fixed_dir(&n->in) || (n->has_old && fixed_dir(&n->old)))
-		return -EBUSY;
+		return fixed_no(fixed_dir(&n->in) ? &n->in : &n->old);
 	r = ns_place_ok(v, t, &n->new_dir, c->own.name2, n->in.kind);
 	if (!r && exchange)
 		r = ns_place_ok(v, t, &n->dir, c->own.name, n->has_old ? n->old.kind : META_FILE);
 	if (r)
 		return r;
-	if (ns_buckets_here(v, &n->new_dir) || ns_buckets_here(v, &n->dir))
-		return -EPERM; /* a bucket is not a directory of another place */
+	if (ns_buckets_here(v, &n->new_dir) || ns_buckets_here(v, &n->dir)) {
+		log_warn("vfs", "'%s' cannot become a bucket of %s: buckets are made by mkdir",
+			n->in.name, n->new_dir.name);
+		return -EPERM;
+	}
 	if (n->has_old && (c->own.what & RENAME_NOREPLACE))
 		return -EEXIST;
 	if (exchange && !n->has_old)
@@ -334,6 +344,14 @@ void vfs_rename(struct vfs *v, struct vfs_call *c, uint64_t parent, const char *
 
 /* ---- user.astra.migrate ---- */
 
+/* Buckets are made by mkdir only. */
+static errint_t no_bucket(const char *name)
+{
+	log_warn("vfs", "there is no bucket '%s' where it is to migrate to: make it (mkdir) first",
+		name);
+	return -EPERM;
+}
+
 /* One step of the way to the same place below another remote: *dir = the child called name of
  * *dir, made when missing. 0, 1 = parked, -errno. */
 static int migrate_step(struct vfs_call *c, uint64_t *dir, const char *name, size_t len)
@@ -358,7 +376,7 @@ static int migrate_step(struct vfs_call *c, uint64_t *dir, const char *name, siz
 		c->own.ino = *dir;
 		r = ns_make(c, t, META_DIR, S_IFDIR | 0755, NULL, &in);
 		if (!r && (in.flags & META_F_BUCKET))
-			r = -ENOENT; /* buckets are made by mkdir only */
+			r = no_bucket(c->own.name);
 		if (!r)
 			r = job_made_dir(v->jobs, t, &in);
 		if (r) {
@@ -403,7 +421,7 @@ int rename_migrate(struct vfs_call *c, const char *remote)
 	if (r)
 		return r;
 	if (in.flags & (META_F_ROOT | META_F_BUCKET) || in.parent <= META_ROOT_INO)
-		return -EBUSY;
+		return fixed_no(&in);
 	t = meta_begin_read(v->conf.meta);
 	r = meta_lookup(t, META_ROOT_INO, remote, &dir);
 	meta_abort(t);

@@ -100,3 +100,39 @@ same "$(cat "$data/x/b-x/two" "$data/y/b-y/three" "$data/y/b-y/d/four" | tr '\n'
     "two three four "
 [ ! -e "$data/y/b-y/two" ]
 unmount_it
+
+# A remote without bucket: its top holds buckets, and what is refused there is told.
+cat >"$work/b" <<C
+data = $data
+[remote x]
+bucket = b-x
+[remote all]
+C
+ASTRA_CONF=$work/b
+state=$work/state-b
+mount_it
+no() { # PATTERN ERROR COMMAND...
+    local pattern=$1 error=$2
+    shift 2
+    if "$@" >"$work/says" 2>&1; then echo "not refused: $*"; exit 1; fi
+    grep -q "$error" "$work/says" || { cat "$work/says"; exit 1; }
+    grep -q "warning vfs: $pattern" "$work/log" || { echo "no '$pattern' in the log"; exit 1; }
+}
+perm="Operation not permitted" busy="Device or resource busy"
+mkdir "$mnt/all/one" "$mnt/x/dir"
+echo f >"$mnt/all/one/f"
+echo f >"$mnt/x/f"
+echo f >"$mnt/x/dir/g"
+settle
+rename='import os,sys; os.rename(*sys.argv[1:])'
+no "'file' cannot be made in /all: there are only buckets: make one (mkdir)" "$perm" touch "$mnt/all/file"
+no "'f2' cannot be made in /all: there are only buckets" "$perm" python3 -c "$rename" "$mnt/x/f" "$mnt/all/f2"
+no "'dir' cannot become a bucket of all" "$perm" python3 -c "$rename" "$mnt/x/dir" "$mnt/all/dir"
+no "'file' cannot be made in /: there are only remotes" "$perm" touch "$mnt/file"
+no "/all cannot be removed: a remote goes with its section" "$perm" rmdir "$mnt/all"
+no "'one' keeps its name and place: it is a bucket" "$busy" python3 -c "$rename" "$mnt/all/one" "$mnt/all/two"
+no "'all' keeps its name and place: it is a remote" "$busy" python3 -c "$rename" "$mnt/all" "$mnt/x/all"
+no "'f' cannot be made in /all" "$perm" setfattr -n user.astra.migrate -v all "$mnt/x/f"
+no "there is no bucket 'dir' where it is to migrate to" "$perm" setfattr -n user.astra.migrate -v all "$mnt/x/dir/g"
+same "$(cat "$mnt/x/f" "$mnt/all/one/f" | tr '\n' ' ')" "f f "
+unmount_it
