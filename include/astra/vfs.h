@@ -181,6 +181,10 @@ void vfs_removexattr(struct vfs *v, struct vfs_call *c, uint64_t ino, const char
 
 /* ---- for ctl ---- */
 
+/* Rows of files that were closed lately get their size and time, which are told in batches. For who
+ * is about to read rows himself, not through the mount. Any thread; no transaction is held. */
+void vfs_catch_up(struct vfs *v);
+
 /* As fsync on the inode (directory: everything below; root: all), ignoring durability=local. */
 void vfs_sync(struct vfs *v, struct vfs_call *c, uint64_t ino);
 /* Facts of an inode for policy_decide and the reports: one place that gathers them. -ENOENT. The

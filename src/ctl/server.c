@@ -60,6 +60,7 @@ static errint_t serve_one(struct ctl_conn *c, const json_t *req)
 	for (size_t i = 0; verb && i < ARRAY_SIZE(verbs); i++) {
 		if (strcmp(verbs[i].name, verb) != 0)
 			continue;
+		vfs_catch_up(c->ctl->conf.vfs);
 		r = verbs[i].run(c, req, &data, &err);
 		assert(r <= 0);
 		if (r && data) {

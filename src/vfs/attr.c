@@ -72,7 +72,7 @@ errint_t attr_answer(struct vfs_call *c, const struct meta_inode *in)
 	if (in->kind == META_FILE && (in->flags & META_F_DIRTY)) {
 		struct meta_inode now = *in;
 
-		node_overlay(v, &now);
+		row_now(v, &now);
 		attr_of(v, &now, &c->attr);
 	} else {
 		attr_of(v, in, &c->attr);

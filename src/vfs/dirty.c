@@ -304,9 +304,12 @@ errint_t dirty_post(struct vfs *v,
 	uint64_t arg, bool soon)
 {
 	struct inos a = {0};
-	struct meta_txn *t = meta_begin_read(v->conf.meta);
-	errint_t r = meta_dirty_each(t, inos_add, &a), first;
+	struct meta_txn *t;
+	errint_t r, first;
 
+	vfs_catch_up(v); /* in few transactions */
+	t = meta_begin_read(v->conf.meta);
+	r = meta_dirty_each(t, inos_add, &a);
 	meta_abort(t);
 	for (size_t i = 0; i < a.n && !r; i += DIRTY_BATCH) {
 		first = post_wanted(v, &a, i, want, arg, soon);

@@ -174,6 +174,20 @@ bool version_seen(struct vfs *v, uint64_t ino, uint64_t version)
 	return same;
 }
 
+/* Just uploaded, and the row about to become clean: the size is the file's all the same. */
+static void overlay(struct stage_file *sf, struct meta_inode *in)
+{
+	int64_t mtime = stage_mtime(sf);
+
+	in->size = stage_size(sf);
+	if (mtime == 1 && !in->mtime_ns)
+		return; /* how staging says 0, which means "never set" there */
+	if (mtime && (mtime > in->mtime_ns || stage_dirty(sf))) {
+		in->mtime_ns = mtime;
+		in->ctime_ns = MAX_OF(in->ctime_ns, mtime);
+	}
+}
+
 void node_overlay(struct vfs *v, struct meta_inode *in)
 {
 	struct vfs_node *n;
@@ -182,13 +196,30 @@ void node_overlay(struct vfs *v, struct meta_inode *in)
 
 	HASH_FIND(hh, v->open.nodes, &in->ino, sizeof(in->ino), n);
 	sf = n ? node_sf(n) : NULL;
-	if (!sf || !stage_dirty(sf))
+	if (sf && stage_dirty(sf))
+		overlay(sf, in);
+}
+
+void row_now(struct vfs *v, struct meta_inode *in)
+{
+	struct vfs_node *n;
+	struct stage_file *sf;
+	struct meta_inode row;
+
+	if (in->kind != META_FILE || !(in->flags & META_F_DIRTY))
 		return;
-	in->size = stage_size(sf);
-	if (stage_mtime(sf)) {
-		in->mtime_ns = stage_mtime(sf);
-		in->ctime_ns = MAX_OF(in->ctime_ns, in->mtime_ns);
-	}
+	lock_take(&v->open.lock);
+	HASH_FIND(hh, v->open.nodes, &in->ino, sizeof(in->ino), n);
+	sf = n ? node_sf(n) : NULL;
+	if (sf)
+		overlay(sf, in);
+	lock_drop(&v->open.lock);
+	/* It left the table after its row was told, which may have been after `in` was read. */
+	if (sf || row_get(v, in->ino, &row))
+		return;
+	in->size = row.size;
+	in->mtime_ns = row.mtime_ns;
+	in->ctime_ns = row.ctime_ns;
 }
 
 /* ---- staging and base ---- */
@@ -328,6 +359,20 @@ errint_t node_mark_check(struct vfs *v, struct vfs_node *n)
 	return r == -ENOENT ? -ESTALE : r;
 }
 
+errint_t node_flush_txn(struct vfs *v, struct meta_txn *t, struct vfs_node *n)
+{
+	struct meta_inode in, now;
+	errint_t r = meta_inode_get(t, n->ino, &in);
+
+	if (r || !(in.flags & META_F_DIRTY))
+		return r == -ENOENT ? 0 : r;
+	now = in;
+	node_overlay(v, &now);
+	if (now.size == in.size && now.mtime_ns == in.mtime_ns)
+		return 0;
+	return meta_inode_put(t, &now);
+}
+
 errint_t node_flush(struct vfs *v, struct vfs_node *n)
 {
 	struct stage_file *sf = node_sf(n);
@@ -345,12 +390,10 @@ errint_t node_flush(struct vfs *v, struct vfs_node *n)
 	if (now.size == in.size && now.mtime_ns == in.mtime_ns)
 		return 0;
 	t = meta_begin(v->conf.meta);
-	r = meta_inode_get(t, n->ino, &in);
-	if (r || !(in.flags & META_F_DIRTY)) {
+	r = node_flush_txn(v, t, n);
+	if (r) {
 		meta_abort(t);
-		return r == -ENOENT ? 0 : r;
+		return r;
 	}
-	node_overlay(v, &in);
-	(void)meta_inode_put(t, &in);
 	return meta_commit(t);
 }

@@ -456,7 +456,7 @@ static void run_flush(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
 	struct vfs_handle *h = c->own.h;
-	errint_t r = h->writable ? node_flush(v, h->n) : 0;
+	errint_t r = h->writable ? row_behind(v, h->n) : 0;
 
 	if (h->writable)
 		dirty_event(v, h->ino, DIRTY_FLUSH);
@@ -511,7 +511,7 @@ void vfs_release(struct vfs *v, struct vfs_call *c, struct vfs_handle *h)
 	assert(h && h->n);
 	call_begin(v, c, run_flush);
 	if (h->writable)
-		r = node_flush(v, h->n); /* a mapping may have written after FLUSH */
+		r = row_behind(v, h->n); /* a mapping may have written after FLUSH */
 	if (r)
 		log_error("vfs", "inode %llu: size and time cannot be recorded: %s",
 			(unsigned long long)h->ino, strerrordesc_np(-r));

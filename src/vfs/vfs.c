@@ -309,6 +309,8 @@ errint_t vfs_new(const struct vfs_conf *conf, struct vfs **ret, struct err *err)
 	TAILQ_INIT(&v->s.calls);
 	pool_task_init(&v->deadline_task, LANE_FOREGROUND, deadline_run);
 	pool_task_init(&v->dirty_task, LANE_BACKGROUND, dirty_run);
+	pool_task_init(&v->behind_task, LANE_BACKGROUND, behind_run);
+	STAILQ_INIT(&v->open.behind);
 	v->shares = calloc(conf->nremotes + 1, sizeof(*v->shares));
 	v->note.ring = calloc(NOTES_MAX, sizeof(*v->note.ring));
 	ok = v->shares && v->note.ring;
@@ -357,6 +359,8 @@ void vfs_stop(struct vfs *v)
 	listings_done(v);
 	(void)pool_cancel(v->conf.pool, &v->deadline_task);
 	(void)pool_cancel(v->conf.pool, &v->dirty_task);
+	(void)pool_cancel(v->conf.pool, &v->behind_task);
+	vfs_catch_up(v);
 	note_stop(v);
 }
 

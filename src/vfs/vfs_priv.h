@@ -4,7 +4,7 @@
  *
  *   vfs.c    life, hooks, the notifier      call.c   parked calls: wait, wake, cut, answer
  *   node.c   what is open: base, marking    dirty.c  what is to be uploaded, and when
- *   who.c    which program asks
+ *   behind.c rows that are not told yet     who.c    which program asks
  *   attr.c ns.c rename.c dir.c open.c read.c write.c sync.c xattr.c facts.c: the operations
  *
  * Locks, outermost first: vfs.lock (RANK_VFS: parked calls, dirty list, background listings) <
@@ -68,10 +68,12 @@ struct vfs_node {
 	UT_hash_handle hh; /* all up to `lock`: v->open.lock */
 	uint64_t ino;
 	unsigned refs, handles, writers;
-	TAILQ_HEAD(, vfs_handle) open; /* the handles */
-	bool orphan;		       /* lost its name: keeps its version from being destroyed */
-	bool complete;		       /* ... but not any more: all of it is here */
-	uint32_t dep_remote;	       /* where missing bytes were when it was bound */
+	TAILQ_HEAD(, vfs_handle) open;	    /* the handles */
+	STAILQ_ENTRY(vfs_node) behind_link; /* while `behind` */
+	bool behind;			    /* its row is to be told: behind.c */
+	bool orphan;	     /* lost its name: keeps its version from being destroyed */
+	bool complete;	     /* ... but not any more: all of it is here */
+	uint32_t dep_remote; /* where missing bytes were when it was bound */
 
 	struct lock lock; /* RANK_INODE */
 	struct {
@@ -164,7 +166,7 @@ struct vfs {
 		bool stopping, flushing;
 	} s;		     /* lock */
 	pthread_cond_t idle; /* lock */
-	struct pool_task deadline_task, dirty_task;
+	struct pool_task deadline_task, dirty_task, behind_task;
 	_Atomic unsigned active;     /* calls begun and not answered */
 	_Atomic unsigned background; /* fetches and tasks that use v */
 	atomic_bool cancel;	     /* store calls end */
@@ -188,6 +190,8 @@ struct vfs {
 		struct lock lock; /* RANK_OPEN */
 		struct vfs_node *nodes;
 		uint64_t handles;
+		STAILQ_HEAD(, vfs_node) behind; /* each referenced */
+		unsigned nbehind;
 		struct {
 			uint64_t ino, version;
 		} seen[VERSIONS];
@@ -265,10 +269,13 @@ void node_orphan_set(struct vfs *v, uint64_t ino, bool orphan);
 errint_t node_mark(struct vfs *v, struct vfs_node *n);
 /* After it: still so. */
 errint_t node_mark_check(struct vfs *v, struct vfs_node *n);
-/* Size and mtime from staging into the row. *ret_in may be NULL. */
+/* Size and mtime from staging into the row: in a transaction of its own, or in t. */
 errint_t node_flush(struct vfs *v, struct vfs_node *n);
-/* Puts what staging knows better into a row read from the index. */
+errint_t node_flush_txn(struct vfs *v, struct meta_txn *t, struct vfs_node *n);
+/* Puts what staging knows better into a row as it is in the index now. */
 void node_overlay(struct vfs *v, struct meta_inode *in);
+/* The same for a row that was read some time ago: size and times as they are now. */
+void row_now(struct vfs *v, struct meta_inode *in);
 bool version_seen(struct vfs *v, uint64_t ino, uint64_t version); /* and remembers it */
 
 static inline struct stage_file *node_sf(struct vfs_node *n)
@@ -297,6 +304,12 @@ errint_t dirty_post(struct vfs *v,
 	bool (*want)(struct vfs *v, struct meta_txn *t, const struct meta_inode *in, uint64_t arg),
 	uint64_t arg, bool soon);
 void dirty_done(struct vfs *v);
+
+/* ---- behind.c ---- */
+
+/* The same as node_flush(), soon. */
+errint_t row_behind(struct vfs *v, struct vfs_node *n);
+void behind_run(struct pool_task *t);
 
 /* ---- who.c ---- */
 

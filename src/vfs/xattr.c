@@ -482,8 +482,7 @@ static errint_t ask_begin(struct vfs *v, uint64_t ino, struct ask **ret)
 		free(a);
 		return r == -ENOENT ? -ESTALE : r;
 	}
-	if (a->in.kind == META_FILE && (a->in.flags & META_F_DIRTY))
-		node_overlay(v, &a->in);
+	row_now(v, &a->in);
 	if (ino != META_ROOT_INO && meta_desired(a->t, ino, &id, a->path))
 		a->path[0] = '\0';
 	if (settled(a))

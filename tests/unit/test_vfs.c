@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The vfs over real rooms and mem clouds: names, content, attributes. */
+#include <unistd.h>
+
 #include "vfs_help.h"
+
+#include "astra/base_count.h"
 
 static char *pattern(size_t len)
 {
@@ -851,6 +855,48 @@ static void test_restart_keeps_what_is_dirty(void **state)
 	assert_int_equal(object_get(&f->remotes[0], "keep", buf, sizeof(buf)), 4);
 }
 
+static uint64_t row_size(struct fix *f, uint64_t ino)
+{
+	struct meta_txn *t = meta_begin_read(f->m);
+	struct meta_inode in;
+
+	assert_int_equal(meta_inode_get(t, ino, &in), 0);
+	meta_abort(t);
+	return in.size;
+}
+
+/* Files that are closed one after another cost a transaction each, not two; whoever asks is told
+ * what they are, and so is who reads rows once he said so. */
+static void test_closes_are_told_together(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino[600], before;
+	char name[16];
+
+	fix_down(f);
+	f->vc.upload_delay_ns = 3600 * NS_PER_S;
+	fix_up(f);
+	before = count_get(COUNT_meta_commits);
+	for (size_t i = 0; i < ARRAY_SIZE(ino); i++) {
+		(void)snprintf(name, sizeof(name), "f%zu", i);
+		ino[i] = make(f, f->aws, name, "hello", 5);
+		assert_int_equal(attr(f, ino[i]).st_size, 5);
+	}
+	before = count_get(COUNT_meta_commits) - before;
+	assert_true(before < ARRAY_SIZE(ino) + ARRAY_SIZE(ino) / 2);
+	vfs_catch_up(f->v);
+	for (size_t i = 0; i < ARRAY_SIZE(ino); i++)
+		assert_int_equal(row_size(f, ino[i]), 5);
+	/* A tenth of a second later by itself; and at the end. */
+	ino[0] = make(f, f->aws, "late", "hello", 5);
+	for (unsigned i = 0; row_size(f, ino[0]) != 5 && i < PATIENCE_S * 100; i++)
+		(void)usleep(10000);
+	assert_int_equal(row_size(f, ino[0]), 5);
+	ino[1] = make(f, f->aws, "last", "hello", 5);
+	vfs_stop(f->v);
+	assert_int_equal(row_size(f, ino[1]), 5);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 /* A new file with holes is uploaded and unlinked while it is open: before and after its upload, and
@@ -916,6 +962,7 @@ int main(void)
 		T(test_readdir_attributes),
 		T(test_buckets),
 		T(test_restart_keeps_what_is_dirty),
+		T(test_closes_are_told_together),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
