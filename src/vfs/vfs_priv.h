@@ -46,6 +46,8 @@
 #define LIST_RETRY_NS	(5 * NS_PER_S)
 #define ROWS_FIRST	1024 /* entries of a directory that are always given with attributes */
 #define LISTERS		64
+#define ASKERS		256
+#define WHO_MS		10
 #define FETCH_WHOLE_MAX (128u << 10) /* such a file is fetched in one */
 #define FAR_WIDER	4 /* workers of a remote that is far away, by those of a near one */
 #define DIRTY_TICK_NS	(20 * NS_PER_MS)
@@ -179,6 +181,8 @@ struct vfs {
 		vain[VAIN_PLACES]; /* until when no rename waits; by two remotes: rename.c */
 	/* Who listed names without attributes, and whether it then asked for some: dir.c */
 	_Atomic uint64_t listers[LISTERS];
+
+	_Atomic uint64_t askers[ASKERS]; /* threads that opened something just now: open.c */
 
 	atomic_bool any_series;
 	struct {
