@@ -66,8 +66,8 @@ struct tier_stat {
 	bool running;
 	uint64_t passes;
 	int64_t last_start_ns, last_end_ns, next_ns; /* wall clock; 0 = never */
-	uint64_t files, moves, failed;		     /* of the last pass */
-	money_t saving;				     /* a month, of what the last pass moved */
+	uint64_t files, moves, failed; /* of the last pass, or the last tier_run of all files */
+	money_t saving;		       /* a month, of what the last pass moved */
 };
 void tier_stat(struct tier_engine *e, struct tier_stat *ret);
 

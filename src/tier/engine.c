@@ -171,6 +171,19 @@ static void pass(struct tier_engine *e)
 	lock_drop(&e->lock);
 }
 
+void engine_ran(struct tier_engine *e, int64_t start_ns, const struct policy_totals *t)
+{
+	LOCKED(&e->lock);
+
+	e->s.stat.last_start_ns = start_ns;
+	e->s.stat.last_end_ns = clock_now_ns();
+	e->s.stat.passes++;
+	e->s.stat.files = t->files;
+	e->s.stat.moves = t->moves;
+	e->s.stat.failed = t->failed;
+	e->s.stat.saving = t->before - t->after;
+}
+
 static void *engine_main(void *arg)
 {
 	struct tier_engine *e = arg;

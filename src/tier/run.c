@@ -383,7 +383,7 @@ errint_t tier_run(struct tier_engine *e, struct tier_run *run, struct err *err)
 		"INTELLIGENT TIERING ENGINE\n"
 		"======================================================================\n\n";
 	struct act *a = act_new(e);
-	int64_t start = clock_mono_ns();
+	int64_t start = clock_mono_ns(), wall = clock_now_ns();
 	errint_t r;
 
 	if (!a)
@@ -401,6 +401,8 @@ errint_t tier_run(struct tier_engine *e, struct tier_run *run, struct err *err)
 	if (!r)
 		r = print_summary(e, run);
 	count_inc(engine_passes);
+	if (!r && !run->dry_run && run->ino == META_ROOT_INO)
+		engine_ran(e, wall, &run->totals);
 	if (r == -ENOENT)
 		return err_set(err, r, ERR_NOT_FOUND, "there is no such file");
 	return r ? err_set(err, r, ERR_FINAL, "the run ended early: %s", err_text(NULL, r)) : 0;

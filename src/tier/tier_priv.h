@@ -30,5 +30,7 @@ struct tier_pass {
 	money_t saving;
 };
 errint_t tier_pass_run(struct tier_engine *e, struct tier_pass *ret);
+/* A run on demand of all files has ended: the last pass, for who asks. */
+void engine_ran(struct tier_engine *e, int64_t start_ns, const struct policy_totals *t);
 
 #endif
