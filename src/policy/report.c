@@ -316,7 +316,8 @@ errint_t policy_report_summary(struct buf *out, const struct policy_totals *t)
 	(void)buf_addf(out, "Files Analyzed: %llu\n", (unsigned long long)t->files);
 	(void)buf_addf(out, "Migrations %s: %llu\n", t->dry_run ? "Planned" : "Performed",
 		(unsigned long long)t->moves);
-	(void)buf_addf(out, "Files Optimized: %llu\n", (unsigned long long)t->moves);
+	(void)buf_addf(out, "Files %sOptimized: %llu\n", t->dry_run ? "To Be " : "",
+		(unsigned long long)t->moves);
 	(void)buf_addf(out, "Files Already Optimal: %llu\n", (unsigned long long)t->optimal);
 	add_counter(out, "Files Pinned", t->pinned);
 	add_counter(out, "Moves Vetoed", t->vetoed);
