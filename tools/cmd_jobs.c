@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
 
 #define WATCH_MS  500
 #define ENDED_MAX 10 /* without --all */
@@ -77,36 +78,64 @@ static int list(struct app *a, bool all)
 	return app_show(a, req, NULL, print_jobs);
 }
 
-/* Until there is none; drawn again on a terminal, else as lines of what changed. */
+/* Drops those that ended up to then; the number of live ones. */
+static size_t keep_since(json_t *jobs, double since)
+{
+	size_t live = 0;
+
+	for (size_t i = json_array_size(jobs); i--;) {
+		const json_t *j = json_array_get(jobs, i);
+
+		live += !app_num(j, "ended");
+		if (app_num(j, "ended") && app_num(j, "ended") <= since)
+			(void)json_array_remove(jobs, i);
+	}
+	return live;
+}
+
+static double last_end(const json_t *jobs, double since)
+{
+	const json_t *j;
+	size_t i;
+
+	json_array_foreach (jobs, i, j)
+		since = MAX_OF(since, app_num(j, "ended"));
+	return since;
+}
+
+/* Until there is no live one; drawn again on a terminal, with all that ended meanwhile, else as
+ * lines of what changed. */
 static int watch(struct app *a)
 {
 	const struct timespec pause = {.tv_nsec = WATCH_MS * 1000000L};
 	bool screen = isatty(STDOUT_FILENO) && !a->json;
 	cleanup_json json_t *before = NULL;
+	double since = (double)clock_now_ns() / 1e9;
 	int code = app_connect(a, NULL);
+	size_t live = 1;
 
-	while (code == EXIT_DONE) {
+	while (code == EXIT_DONE && live) {
 		cleanup_json json_t *data = NULL;
-		json_t *req = app_request("jobs");
+		json_t *jobs;
 
-		(void)json_object_set_new(req, "live", json_true());
-		code = app_ask(a, req, NULL, &data);
+		code = app_ask(a, app_request("jobs"), NULL, &data);
 		if (code != EXIT_DONE)
 			break;
+		jobs = json_object_get(data, "jobs");
+		live = keep_since(jobs, since);
+		if (!screen)
+			since = last_end(jobs, since);
 		if (screen)
 			(void)printf("\033[H\033[J");
 		if (a->json)
 			app_print_json(data);
-		else if (screen || !before ||
-			 !json_equal(
-				 json_object_get(before, "jobs"), json_object_get(data, "jobs")))
+		else if (screen || !before || !json_equal(json_object_get(before, "jobs"), jobs))
 			print_jobs(a, data);
 		(void)fflush(stdout);
-		if (!json_array_size(json_object_get(data, "jobs")))
-			break;
 		json_decref(before);
 		before = json_incref(data);
-		(void)nanosleep(&pause, NULL);
+		if (live)
+			(void)nanosleep(&pause, NULL);
 	}
 	return code;
 }
