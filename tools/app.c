@@ -343,19 +343,6 @@ int app_percent(int64_t have, int64_t of)
 	return of > 0 ? (int)MIN_OF((double)have * 100 / (double)of, 100.0) : 0;
 }
 
-static void draw_job(struct app *a, const json_t *job, size_t more)
-{
-	int percent = job_percent(job);
-	char bar[21], words[900], text[1024];
-
-	for (int i = 0; i < 20; i++)
-		bar[i] = i < percent / 5 ? '=' : i == percent / 5 ? '>' : ' ';
-	bar[20] = '\0';
-	job_text(words, sizeof(words), job, more);
-	(void)snprintf(text, sizeof(text), "[%s] %s", bar, words);
-	app_bar(a, text);
-}
-
 /* Where there is no terminal: a line now and then. */
 static void plain_line(struct app *a, const char *text)
 {
@@ -367,35 +354,59 @@ static void plain_line(struct app *a, const char *text)
 	(void)fprintf(stderr, "%s\n", text);
 }
 
-void app_progress(struct app *a, const json_t *progress)
+static void show_job(struct app *a, const json_t *job, size_t more)
 {
-	const json_t *jobs = json_object_get(progress, "jobs");
-	size_t n = json_array_size(jobs);
-	const char *what = app_str(progress, "for");
-	char text[1024];
+	int percent = job_percent(job);
+	char bar[21], words[900], text[1024];
 
-	(void)snprintf(a->waits_for, sizeof(a->waits_for), "%s", what);
-	if (a->json || (json_is_array(jobs) && !n))
-		return;
-	if (json_is_array(jobs) && a->bar) {
-		draw_job(a, json_array_get(jobs, 0), n - 1);
+	job_text(words, sizeof(words), job, more);
+	if (!a->bar) {
+		plain_line(a, words);
 		return;
 	}
-	if (json_is_array(jobs))
-		job_text(text, sizeof(text), json_array_get(jobs, 0), n - 1);
-	else if (*what)
-		(void)snprintf(text, sizeof(text), "waits for %lld job%s: %s",
-			(long long)app_int(progress, "waits"),
-			app_plural(app_int(progress, "waits")), what);
+	for (int i = 0; i < 20; i++)
+		bar[i] = i < percent / 5 ? '=' : i == percent / 5 ? '>' : ' ';
+	bar[20] = '\0';
+	(void)snprintf(text, sizeof(text), "[%s] %s", bar, words);
+	app_bar(a, text);
+}
+
+/* Of many jobs: how many, or what the one is that they wait for. */
+static void show_wait(struct app *a, const json_t *progress)
+{
+	const json_t *jobs = json_object_get(progress, "jobs");
+	int64_t waits = app_int(progress, "waits"), live = app_int(jobs, "live");
+	int64_t dirty = app_int(progress, "dirty");
+	char text[1024];
+
+	if (*a->waits_for)
+		(void)snprintf(text, sizeof(text), "waits for %lld job%s: %s", (long long)waits,
+			app_plural(waits), a->waits_for);
 	else
 		(void)snprintf(text, sizeof(text), "%lld job%s, %lld changed file%s to go",
-			(long long)app_int(jobs, "live"), app_plural(app_int(jobs, "live")),
-			(long long)app_int(progress, "dirty"),
-			app_plural(app_int(progress, "dirty")));
+			(long long)live, app_plural(live), (long long)dirty, app_plural(dirty));
 	if (a->bar)
 		app_bar(a, text);
 	else
 		plain_line(a, text);
+}
+
+void app_progress(struct app *a, const json_t *progress)
+{
+	const json_t *jobs = json_object_get(progress, "jobs");
+	const json_t *job = json_object_get(progress, "job");
+	size_t n = json_array_size(jobs);
+	int64_t others = MAX_OF(app_int(progress, "waits"), app_int(jobs, "live")) - 1;
+
+	(void)snprintf(a->waits_for, sizeof(a->waits_for), "%s", app_str(progress, "for"));
+	if (a->json || (json_is_array(jobs) && !n))
+		return;
+	if (json_is_array(jobs))
+		show_job(a, json_array_get(jobs, 0), n - 1);
+	else if (app_int(job, "files") || app_int(job, "bytes"))
+		show_job(a, job, (size_t)MAX_OF(others, (int64_t)0));
+	else
+		show_wait(a, progress);
 }
 
 /* ---- time is over ---- */

@@ -181,18 +181,21 @@ static errint_t say_parked(struct jobs *jobs, const struct clean *cl, struct err
 static errint_t wait_clean(struct ctl_conn *c, struct err *err)
 {
 	int64_t pulse = clock_mono_ns() + PULSE_MS * NS_PER_MS;
+	cleanup_free struct job_info *i = malloc(sizeof(*i));
 	struct clean cl;
-	errint_t r = 0;
+	errint_t r = i ? 0 : no_memory(err);
 
-	while (!is_clean(&c->ctl->conf, &cl) && !r) {
+	while (!r && !is_clean(&c->ctl->conf, &cl)) {
 		if (cl.vs.dirty == cl.vs.held && cl.js.stuck + cl.js.looks == cl.js.live)
 			return say_parked(c->ctl->conf.jobs, &cl, err);
 		if (ctl_cancelled(c))
 			return err_set(err, -ECANCELED, ERR_CANCELLED, "the daemon is ending");
 		if (clock_mono_ns() >= pulse) {
 			r = ctl_send(c, "progress",
-				json_pack("{s:o, s:I}", "jobs", item_jobs_stat(&cl.js), "dirty",
-					(json_int_t)cl.vs.dirty));
+				json_pack("{s:o, s:I, s:o*}", "jobs", item_jobs_stat(&cl.js),
+					"dirty", (json_int_t)cl.vs.dirty, "job",
+					job_info_largest(c->ctl->conf.jobs, i) ? item_job(i)
+									       : NULL));
 			pulse = clock_mono_ns() + PULSE_MS * NS_PER_MS;
 		}
 		ctl_pause(CLEAN_POLL_MS);
@@ -227,8 +230,9 @@ static void sync_pulse(struct ctl_conn *c)
 			*i.note ? ": " : "", i.note);
 	(void)is_clean(&c->ctl->conf, &cl);
 	(void)ctl_send(c, "progress",
-		json_pack("{s:o, s:I, s:I, s:o}", "jobs", item_jobs_stat(&cl.js), "dirty",
-			(json_int_t)cl.vs.dirty, "waits", (json_int_t)n, "for", json_text(text)));
+		json_pack("{s:o, s:I, s:I, s:o, s:o*}", "jobs", item_jobs_stat(&cl.js), "dirty",
+			(json_int_t)cl.vs.dirty, "waits", (json_int_t)n, "for", json_text(text),
+			"job", n ? item_job(&i) : NULL));
 }
 
 errint_t verb_sync(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)

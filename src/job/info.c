@@ -237,6 +237,24 @@ bool job_info_ino(struct jobs *j, uint64_t ino, struct job_info *ret)
 	return job != NULL;
 }
 
+static uint64_t size_of(const struct job *job)
+{
+	return MAX_OF(job->g.bytes_total, job->g.files_total);
+}
+
+bool job_info_largest(struct jobs *j, struct job_info *ret)
+{
+	struct job *job = NULL, *best = NULL;
+
+	LOCKED(&j->g.lock);
+	TAILQ_FOREACH (job, &j->g.all, link)
+		if (job->g.begun && (best == NULL || size_of(job) > size_of(best)))
+			best = job;
+	if (best != NULL)
+		info_of_locked(j, best, ret);
+	return best != NULL;
+}
+
 bool job_info_since(struct jobs *j, uint64_t ino, int64_t since_ns, struct job_info *ret)
 {
 	struct ended *e = NULL;
