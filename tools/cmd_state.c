@@ -82,12 +82,14 @@ static void print_status(struct app *a, const json_t *d)
 	(void)printf("State:      %s\n", app_str(d, "state"));
 	(void)printf("Remotes:\n");
 	print_remotes(json_object_get(d, "remotes"));
-	(void)printf("Jobs:       %lld under way (%lld waiting, %lld of these parked), "
-		     "%lld done, %lld failed, %lld cancelled\n",
-		(long long)app_int(jobs, "live"), (long long)app_int(jobs, "waiting"),
+	(void)printf(
+		"Jobs:       %lld live (%lld queued, %lld running, %lld waiting; %lld parked), "
+		"%lld done, %lld failed, %lld cancelled\n",
+		(long long)app_int(jobs, "live"), (long long)app_int(jobs, "queued"),
+		(long long)app_int(jobs, "active"), (long long)app_int(jobs, "waiting"),
 		(long long)app_int(jobs, "parked"), (long long)app_int(jobs, "done"),
 		(long long)app_int(jobs, "failed"), (long long)app_int(jobs, "cancelled"));
-	(void)printf("Changed:    %lld file%s not yet posted; %s staged, %s cached, of %s\n",
+	(void)printf("Changed:    %lld file%s not yet queued; %s staged, %s cached, of %s\n",
 		(long long)app_int(d, "dirty"), app_plural(app_int(d, "dirty")),
 		app_size(dirty, (uint64_t)app_int(stage, "dirty_bytes")),
 		app_size(clean, (uint64_t)app_int(stage, "clean_bytes")),

@@ -47,12 +47,12 @@ enum job_kind {
 
 /* What holds in each, and what each event does to it, is in docs/SEMANTICS.md. */
 enum job_state {
-	JOB_QUEUED,	  /* journaled; waits for claims, delay or a slot */
+	JOB_QUEUED,	  /* journaled, not begun; waits for claims, delay or a slot */
 	JOB_RUNNING,	  /* bytes move; nothing visible at the destination */
 	JOB_COMMITTING,	  /* the request that makes it visible is under way */
 	JOB_VERIFYING,	  /* visible; compared with what was sent, then the index is told */
 	JOB_CLEANING,	  /* the index points to the destination, durably; the source is removed */
-	JOB_WAITING,	  /* for show: back-off, barrier, restore under way, object in use */
+	JOB_WAITING,	  /* for show: begun, and back-off, barrier, restore, object in use, slot */
 	JOB_ROLLING_BACK, /* the name returns to where the object is */
 	JOB_DONE,
 	JOB_FAILED,    /* given up and rolled back; kept in memory for `jobs list` */
@@ -273,7 +273,8 @@ errint_t job_cancel(struct jobs *j, uint64_t id);
 errint_t job_retry(struct jobs *j, uint64_t id, uint64_t *ret_id, struct err *err);
 
 struct jobs_stat {
-	uint64_t live, active, waiting, failed, cancelled, done; /* cancelled ones are not failed */
+	uint64_t live, active, queued, waiting; /* live is the sum of the others */
+	uint64_t failed, cancelled, done;	/* cancelled ones are not failed */
 	uint64_t stuck;	   /* for an archived object, the delete guard or a remote that is not in
 			    * the configuration; or behind one that does */
 	uint64_t lost;	   /* of stuck: for such a remote, or behind one that does */

@@ -134,8 +134,9 @@ json_t *item_jobs_stat(const struct jobs_stat *s)
 {
 	int64_t now = clock_now_ns();
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "live", (json_int_t)s->live,
-		"active", (json_int_t)s->active, "waiting", (json_int_t)s->waiting, "parked",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "live",
+		(json_int_t)s->live, "active", (json_int_t)s->active, "queued",
+		(json_int_t)s->queued, "waiting", (json_int_t)s->waiting, "parked",
 		(json_int_t)s->stuck, "failed", (json_int_t)s->failed, "cancelled",
 		(json_int_t)s->cancelled, "done", (json_int_t)s->done, "oldest_age_s",
 		s->oldest_ns ? json_real((double)(now - s->oldest_ns) / 1e9) : json_null());

@@ -46,7 +46,7 @@ static bool drained(
 	jobs_stat(d->jobs, js);
 	if (vs->dirty == vs->held && js->stuck + js->looks == js->live)
 		return true;
-	if (vs->dirty > vs->held || js->waiting < js->live)
+	if (vs->dirty > vs->held || js->active)
 		return false;
 	ws.until_ns = clock_now_ns() + (until_mono_ns - clock_mono_ns());
 	job_each(d->jobs, look_at_job, &ws);

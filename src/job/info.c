@@ -134,15 +134,18 @@ static void place_text(struct jobs *j, uint32_t remote, const char *path, char *
 		(void)snprintf(ret, size, "/%s/%s", r != NULL ? r->name : "?", path);
 }
 
+static enum job_state shown_state(const struct job *job)
+{
+	return !job->g.begun ? JOB_QUEUED : !job->g.active ? JOB_WAITING : job->g.state;
+}
+
 void info_of_locked(struct jobs *j, struct job *job, struct job_info *i)
 {
 	memset(i, 0, sizeof(*i));
 	i->id = job->id;
 	i->ino = job->ino;
 	i->kind = job->kind;
-	i->state = job->g.begun ? job->g.state : JOB_QUEUED;
-	if (job->g.on_barrier || job->g.sleeping)
-		i->state = job->g.begun ? JOB_WAITING : JOB_QUEUED;
+	i->state = shown_state(job);
 	place_text(j, job->src_remote, job->src, i->src, sizeof(i->src));
 	place_text(j, job->dst_remote, job->dst, i->dst, sizeof(i->dst));
 	i->tier = job->tier;
@@ -306,9 +309,10 @@ void jobs_stat(struct jobs *j, struct jobs_stat *ret)
 		.failed = j->g.nfailed,
 		.cancelled = j->g.ncancelled,
 		.done = j->g.ndone};
-	ret->waiting = j->g.nlive - MIN_OF(j->g.nlive, j->g.nactive);
 	graph_stuck_locked(j);
 	TAILQ_FOREACH (job, &j->g.all, link) {
+		ret->queued += shown_state(job) == JOB_QUEUED;
+		ret->waiting += shown_state(job) == JOB_WAITING;
 		ret->stuck += job->g.stuck;
 		ret->lost += job->g.lost;
 		ret->looks += job->kind == JOB_LOOK && !job->g.stuck;

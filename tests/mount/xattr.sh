@@ -249,8 +249,8 @@ mount_conf
 mv "$mnt/aws/now" "$mnt/aws/then"
 for _ in $(seq 100); do [ "$(get state "$mnt/aws/then")" = renamed-here-only ] && break; sleep 0.05; done
 same "$(get state "$mnt/aws/then")" renamed-here-only
-for _ in $(seq 100); do a status | grep -q "1 of these parked" && break; sleep 0.05; done
-a status | grep -q "1 of these parked"
+for _ in $(seq 100); do a status | grep -q "; 1 parked)" && break; sleep 0.05; done
+a status | grep -q "; 1 parked)"
 if a status --wait-clean 2>"$work/says"; then echo "clean with an archived file on its way"; exit 1; fi
 grep -q "wait for archived objects" "$work/says"
 start=$(date +%s)
