@@ -46,7 +46,11 @@ static void print_long(struct app *a, const json_t *i)
 	(void)printf(
 		"%-10s %-16s ", app_str(i, "state"), app_time(when, json_object_get(i, "mtime")));
 	app_puts(app_str(i, "name"), 0);
-	(void)printf("%s\n", dir ? "/" : "");
+	(void)printf("%s", dir ? "/" : "");
+	if (json_object_get(i, "restored_until"))
+		(void)printf("  (can be read until %s)",
+			app_time(when, json_object_get(i, "restored_until")));
+	(void)putchar('\n');
 }
 
 int cmd_ls(struct app *a, int argc, char **argv)
@@ -76,8 +80,8 @@ int cmd_explain(struct app *a, int argc, char **argv)
 }
 
 /* Sends it and follows the job that it started, if any; then says what came of it. */
-static int and_wait(struct app *a, json_t *req, void (*say)(const json_t *data, const char *word),
-	const char *word)
+static int and_wait(struct app *a, json_t *req,
+	void (*say)(struct app *a, const json_t *data, const char *word), const char *word)
 {
 	cleanup_json json_t *data = NULL;
 	int code = app_ask(a, req, NULL, &data);
@@ -93,15 +97,16 @@ static int and_wait(struct app *a, json_t *req, void (*say)(const json_t *data, 
 	}
 	app_puts(app_str(data, "path"), 0);
 	(void)printf(": ");
-	say(data, word);
+	say(a, data, word);
 	(void)putchar('\n');
 	return code;
 }
 
-static void say_tier(const json_t *data, const char *tier)
+static void say_tier(struct app *a, const json_t *data, const char *tier)
 {
 	bool automatic = !strcmp(tier, "AUTO");
 
+	(void)a;
 	if (!strcmp(app_str(data, "kind"), "dir"))
 		(void)printf("what is made in it from now on %s%s; what is in it stays as it is",
 			automatic ? "is the engine's" : "goes to ", automatic ? "" : tier);
@@ -113,10 +118,27 @@ static void say_tier(const json_t *data, const char *tier)
 		(void)printf("in %s, and stays there", tier);
 }
 
-static void say_restored(const json_t *data, const char *word)
+static void print_until(struct app *a, const json_t *item)
 {
-	(void)data;
-	(void)printf("%s", word);
+	const json_t *until = json_object_get(item, "restored_until");
+	char when[32];
+
+	(void)a;
+	if (until)
+		(void)printf(" until %s", app_time(when, until));
+}
+
+static void say_restored(struct app *a, const json_t *data, const char *asked)
+{
+	cleanup_json json_t *now = NULL;
+	json_t *req = app_request("ls");
+	int64_t ns = 0;
+
+	(void)printf("can be read");
+	(void)app_add_path(req, "path", app_str(data, "path"));
+	(void)app_ask(a, req, print_until, &now);
+	if (!parse_duration(asked, &ns) && ns % (86400 * NS_PER_S))
+		(void)printf(" (clouds count whole days)");
 }
 
 int cmd_tier(struct app *a, int argc, char **argv)
@@ -154,7 +176,7 @@ int cmd_restore(struct app *a, int argc, char **argv)
 	if (!req)
 		return code;
 	(void)json_object_set_new(req, "for", json_string(argc > 2 ? argv[2] : "7d"));
-	return and_wait(a, req, say_restored, "can be read");
+	return and_wait(a, req, say_restored, argc > 2 ? argv[2] : "7d");
 }
 
 /* ---- mv ---- */

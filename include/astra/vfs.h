@@ -194,6 +194,9 @@ errint_t vfs_facts(
 
 /* The value of user.astra.state: "settled", "uploading" ... */
 const char *vfs_state_word(struct vfs *v, const struct meta_inode *in);
+/* Until when the copy of an archived object that was restored can be read; 0 = there is none, or
+ * its cloud sets no end. */
+int64_t vfs_restored_until(const struct meta_inode *in);
 
 struct vfs_stat {
 	uint64_t handles, dirty, parked;

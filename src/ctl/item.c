@@ -84,6 +84,10 @@ json_t *item_file(struct ctl_conn *c, struct meta_txn *t, const struct meta_inod
 		r = json_object_set_new(o, "path", json_text(path)) ? -ENOMEM : 0;
 	if (!r && in->kind == META_FILE && *in->class_name)
 		r = json_object_set_new(o, "class", json_string(in->class_name)) ? -ENOMEM : 0;
+	if (!r && vfs_restored_until(in))
+		r = json_object_set_new(o, "restored_until", seconds(in->restored_until_ns))
+			    ? -ENOMEM
+			    : 0;
 	if (!r && *in->last_error)
 		r = json_object_set_new(o, "error", json_text(in->last_error)) ? -ENOMEM : 0;
 	if (!r && in->kind == META_FILE)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "astra/base_buf.h"
 #include "astra/base_cleanup.h"
@@ -163,6 +164,17 @@ errint_t verb_resolve(struct ctl_conn *c, const json_t *req, json_t **ret_data, 
 
 /* ---- explain ---- */
 
+static errint_t add_restored(struct buf *out, const struct meta_inode *in)
+{
+	time_t until = (time_t)(vfs_restored_until(in) / NS_PER_S);
+	char when[32];
+	struct tm tm;
+
+	if (until && gmtime_r(&until, &tm) && strftime(when, sizeof(when), "%Y-%m-%d %H:%M", &tm))
+		(void)buf_addf(out, "\n   Restored: can be read until %s UTC\n", when);
+	return out->failed;
+}
+
 /* What each tier would cost. */
 static errint_t add_tiers(
 	struct buf *out, const struct ctl_conf *conf, const struct policy_facts *f, json_t *list)
@@ -230,6 +242,8 @@ static errint_t explain(struct ctl_conn *c, const struct meta_inode *in, struct 
 	(void)meta_commit(t);
 	if (!r)
 		r = policy_report_file(&out, conf->rules, conf->prices, &tf->f, &v);
+	if (!r)
+		r = add_restored(&out, in);
 	if (!r)
 		r = add_tiers(&out, conf, &tf->f, tiers);
 	if (r)

@@ -191,6 +191,18 @@ static errint_t get_min_until(struct ask *a, struct buf *out)
 	return put_time(out, a->in.tier_since_ns + (int64_t)days * DAY_NS);
 }
 
+static errint_t get_restored_until(struct ask *a, struct buf *out)
+{
+	int64_t until = vfs_restored_until(&a->in);
+
+	return until ? put_time(out, until) : -ENODATA;
+}
+
+int64_t vfs_restored_until(const struct meta_inode *in)
+{
+	return in->restored_until_ns > clock_now_ns() ? in->restored_until_ns : 0;
+}
+
 static const char *job_word(const struct job_info *i, const struct meta_inode *in)
 {
 	switch (i->kind) {
@@ -233,7 +245,7 @@ const char *vfs_state_word(struct vfs *v, const struct meta_inode *in)
 		return "restoring";
 	if (f & META_F_ARCHIVED)
 		return "archived";
-	if (in->restored_until_ns > clock_now_ns())
+	if (vfs_restored_until(in))
 		return "restored";
 	return (f & META_F_ATTR_LOCAL) ? "meta-local" : "settled";
 }
@@ -408,6 +420,7 @@ static const struct attr attrs[] = {
 	{"tier_expected", ON_FILE, get_tier_expected, NULL},
 	{"tier_since", ON_FILE, get_tier_since, NULL},
 	{"min_until", ON_FILE, get_min_until, NULL},
+	{"restored_until", ON_FILE, get_restored_until, NULL},
 	{"state", ON_FILE, get_state, NULL},
 	{"etag", ON_FILE, get_etag, NULL},
 	{"checksum.crc32c", ON_FILE, get_crc, NULL},

@@ -77,7 +77,11 @@ same "$(a ls "$mnt" | tr '\n' ' ')" "aws/ azure/ gcp/ "
 a tier customer_data.csv cold
 same "$(tiers)" "COLD COLD WARM ARCHIVE"
 a tier /aws/customer_data.csv AUTO
-a restore temp_logs.log 1d
+a restore temp_logs.log 90s >"$work/out"
+until=$(getfattr --only-values -n user.astra.restored_until "$mnt/aws/temp_logs.log" 2>/dev/null)
+same "$(cat "$work/out")" "/aws/temp_logs.log: can be read until $(date -d "$until" '+%Y-%m-%d %H:%M') (clouds count whole days)"
+[ "$(date -d "$until" +%s)" -gt $(($(date +%s) + 86000)) ]
+a restore temp_logs.log 1d | grep -q "can be read until [-0-9: ]*$"
 same "$(dd if="$mnt/aws/temp_logs.log" bs=1 count=1 status=none | wc -c)" 1
 echo one >"$mnt/aws/one"
 a mv /aws/one /gcp/

@@ -229,6 +229,14 @@ for mode in error request block:20s; do
     if [ $mode = request ]; then same "$(get state now)" restoring; fi
     for _ in $(seq 200); do [ "$(get state now)" = restored ] && break; sleep 0.1; done
     same "$(get state now) $(get storage_class now) $(cat now)" "restored GLACIER x"
+    # Until when: for as many days as were asked for.
+    until=$(get restored_until now)
+    days=$((($(date -d "$until" +%s) - $(date +%s) + 3600) / 86400))
+    [ $mode != error ] || same "$days" 7
+    a explain now | grep -q "Restored: can be read until ${until%%T*} ..:.. UTC"
+    at=$(date -d "$until" '+%Y-%m-%d %H:%M')
+    a ls -l | grep -q " restored .* now  (can be read until $at)\$"
+    a ls -l | grep " cold/\$" | grep -qv until
     # It can be replaced and removed without a restore.
     set_ tier AUTO now
     rm now
@@ -257,6 +265,7 @@ start=$(date +%s)
 unmount_it # does not wait for it
 [ $(($(date +%s) - start)) -lt 10 ]
 mount_conf
+getfattr -n user.astra.restored_until "$mnt/aws/then" 2>&1 | grep -q "No such attribute"
 a restore /aws/then 1d
 for _ in $(seq 100); do [ -e "$(native aws "then")" ] && break; sleep 0.1; done
 [ ! -e "$(native aws now)" ]
