@@ -74,7 +74,8 @@ struct pool {
 		TAILQ_HEAD(, thread) ended; /* to be joined */
 		unsigned named;		    /* threads so far */
 		bool stop, keeper_ends;
-	} shared; /* lock */
+		int64_t keeper_until; /* it sleeps, if it does; monotonic */
+	} shared;		      /* lock */
 	pthread_t keeper;
 	bool has_keeper; /* pool_new and pool_destroy only */
 	unsigned count;	 /* constant: threads that stay */
@@ -406,6 +407,7 @@ static void *keeper(void *arg)
 		}
 		if (p->shared.timers && (!again || p->shared.timers->due_mono_ns < again))
 			again = p->shared.timers->due_mono_ns;
+		p->shared.keeper_until = again ? again : INT64_MAX;
 		if (again)
 			(void)cond_wait_until(&p->wake_keeper, &p->lock, again);
 		else
@@ -534,7 +536,7 @@ void pool_post_at(struct pool *p, struct pool_task *t, int64_t mono_ns)
 		timer_remove_locked(p, t);
 	t->due_mono_ns = mono_ns;
 	timer_add_locked(p, t);
-	if (p->shared.timers == t)
+	if (mono_ns < p->shared.keeper_until)
 		pthread_cond_signal(&p->wake_keeper);
 }
 

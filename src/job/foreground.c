@@ -38,20 +38,28 @@ int64_t job_stand_back(struct jobs *j)
 
 bool foreground_holds_locked(struct jobs *j, const struct job *job)
 {
-	int64_t back = 0;
+	int64_t back = 0, now = clock_mono_ns();
 
 	lock_assert_held(&j->g.lock);
 	if (j->g.nlive < j->conf.queue_max / 2)
 		back = job_stand_back(j);
-	if (back == 0 || clock_mono_ns() - job->g.ready_ns >= back)
+	if (back == 0 || now - job->g.ready_ns >= back)
 		return false;
-	pool_post_at(j->conf.pool, &j->front.task, clock_mono_ns() + LOOK_NS);
+	if (now >= j->g.look_ns) { /* not for each change */
+		j->g.look_ns = now + LOOK_NS;
+		pool_post_at(j->conf.pool, &j->front.task, j->g.look_ns);
+	}
 	return true;
 }
 
 static void pause_task(struct pool_task *t)
 {
-	sched_pump(container_of(t, struct jobs, front.task));
+	struct jobs *j = container_of(t, struct jobs, front.task);
+
+	lock_take(&j->g.lock);
+	j->g.look_ns = 0; /* whoever is still held back asks for the next one */
+	lock_drop(&j->g.lock);
+	sched_pump(j);
 }
 
 void foreground_init(struct jobs *j)

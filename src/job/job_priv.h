@@ -217,7 +217,8 @@ struct jobs {
 		struct job_list barrier, asleep; /* by job.ready; a job is on one list at most */
 		TAILQ_HEAD(, drop) drops;
 		unsigned nactive, nlive, nsleeping, steps; /* steps = step functions running */
-		unsigned nmost;				   /* most live ones since there was none */
+		int64_t look_ns; /* monotonic: until then front.task is armed */
+		unsigned nmost;	 /* most live ones since there was none */
 		bool running;
 		TAILQ_HEAD(ended_list, ended) ended;
 		unsigned nended;
