@@ -56,6 +56,7 @@
 #define CHUNK	       (1u << 20)
 #define WANTED_REST_NS (50 * NS_PER_MS)
 #define WANTED_SHARE   4 /* times as long as the last point took */
+#define UNSYNCED_SOON  1024
 #define UNSYNCED_MAX   4096
 #define THROTTLE_TXNS  8
 
@@ -441,15 +442,18 @@ void sync_changed(struct meta *m)
 {
 	/* The thread sets idle and then looks at last_txn; we set last_txn and then look at idle:
 	 * one of the two sees the other. */
-	bool much = atomic_load(&m->last_txn) - atomic_load(&m->sync.synced) >= UNSYNCED_MAX;
+	uint64_t behind = atomic_load(&m->last_txn) - atomic_load(&m->sync.synced);
 
-	if (!atomic_load(&m->sync.idle) && !much)
+	if (!atomic_load(&m->sync.idle) && behind < UNSYNCED_SOON)
 		return;
 	LOCKED(&m->sync.lock);
 	/* Pages freed since the pin wait for the next one, so that the file grows with each
-	 * commit: under load sync points come sooner than each second. */
-	if (much && m->sync.begun == m->sync.ended)
-		m->sync.asked = true;
+	 * commit, and never shrinks: under load sync points come sooner than each second, as
+	 * often as somebody who waits for them would have them, and in the end at once. */
+	if (m->sync.begun == m->sync.ended) {
+		m->sync.wanted |= behind >= UNSYNCED_SOON;
+		m->sync.asked |= behind >= UNSYNCED_MAX;
+	}
 	(void)pthread_cond_signal(&m->sync.wake);
 }
 

@@ -663,6 +663,26 @@ static void test_thread(void **state)
 	meta_close(m);
 }
 
+/* The file grows by what changes between two points: many changes bring the next one, long before
+ * the interval is over, and before it is so many that all have to wait for it. */
+static void test_many_changes(void **state)
+{
+	struct meta_conf conf = {
+		.dir = dir, .map_size = MAP, .boot_id = "b", .sync_interval_ms = 3600000};
+	struct err err = {0};
+	struct meta *m;
+	uint64_t id;
+
+	assert_int_equal(meta_open(&conf, &m, NULL, &err), 0);
+	id = put_something(m);
+	for (int i = 0; i < 2000; i++)
+		(void)put_something(m);
+	for (int i = 0; i < 1000 && meta_synced(m) < id; i++)
+		nap(10);
+	assert_true(meta_synced(m) >= id);
+	meta_close(m);
+}
+
 static errint_t slow_before_sync(void *arg)
 {
 	if (!atomic_load((atomic_bool *)arg))
@@ -884,6 +904,7 @@ int main(void)
 		T(test_read_only),
 		T(test_kill),
 		T(test_thread),
+		T(test_many_changes),
 		T(test_growth_is_bounded),
 		T(test_rewrite),
 		T(test_shared),
