@@ -76,7 +76,7 @@ struct wire {
 	struct ctl *ctl;
 	struct fuse_front *front;
 
-	atomic_bool stopping, hurry;
+	atomic_bool stopping, hurry, asked;
 	_Atomic int64_t stop_until_ns; /* monotonic */
 };
 
@@ -398,11 +398,13 @@ static errint_t tier_up(struct wire *w, struct err *err)
 	return tier_engine_new(&w->tier_conf, &w->tier, err);
 }
 
-/* As if by a signal: the signal thread does it. */
+/* As if by a signal: the signal thread does it. But who asks again only waits. */
 static void stop_by_ctl(void *arg)
 {
-	(void)arg;
-	(void)kill(getpid(), SIGTERM);
+	struct wire *w = arg;
+
+	if (!atomic_exchange(&w->asked, true) && !atomic_load(&w->stopping))
+		(void)kill(getpid(), SIGTERM);
 }
 
 static errint_t ctl_up(struct wire *w, struct err *err)
@@ -429,6 +431,7 @@ static errint_t ctl_up(struct wire *w, struct err *err)
 		.ro = w->o->ro,
 		.drain_ns = w->o->drain_ns,
 		.stop = stop_by_ctl,
+		.stop_arg = w,
 	};
 
 	options_name_of(w->place, name);

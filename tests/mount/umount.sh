@@ -41,6 +41,17 @@ script -qec "'$astra' --mount '$mnt' umount" /dev/null >"$work/says" # a termina
 has "1 job, 0 changed files to go"
 same "$(cat "$(native gcp x)")" y
 
+# Who asks a second time waits as well: it is no second signal.
+up
+a debug fault gcp 'put:delay=2500'
+echo z >"$mnt/gcp/x"
+a umount 2>/dev/null &
+first=$!
+until ! mountpoint -q "$mnt"; do sleep 0.05; done
+says 0 1 a umount
+wait $first
+same "$(cat "$(native gcp x)")" z
+
 # The time is over: how much is left, why, where it is; it goes on at the next mount.
 up drain_timeout=2s
 a debug fault gcp 'put:error=EIO/retry'
