@@ -132,7 +132,8 @@ errint_t lrec_decode(struct lrec *rec, size_t len)
 	cl = b[63];
 	rec->nmeta = b[64];
 	if (!el || el >= STORE_ETAG_MAX || cl >= STORE_CLASS_MAX || rec->nmeta > STORE_META_MAX ||
-		rec->nsums > LOCAL_SUMS_INLINE || n + el + cl > len || memchr(b + n, 0, el + cl))
+		rec->nsums > LOCAL_SUMS_INLINE || n + el + cl > len || memchr(b + n, 0, el + cl) ||
+		memchr(b + n, '/', el)) /* it names a file that is read, and removed */
 		return -EBADMSG;
 	memcpy(rec->etag, b + n, el);
 	rec->etag[el] = 0;

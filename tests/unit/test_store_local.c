@@ -458,6 +458,29 @@ static void test_damaged_record(void **state)
 	check_text("r", "content");
 }
 
+/* A record that somebody made, whose version would name a file elsewhere. */
+static void test_made_up_record(void **state)
+{
+	struct lrec rec = {.keyhash = lkey_hash("r", 1),
+		.size = 7,
+		.sidecar = true,
+		.etag = "../../victim",
+		.class_name = "STANDARD"};
+	char victim[256];
+	struct stat sb;
+	FILE *f;
+
+	(void)snprintf(victim, sizeof(victim), "%s/victim", root);
+	f = fopen(victim, "w");
+	assert_non_null(f);
+	assert_int_equal(fclose(f), 0);
+	put_text("r", "content");
+	assert_int_equal(lrec_save(&rec, path_of("r"), -1, NULL), 0);
+	check_damaged("r", 0, 7);
+	assert_int_equal(store_remove(st, NULL, obj("r"), NULL, NULL), 0);
+	assert_int_equal(stat(victim, &sb), 0);
+}
+
 /* Checksums of a large object lie in a file of their own: without it nothing is believed. */
 static void test_damaged_sidecar(void **state)
 {
@@ -795,6 +818,7 @@ int main(void)
 		T(test_edited_large),
 		T(test_damaged_bytes),
 		T(test_damaged_record),
+		T(test_made_up_record),
 		T(test_damaged_sidecar),
 		T(test_sparse),
 		T(test_restore_outlives_restart),
