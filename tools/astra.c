@@ -50,7 +50,7 @@ const struct cmd app_cmds[] = {
 		"--held|retry ID...]",
 		"jobs with state, progress, speed and time left; the last 10 that ended, or --all",
 		"astra jobs\nastra jobs --all\nastra jobs watch\nastra jobs wait\n"
-		"astra jobs wait --timeout 10m 17\nastra jobs cancel 17\n"
+		"astra jobs wait --timeout 10m 17\nastra jobs cancel 17\nastra jobs retry 17\n"
 		"astra jobs cancel --held",
 		cmd_jobs},
 	{"db", "check|dump|load|rebuild [-c FILE] [--state DIR]",
