@@ -40,13 +40,31 @@
 #define STORE_META_WRITE "astra-write"
 
 /* Conditions and limits of one call; zero-initialised = none. */
+/* How far a get has come. */
+struct store_progress {
+	_Atomic uint64_t have; /* bytes valid at the buffer's start so far; they stay */
+	/* It has grown; NULL = nobody wants to know. By the thread that is in the call, within it:
+	 * it may use those bytes, calls no store, and holds nobody up. */
+	void (*grown)(struct store_progress *p, uint64_t have);
+};
+
 struct store_call {
-	int64_t deadline_mono_ns;   /* 0 = 30 s, and a second for each 64 KiB to be moved */
-	const atomic_bool *cancel;  /* polled; may be NULL */
-	_Atomic uint64_t *progress; /* get: bytes valid at the buffer's start so far; may be NULL */
+	int64_t deadline_mono_ns;	 /* 0 = 30 s, and a second for each 64 KiB to be moved */
+	const atomic_bool *cancel;	 /* polled; may be NULL */
+	struct store_progress *progress; /* of a get; may be NULL */
 	bool once; /* not repeated, and never waits its turn: the caller has another way */
 	_Atomic uint64_t *repeats; /* grows by what the retry layer sends again; may be NULL */
 };
+
+/* For drivers and layers. p may be NULL: nothing may be used before the call has ended. */
+static inline void store_progressed(struct store_progress *p, uint64_t have)
+{
+	if (!p)
+		return;
+	atomic_store_explicit(&p->have, have, memory_order_release);
+	if (p->grown)
+		p->grown(p, have);
+}
 
 struct store_obj { /* names an object; strings borrowed for the call */
 	const char *bucket, *key;

@@ -84,8 +84,8 @@ static void range_filled(void *arg, size_t have)
 {
 	struct range *g = arg;
 
-	if (!g->checked && g->c->progress)
-		atomic_store_explicit(g->c->progress, g->before + have, memory_order_release);
+	if (!g->checked)
+		store_progressed(g->c->progress, g->before + have);
 }
 
 static errint_t range_check(const struct range *g, const struct net_answer *a, struct err *err)
@@ -197,8 +197,7 @@ errint_t azblob_get(struct store *s, const struct store_call *c, struct store_ob
 		if (e)
 			break;
 		*ret_len = at + got;
-		if (c->progress)
-			atomic_store_explicit(c->progress, *ret_len, memory_order_release);
+		store_progressed(c->progress, *ret_len);
 		if (!got || g.off + got >= g.total)
 			break;
 	}

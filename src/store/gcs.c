@@ -120,8 +120,8 @@ struct get { /* what the head of the answer must say, and says */
 	const char *if_match;
 	uint64_t off;
 	size_t len;
-	_Atomic uint64_t *progress; /* NULL: nothing may be used before all is checked */
-	size_t want;		    /* bytes that will come; SIZE_MAX: it did not say */
+	struct store_progress *progress; /* NULL: nothing may be used before all is checked */
+	size_t want;			 /* bytes that will come; SIZE_MAX: it did not say */
 	bool whole, has_crc, has_md5;
 	uint32_t crc;
 	uint8_t md5[16];
@@ -207,8 +207,7 @@ static void get_filled(void *arg, size_t have)
 {
 	struct get *w = arg;
 
-	if (w->progress)
-		atomic_store_explicit(w->progress, have, memory_order_release);
+	store_progressed(w->progress, have);
 }
 
 static errint_t get_check(const struct get *w, const void *p, size_t got, struct err *err)

@@ -56,8 +56,8 @@ static errint_t get_plain(const struct store_call *c, int fd, const struct lrec 
 			return err_set(
 				err, -EIO, ERR_RETRY, "%.200s was cut while it was read", path);
 		done += step;
-		if (c->progress && !rec->foreign)
-			atomic_store_explicit(c->progress, done, memory_order_release);
+		if (!rec->foreign)
+			store_progressed(c->progress, done);
 	}
 	return lrec_still(rec, fd, path, err);
 }

@@ -270,8 +270,8 @@ errint_t lsum_read(const struct local *l, const struct store_call *c, struct sto
 			r = read_whole(&rd, at, (uint8_t *)p + done, step, err);
 		}
 		done += step;
-		if (!r && c->progress)
-			atomic_store_explicit(c->progress, done, memory_order_release);
+		if (!r)
+			store_progressed(c->progress, done);
 	}
 	free(rd.scratch);
 	return r;

@@ -247,7 +247,7 @@ static errint_t retry_get(struct store *s, const struct store_call *c, struct st
 		if (r)
 			return r;
 		r = store_pass_get(s, c, o, if_match, off, p, len, ret_len, err);
-		have = atomic_load_explicit(c->progress, memory_order_acquire);
+		have = atomic_load_explicit(&c->progress->have, memory_order_acquire);
 	} while (!(r && have) && again(t, c, OP_get, false, &a, &r, err));
 	if (!r || !have)
 		return r;

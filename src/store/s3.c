@@ -108,9 +108,9 @@ struct get {
 	uint64_t off;
 	size_t len;
 	const uint8_t *p;
-	_Atomic uint64_t *progress; /* NULL: nothing is shown before it is verified */
-	uint64_t want;		    /* bytes that have to come */
-	bool sum32, sum64;	    /* the whole object comes, and states its checksum */
+	struct store_progress *progress; /* NULL: nothing is shown before it is verified */
+	uint64_t want;			 /* bytes that have to come */
+	bool sum32, sum64;		 /* the whole object comes, and states its checksum */
 	uint32_t want32, crc32;
 	uint64_t want64, crc64;
 	size_t summed;
@@ -190,8 +190,7 @@ static void get_filled(void *arg, size_t have)
 	if (g->sum64)
 		g->crc64 = crc64nvme(g->crc64, g->p + g->summed, have - g->summed);
 	g->summed = have;
-	if (g->progress)
-		atomic_store_explicit(g->progress, have, memory_order_release);
+	store_progressed(g->progress, have);
 }
 
 /* 416: behind the end. That is no error, unless the end is elsewhere. */

@@ -206,7 +206,7 @@ errint_t store_get(struct store *s, const struct store_call *c, struct store_obj
 	assert(ret_len && (p || !len));
 	*ret_len = 0;
 	if (c->progress)
-		atomic_store_explicit(c->progress, 0, memory_order_relaxed);
+		atomic_store_explicit(&c->progress->have, 0, memory_order_relaxed);
 	CHECK(obj_check(o, err));
 	if (off > UINT64_MAX - len)
 		return err_set(err, -EINVAL, ERR_FINAL, "get: range out of bounds");
@@ -217,7 +217,7 @@ errint_t store_get(struct store *s, const struct store_call *c, struct store_obj
 	if (r)
 		*ret_len = 0;
 	else if (c->progress)
-		atomic_store_explicit(c->progress, *ret_len, memory_order_release);
+		atomic_store_explicit(&c->progress->have, *ret_len, memory_order_release);
 	return leave(r, "get", err);
 }
 

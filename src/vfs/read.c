@@ -10,15 +10,18 @@
  *
  * What is in a store near by is not copied into staging: it is read where it is (read_near).
  *
- * A sequential reader opens a window that doubles with each read; random reads fetch what was
- * asked for, rounded to grains. Nothing here waits for another unit or for a buffer, so two buffers
- * and two workers are enough.
+ * What has come is in staging, and given to those who wait for no more, while the rest of a unit is
+ * on its way. A sequential reader opens a window that doubles with each read, and is kept full;
+ * random reads fetch what was asked for, rounded to grains. Nothing here waits for another unit or
+ * for a buffer, so two buffers and two workers are enough.
  */
 #include "vfs_priv.h"
 
 #define SEQ_SLACK (1u << 20) /* the kernel's read-ahead comes a little out of order */
 #define ROUND	  (4u * STAGE_GRAIN)
 #define UNIT_MIN  (256u << 10)
+#define AHEAD_MAX (4u << 20)   /* a unit of what is read ahead */
+#define SHOW_MIN  (256u << 10) /* that has come, before it is given to those who wait */
 #define SMALL_MAX (512u << 10) /* is fetched without a transfer buffer */
 
 struct fetch {
@@ -30,16 +33,48 @@ struct fetch {
 	uint64_t get;  /* as much of it as is got now */
 	void *buf;     /* owned */
 	bool is_small; /* buf is not one of the pool's */
+	struct store_progress progress;
+	char etag[META_ETAG_MAX]; /* of the version that is got */
+	uint64_t filled;	  /* of it staging has these, from its start */
+	errint_t fill;		  /* staging refused */
 };
 
 /* ---- one fetch ---- */
+
+/* Takes from the waiters those who wait for a byte of f; some: for none but what it has filled. */
+static void waiters_take_locked(struct fetch *f, bool some, struct call_list *ret)
+{
+	struct vfs_node *n = f->n;
+	struct vfs_call *c, *more;
+
+	for (c = TAILQ_FIRST(&n->io.waiters); c; c = more) {
+		uint64_t off = c->own.want_off, end = off + c->own.want_len;
+
+		more = TAILQ_NEXT(c, own.fetch);
+		if (some ? off < f->off || end > f->off + f->filled
+			 : off >= f->off + f->len || f->off >= end)
+			continue;
+		TAILQ_REMOVE(&n->io.waiters, c, own.fetch);
+		c->own.in_fetch = false;
+		TAILQ_INSERT_TAIL(ret, c, own.fetch);
+	}
+}
+
+static void wake_all(struct call_list *l, errint_t r)
+{
+	struct vfs_call *c;
+
+	while ((c = TAILQ_FIRST(l))) {
+		TAILQ_REMOVE(l, c, own.fetch);
+		call_wake(c, r);
+	}
+}
 
 static void fetch_end(struct fetch *f, errint_t r)
 {
 	struct call_list woken = TAILQ_HEAD_INITIALIZER(woken);
 	struct vfs_node *n = f->n;
 	struct vfs *v = f->v;
-	struct vfs_call *c, *more;
 	bool rest;
 
 	if (f->is_small)
@@ -49,23 +84,12 @@ static void fetch_end(struct fetch *f, errint_t r)
 	lock_take(&n->lock);
 	TAILQ_REMOVE(&n->io.fetches, f, link);
 	n->io.nfetches--;
-	for (c = TAILQ_FIRST(&n->io.waiters); c; c = more) {
-		more = TAILQ_NEXT(c, own.fetch);
-		if (c->own.want_off >= f->off + f->len ||
-			f->off >= c->own.want_off + c->own.want_len)
-			continue;
-		TAILQ_REMOVE(&n->io.waiters, c, own.fetch);
-		c->own.in_fetch = false;
-		TAILQ_INSERT_TAIL(&woken, c, own.fetch);
-	}
+	waiters_take_locked(f, false, &woken);
 	if (r)
 		n->io.rest = false;
 	rest = n->io.rest;
 	lock_drop(&n->lock);
-	while ((c = TAILQ_FIRST(&woken))) {
-		TAILQ_REMOVE(&woken, c, own.fetch);
-		call_wake(c, r);
-	}
+	wake_all(&woken, r);
 	if (rest && !atomic_exchange(&n->rest_posted, true)) {
 		node_ref(v, n);
 		atomic_fetch_add(&v->background, 1);
@@ -110,14 +134,45 @@ static errint_t fetch_error(
 	return err->kind == ERR_CANCELLED ? -ETIMEDOUT : -EIO;
 }
 
+/* Gives staging the bytes of f up to `have`. */
+static errint_t fetch_fill(struct fetch *f, uint64_t have)
+{
+	errint_t r = f->fill;
+
+	if (!r && have > f->filled)
+		r = stage_fill(node_sf(f->n), f->etag, f->off + f->filled,
+			(char *)f->buf + f->filled, have - f->filled);
+	if (r)
+		f->fill = r;
+	else
+		f->filled = have;
+	return r;
+}
+
+/* Whole chunks, which get their checksum while they are in the processor's cache. */
+static void fetch_grown(struct store_progress *p, uint64_t have)
+{
+	struct fetch *f = container_of(p, struct fetch, progress);
+	struct call_list woken = TAILQ_HEAD_INITIALIZER(woken);
+	uint64_t end = (f->off + have) / STAGE_CHUNK * STAGE_CHUNK;
+
+	if (end < f->off + f->filled + SHOW_MIN || fetch_fill(f, end - f->off))
+		return;
+	lock_take(&f->n->lock);
+	waiters_take_locked(f, true, &woken);
+	lock_drop(&f->n->lock);
+	wake_all(&woken, 0);
+}
+
 /* Gets the bytes and gives them to staging. 0 also when the file is to be bound anew. */
 static errint_t fetch_get(struct fetch *f)
 {
 	struct vfs *v = f->v;
 	struct stage_file *sf = node_sf(f->n);
-	struct store_call sc = {
-		.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns, .cancel = &v->cancel};
-	char names[STORE_KEY_MAX + STORE_BUCKET_MAX + 2], etag[META_ETAG_MAX];
+	struct store_call sc = {.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns,
+		.cancel = &v->cancel,
+		.progress = &f->progress};
+	char names[STORE_KEY_MAX + STORE_BUCKET_MAX + 2];
 	const struct remote *remote;
 	struct store_obj obj;
 	struct meta_inode in;
@@ -131,8 +186,8 @@ static errint_t fetch_get(struct fetch *f)
 	remote = remote_by_id(v, in.loc.remote);
 	if (!(in.flags & META_F_OBJECT) || !(in.flags & META_F_BASE) || !remote)
 		return -EIO;
-	stage_base_get(sf, etag, &base_size);
-	if (!(in.flags & META_F_DIRTY) && strcmp(etag, in.loc.etag)) {
+	stage_base_get(sf, f->etag, &base_size);
+	if (!(in.flags & META_F_DIRTY) && strcmp(f->etag, in.loc.etag)) {
 		node_unbind(f->n); /* changed or moved since: the waiters bind it */
 		return 0;
 	}
@@ -148,7 +203,7 @@ static errint_t fetch_get(struct fetch *f)
 			(unsigned long long)f->get);
 		return -EIO;
 	}
-	r = stage_fill(sf, etag, f->off, f->buf, got);
+	r = fetch_fill(f, got);
 	if (r == -ESTALE) {
 		node_unbind(f->n);
 		r = 0;
@@ -234,6 +289,7 @@ static bool fetch_start_locked(
 	f->n = n;
 	f->off = off;
 	f->len = f->get = end - off;
+	f->progress.grown = fetch_grown;
 	pool_task_init(&f->task, lane, fetch_run);
 	node_ref(v, n);
 	TAILQ_INSERT_TAIL(&n->io.fetches, f, link);
@@ -244,10 +300,10 @@ static bool fetch_start_locked(
 	return true;
 }
 
-/* Starts what is missing of [off, end) and not under way, in pieces of at most unit bytes.
- * must: also when many fetches run. False: no memory for the first one. */
+/* Starts what is missing of [off, end) and not under way, in pieces of at most unit bytes; one also
+ * when many fetches run. False: no memory for the first one. */
 static bool fetch_want_locked(
-	struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t end, uint64_t unit, bool must)
+	struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t end, uint64_t unit)
 {
 	struct stage_file *sf = node_sf(n);
 	uint64_t a, len, stop;
@@ -263,7 +319,7 @@ static bool fetch_want_locked(
 			any = true;
 			continue;
 		}
-		if (n->io.nfetches >= FETCHES_MAX && !(must && !any))
+		if (n->io.nfetches >= FETCHES_MAX && any)
 			return true;
 		stop = limit_locked(n, a, MIN_OF(last, a + unit));
 		if (!fetch_start_locked(v, n, a, stop, LANE_FOREGROUND))
@@ -286,13 +342,38 @@ void fetch_whole(struct vfs *v, struct vfs_node *n)
 		(void)fetch_start_locked(v, n, 0, size, LANE_BACKGROUND);
 }
 
+/* Keeps [off, off+window) on its way, in units that begin where a multiple of them does, so that a
+ * reader who goes on by a little does not begin a little one. */
+static void ahead_locked(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t window)
+{
+	struct stage_file *sf = node_sf(n);
+	uint64_t piece = MIN_OF(MAX_OF(round_to(window / 4, UNIT_MIN, true), (uint64_t)UNIT_MIN),
+		(uint64_t)MIN_OF(bufs_size(v->conf.bufs) / STAGE_GRAIN * STAGE_GRAIN, AHEAD_MAX));
+	uint64_t size = round_to(stage_size(sf), STAGE_GRAIN, true), a, len;
+	uint64_t last = off + window < size ? round_to(off + window, piece, false) : size;
+
+	if (bufs_free(v->conf.bufs) < 2)
+		return;
+	while (off < last && n->io.nfetches < FETCHES_MAX &&
+		stage_missing(sf, off, last - off, &a, &len)) {
+		if (in_flight_locked(v, n, a, &off)) {
+			off = round_to(off, STAGE_GRAIN, true);
+			continue;
+		}
+		off = MIN_OF(MIN_OF(a + len, last), round_to(a + 1, piece, true));
+		off = limit_locked(n, a, off);
+		if (!fetch_start_locked(v, n, a, off, LANE_FOREGROUND))
+			return;
+	}
+}
+
 /* ---- waiting for bytes ---- */
 
 static void want(
 	struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t len, uint64_t ahead, bool *ret_ok)
 {
 	uint64_t unit = bufs_size(v->conf.bufs) / STAGE_GRAIN * STAGE_GRAIN;
-	uint64_t size = stage_size(node_sf(n)), end, piece;
+	uint64_t size = stage_size(node_sf(n)), end;
 
 	assert(unit);
 	end = round_to(off + len, ROUND, true);
@@ -301,11 +382,9 @@ static void want(
 		off = 0;
 		end = round_to(size, STAGE_GRAIN, true);
 	}
-	*ret_ok = fetch_want_locked(v, n, off, end, unit, true);
-	if (!ahead || bufs_free(v->conf.bufs) < 2)
-		return;
-	piece = MIN_OF(unit, MAX_OF(round_to(ahead / 4, STAGE_GRAIN, true), (uint64_t)UNIT_MIN));
-	(void)fetch_want_locked(v, n, end, end + ahead, piece, false);
+	*ret_ok = fetch_want_locked(v, n, off, end, unit);
+	if (ahead)
+		ahead_locked(v, n, end, ahead);
 }
 
 void fetch_wait(struct vfs_call *c, struct vfs_node *n, uint64_t off, uint64_t len, uint64_t ahead)
@@ -404,8 +483,7 @@ void rest_run(struct pool_task *t)
 	if (!atomic_load(&v->cancel) && !node_bind(v, n)) {
 		lock_take(&n->lock);
 		complete = !stage_missing(node_sf(n), 0, UINT64_MAX, &a, &len);
-		n->io.rest =
-			!complete && fetch_want_locked(v, n, 0, stage_size(node_sf(n)), unit, true);
+		n->io.rest = !complete && fetch_want_locked(v, n, 0, stage_size(node_sf(n)), unit);
 		lock_drop(&n->lock);
 	}
 	if (complete) {
@@ -429,8 +507,9 @@ static uint64_t ahead_next(struct vfs_handle *h, uint64_t off, uint64_t len)
 	if (off + SEQ_SLACK >= h->ra.next && off <= h->ra.next + SEQ_SLACK) {
 		/* The first read alone says nothing yet. */
 		if (off + len > h->ra.next && h->ra.next)
-			h->ra.window = h->ra.window ? MIN_OF(h->ra.window * 2, READ_AHEAD_MAX)
-						    : READ_AHEAD_MIN;
+			h->ra.window = MIN_OF(
+				h->ra.window ? h->ra.window * 2 : MAX_OF(READ_AHEAD_MIN, 4 * len),
+				(uint64_t)READ_AHEAD_MAX);
 		h->ra.next = MAX_OF(h->ra.next, off + len);
 	} else {
 		h->ra.window = 0;
@@ -443,12 +522,11 @@ static uint64_t ahead_next(struct vfs_handle *h, uint64_t off, uint64_t len)
 static void read_ahead(struct vfs *v, struct vfs_node *n, uint64_t end, uint64_t window)
 {
 	uint64_t a, len;
-	bool ok;
 
-	if (!window || !stage_missing(node_sf(n), end, window / 2, &a, &len))
+	if (!window || !stage_missing(node_sf(n), end, window, &a, &len))
 		return;
 	lock_take(&n->lock);
-	want(v, n, a, MIN_OF(len, (uint64_t)UNIT_MIN), window, &ok);
+	ahead_locked(v, n, end, window);
 	lock_drop(&n->lock);
 }
 

@@ -64,3 +64,12 @@ for i in $(seq 103 159); do same "$(cat "$d/f$i")" "content $i"; done
 same "$(sent 'GET [^ ]*/d/f1')" 60
 same "$(sent HEAD)" 0
 cmp "$work/big" "$mnt/aws/big"
+# In sequence: each byte once, by few requests, some of them beside each other.
+ranges() { # of the object: requests, bytes
+    grep -E ' > GET [^ ]*/big ' "$work/log" | grep -oE 'bytes=[0-9]+-[0-9]+' |
+        awk -F '[=-]' '{ n++; b += $3 - $2 + 1 } END { print n, b }'
+}
+read -r n bytes <<<"$(ranges)"
+same "$bytes" 52428800
+[ "$n" -le 60 ] || { echo "$n requests for 50 MiB"; exit 1; }
+case ,$opts, in *,buffers=2,*) ;; *) [ "$(beside 'GET [^ ]*/big ')" -ge 3 ] ;; esac

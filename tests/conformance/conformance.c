@@ -113,7 +113,7 @@ static void test_roundtrip(void **state)
 		struct store_meta meta[] = {{"mtime", "1.5"}, {"astra-write", "7.1"}};
 		struct store_put opt = {.meta = meta, .nmeta = 2, .has_crc32c = true};
 		size_t len = sizes[i], n;
-		_Atomic uint64_t progress = 99;
+		struct store_progress progress = {.have = 99};
 		struct store_call call = {.progress = &progress};
 		struct store_stat st, st2;
 		struct err err;
@@ -133,7 +133,7 @@ static void test_roundtrip(void **state)
 			store_get(w->st, &call, obj(w, "d/f"), st.etag, 0, b, 20 << 20, &n, &err),
 			0);
 		assert_int_equal(n, len);
-		assert_int_equal(atomic_load(&progress), len);
+		assert_int_equal(atomic_load(&progress.have), len);
 		assert_memory_equal(a, b, len);
 		for (unsigned k = 0; k < 40; k++) { /* ranges */
 			uint64_t off = len ? hash64(&k, 4, 1) % (len + 10) : k;

@@ -156,7 +156,7 @@ static void test_get_cut(void **state)
 	struct store *s = stack(NULL);
 	size_t len = 1000000, n;
 	uint8_t *a = malloc(len), *b = malloc(len);
-	_Atomic uint64_t progress = 0;
+	struct store_progress progress = {.have = 0};
 	struct store_call call = {.progress = &progress};
 	struct store_stat st;
 	struct err err;
@@ -168,7 +168,7 @@ static void test_get_cut(void **state)
 	assert_int_equal(store_get(s, &call, K, st.etag, 0, b, len, &n, &err), 0);
 	assert_int_equal(n, len);
 	assert_memory_equal(a, b, len);
-	assert_int_equal(atomic_load(&progress), len);
+	assert_int_equal(atomic_load(&progress.have), len);
 	/* lies are seen only by who knows better */
 	faults(s, "get:n=1:short;get:n=1:corrupt");
 	assert_int_equal(store_get(s, &call, K, st.etag, 0, b, len, &n, &err), 0);
