@@ -107,6 +107,7 @@ struct jobs_conf {
 	bool ro;		  /* stale uploads stay as well */
 	char host[64];		  /* for conflict copies */
 	int64_t follow_ns;	  /* how long what must not be given up is tried; 0 = 10 min */
+	int64_t leave_ns;	  /* before a restore ends a move takes its object; 0 = 1 h */
 	int64_t late_ns;	  /* how long a request may take effect late; 0 = 30 s */
 	bool power_cut;		  /* the index was put back to its last sync point */
 	int64_t retry_max_ns; /* longest back-off; 0 = 5 min, of an upload that failed for good 1 h
@@ -250,7 +251,8 @@ struct job_info {
 	int64_t next_ns;			  /* of a waiting one, wall clock; 0 */
 	char note[200];				  /* why it waits or failed */
 	bool by_engine;
-	bool held; /* a removal that the delete guard keeps back */
+	bool held;     /* a removal that the delete guard keeps back */
+	bool archived; /* it waits for a restore, or behind one that does; the note says which */
 };
 /* Live jobs in order, then the last (up to 256) ended ones, newest first. fn returns non-zero to
  * stop. */
@@ -278,6 +280,7 @@ struct jobs_stat {
 	uint64_t stuck;	   /* for an archived object, the delete guard or a remote that is not in
 			    * the configuration; or behind one that does */
 	uint64_t lost;	   /* of stuck: for such a remote, or behind one that does */
+	uint64_t archived; /* of stuck: for a restore, or behind one that does */
 	uint64_t looks;	   /* not stuck, and nobody waits for them: the deeds are done */
 	int64_t oldest_ns; /* wall clock of the oldest live job; 0 = none: the clouds are true */
 };

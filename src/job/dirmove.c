@@ -339,7 +339,7 @@ static errint_t move_one(struct job *job, struct dirmove *d, uint64_t ino, struc
 		return 0;
 	if (job_in_use(job, in.loc.remote, in.loc.path, in.loc.etag))
 		return -EINPROGRESS;
-	if (job_still_archived(job, &in))
+	if (job_is_archived(job, &in) || job_is_restored(job, &in))
 		return err_set(err, -EIO, ERR_ARCHIVED, "'%s' is archived", in.name);
 	struct move_spec spec = {.src_remote = in.loc.remote,
 		.src = in.loc.path,
@@ -434,7 +434,7 @@ static enum step move_beside(struct job *job, struct dirmove *d)
 		r = point_or_drop(job, &in, in.loc.remote, d->stay_path, &st, d, &err);
 	store_stat_done(&st);
 	if (r < 0 && err.kind == ERR_ARCHIVED)
-		return job_await_restore(job, "it leaves its key when it is restored");
+		return job_await_restore(job, in.ino, 0);
 	if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
 		return STEP_LATER;
 	d->stay = 0;
@@ -475,7 +475,6 @@ static errint_t set_aside(struct job *job, struct dirmove *d, uint64_t ino)
  * what this one does with it. */
 static bool can_go_alone(struct job *job, struct meta_txn *t, const struct dirmove *d)
 {
-	struct jobs *j = job->jobs;
 	struct meta_inode in;
 	char to[META_PATH_MAX + 1];
 
@@ -485,10 +484,7 @@ static bool can_go_alone(struct job *job, struct meta_txn *t, const struct dirmo
 		if (meta_inode_get(t, d->archived[i], &in) < 0 ||
 			walk_target(job, in.loc.remote, in.loc.path, to) < 0)
 			continue;
-		LOCKED(&j->g.lock);
-		if ((in.flags & META_F_ORPHAN) != 0 ||
-			!graph_untouched(j, in.ino, in.loc.remote, in.loc.path, job) ||
-			!graph_untouched(j, in.ino, job->dst_remote, to, job))
+		if (!alone_may(job, &in, job->dst_remote, to))
 			return false;
 	}
 	return true;
@@ -497,7 +493,6 @@ static bool can_go_alone(struct job *job, struct meta_txn *t, const struct dirmo
 /* d->archived become the ids of these moves. */
 static void go_alone(struct job *job, struct meta_txn *t, struct dirmove *d)
 {
-	struct jobs *j = job->jobs;
 	struct meta_inode in;
 	char to[META_PATH_MAX + 1];
 
@@ -508,32 +503,24 @@ static void go_alone(struct job *job, struct meta_txn *t, struct dirmove *d)
 		if (meta_inode_get(t, ino, &in) < 0 || (in.flags & META_F_OBJECT) == 0 ||
 			walk_target(job, in.loc.remote, in.loc.path, to) < 0)
 			continue;
-		struct job *move = job_alloc(j, JOB_RELOCATE, ino);
+		errint_t r = alone_post(job, t, &in, &d->archived[i]);
 
-		if (move == NULL || job_set_src(move, in.loc.remote, in.loc.path) < 0 ||
-			job_set_dst(move, job->dst_remote, to) < 0) {
-			job_free(move);
-			meta_txn_fail(t, -ENOMEM);
-			return;
-		}
-		(void)job_post(j, t, move, &d->archived[i]);
+		if (r < 0)
+			meta_txn_fail(t, r);
 	}
 }
 
 /* They are tried again, as what left the directory is. */
 static enum step try_later(struct job *job, struct dirmove *d)
 {
-	char what[80];
+	uint64_t first = d->archived[0];
+	size_t more = d->narchived - 1;
 
-	(void)snprintf(what, sizeof(what),
-		d->narchived == 1 ? "%zu file follows when it is restored"
-				  : "%zu files follow when they are restored",
-		d->narchived);
 	walk_again(&d->walk, steal_ptr(&d->archived), d->narchived);
 	d->narchived = d->caparchived = 0;
 	job->own.phase = 1;
 	job_state_set(job, JOB_RUNNING); /* it can be cancelled */
-	return atomic_load(&job->cancel) ? STEP_AGAIN : job_await_restore(job, what);
+	return atomic_load(&job->cancel) ? STEP_AGAIN : job_await_restore(job, first, more);
 }
 
 /* ---- the walk ---- */
@@ -724,7 +711,8 @@ static enum step finish_dir(struct job *job, struct dirmove *d)
 		meta_abort(t);
 		return try_later(job, d);
 	}
-	if (d->skipped == 0 && (walk_take_left(&d->walk, job, t, &more) < 0 || more)) {
+	if (d->skipped == 0 &&
+		(walk_take_left(&d->walk, job, t, d->archived, d->narchived, &more) < 0 || more)) {
 		meta_abort(t); /* somebody left meanwhile: once more round, it is quick */
 		restart(job);
 		return STEP_AGAIN;

@@ -76,12 +76,12 @@ static bool can_turn(struct job *job)
 	return can;
 }
 
-static enum step carry_failed(struct job *job, errint_t r, struct err *err)
+static enum step carry_failed(struct job *job, uint64_t ino, errint_t r, struct err *err)
 {
 	if (job->own.phase == PHASE_BACK)
 		return persist(job, r, err);
 	if (err->kind == ERR_ARCHIVED && !atomic_load(&job->cancel))
-		return job_await_restore(job, "the objects follow when they are restored");
+		return job_await_restore(job, ino, 0);
 	if ((err->kind == ERR_STALE || err->kind == ERR_NOT_FOUND) && job->own.tries < 4)
 		err->kind = ERR_RETRY; /* changed outside, maybe seen half: look again */
 	else if (err->kind == ERR_STALE)
@@ -145,6 +145,7 @@ static enum step carry(struct job *job, const struct meta_inode *in, uint32_t re
 		.size = in->size,
 		.attrs = in,
 		.class_name = class_online(job->jobs, remote, (enum tier)in->tier)};
+	struct meta_inode now = *in;
 
 	if (job->own.dst_etag[0] != '\0') /* an attempt of ours is there */
 		over = job->own.dst_etag;
@@ -153,8 +154,8 @@ static enum step carry(struct job *job, const struct meta_inode *in, uint32_t re
 		if (job_in_use(job, remote, path, over))
 			return STEP_LATER;
 	}
-	if (job_still_archived(job, in) && !atomic_load(&job->cancel))
-		return job_await_restore(job, "the objects follow when they are restored");
+	if (!atomic_load(&job->cancel) && job_is_archived(job, &now))
+		return job_await_restore(job, in->ino, 0);
 	errint_t r = row_has_object_size(in) ? 0 : object_size(job, &in->loc, &spec.size, &err);
 
 	if (r == 0)
@@ -166,7 +167,7 @@ static enum step carry(struct job *job, const struct meta_inode *in, uint32_t re
 	if (r == -ESTALE && err.kind == ERR_STALE && row_follow(job, in, &(struct err){0}) > 0)
 		return STEP_AGAIN;
 	if (r < 0)
-		return carry_failed(job, r, &err);
+		return carry_failed(job, in->ino, r, &err);
 	enum step s = arrived(job, in, remote, path, &st);
 
 	store_stat_done(&st);

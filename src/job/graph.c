@@ -95,6 +95,14 @@ static errint_t depend(struct job *job, struct job *on)
 	return 0;
 }
 
+static bool depends_on(const struct job *job, const struct job *on)
+{
+	for (unsigned i = 0; i < on->g.ndependents; i++)
+		if (on->g.dependents[i] == job)
+			return true;
+	return job->g.begun; /* too late to wait */
+}
+
 static errint_t claim_name(struct jobs *j, struct job *job, const char *name)
 {
 	for (unsigned i = 0; i < job->g.nclaims; i++)
@@ -105,18 +113,27 @@ static errint_t claim_name(struct jobs *j, struct job *job, const char *name)
 
 	if (k == NULL)
 		return -ENOMEM;
-	struct claim *c = NULL;
+	struct claim *c = NULL, *own = &job->g.claims[job->g.nclaims], *before = NULL;
 
+	/* In the order of posting, also when it comes to this key later. */
 	TAILQ_FOREACH (c, &k->queue, link) {
-		errint_t r = depend(job, c->job);
+		bool later = c->job->id > job->id;
+		errint_t r = !later		       ? depend(job, c->job)
+			     : depends_on(c->job, job) ? 0
+						       : depend(c->job, job);
 
 		if (r < 0)
 			return r;
+		if (later && before == NULL)
+			before = c;
 	}
-	c = &job->g.claims[job->g.nclaims++];
-	c->key = k;
-	c->job = job;
-	TAILQ_INSERT_TAIL(&k->queue, c, link);
+	job->g.nclaims++;
+	own->key = k;
+	own->job = job;
+	if (before != NULL)
+		TAILQ_INSERT_BEFORE(before, own, link);
+	else
+		TAILQ_INSERT_TAIL(&k->queue, own, link);
 	return 0;
 }
 
@@ -132,7 +149,7 @@ static bool dirmove_conflict(const struct job *move, const struct job *job)
 		uint32_t r;
 		const char *p;
 	} a[2] = {{move->src_remote, move->src}, {move->dst_remote, move->dst}},
-	  b[2] = {{job->src_remote, job->src}, {job->dst_remote, job->dst}};
+	  b[2] = {{job->src_remote, job->src}, {job->g.loose ? 0 : job->dst_remote, job->dst}};
 
 	for (int i = 0; i < 2; i++)
 		for (int k = 0; k < 2; k++) {
@@ -176,11 +193,21 @@ static errint_t claim_all(struct jobs *j, struct job *job)
 		key_name(name, job->src_remote, job->src);
 		r = claim_name(j, job, name);
 	}
-	if (r == 0 && job->dst_remote != 0) {
+	job->g.loose = job_is_loose(job);
+	if (r == 0 && job->dst_remote != 0 && !job->g.loose) {
 		key_name(name, job->dst_remote, job->dst);
 		r = claim_name(j, job, name);
 	}
 	return r == 0 ? claim_prefixes(j, job) : r;
+}
+
+errint_t graph_claim_new(struct jobs *j, struct job *job, uint32_t remote, const char *path)
+{
+	char name[KEY_NAME_MAX];
+
+	lock_assert_held(&j->g.lock);
+	key_name(name, remote, path);
+	return claim_name(j, job, name);
 }
 
 errint_t graph_claim_src(struct jobs *j, struct job *job)
@@ -211,18 +238,99 @@ errint_t graph_claim_dst(struct jobs *j, struct job *job)
 	return claim_name(j, job, name);
 }
 
+static void claim_drop(struct jobs *j, struct claim *c)
+{
+	struct claim_key *k = c->key;
+
+	TAILQ_REMOVE(&k->queue, c, link);
+	if (TAILQ_EMPTY(&k->queue)) {
+		HASH_DEL(j->g.keys, k);
+		free(k);
+	}
+}
+
 static void unclaim(struct jobs *j, struct job *job)
 {
-	for (unsigned i = 0; i < job->g.nclaims; i++) {
-		struct claim_key *k = job->g.claims[i].key;
-
-		TAILQ_REMOVE(&k->queue, &job->g.claims[i], link);
-		if (TAILQ_EMPTY(&k->queue)) {
-			HASH_DEL(j->g.keys, k);
-			free(k);
-		}
-	}
+	for (unsigned i = 0; i < job->g.nclaims; i++)
+		claim_drop(j, &job->g.claims[i]);
 	job->g.nclaims = 0;
+}
+
+/* The order of two jobs matters. */
+static bool share(const struct job *a, const struct job *b)
+{
+	for (unsigned i = 0; i < a->g.nclaims; i++)
+		for (unsigned k = 0; k < b->g.nclaims; k++)
+			if (a->g.claims[i].key == b->g.claims[k].key)
+				return true;
+	return (a->kind == JOB_DIRMOVE && dirmove_conflict(a, b)) ||
+	       (b->kind == JOB_DIRMOVE && dirmove_conflict(b, a));
+}
+
+/* job has fewer claims than before: who depended for these does not any more. */
+static void prune(struct jobs *j, struct job *job)
+{
+	struct job *o = NULL;
+
+	TAILQ_FOREACH (o, &j->g.all, link)
+		for (unsigned i = 0; i < o->g.ndependents;) {
+			struct job *d = o->g.dependents[i];
+
+			if ((o != job && d != job) || share(o, d)) {
+				i++;
+				continue;
+			}
+			o->g.dependents[i] = o->g.dependents[--o->g.ndependents];
+			if (--d->g.ndeps == 0)
+				sched_make_ready_locked(j, d);
+		}
+}
+
+/* The claims behind the one that goes move up, each in the place that it has in its queue. */
+static void claim_without(struct jobs *j, struct job *job, const char *name)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < job->g.nclaims; i++) {
+		struct claim *c = &job->g.claims[i], *to = &job->g.claims[n];
+
+		if (strcmp(c->key->name, name) == 0) {
+			claim_drop(j, c);
+			continue;
+		}
+		n++;
+		if (to == c)
+			continue;
+		to->key = c->key;
+		to->job = job;
+		TAILQ_INSERT_BEFORE(c, to, link);
+		TAILQ_REMOVE(&c->key->queue, c, link);
+	}
+	job->g.nclaims = n;
+}
+
+void graph_leave(struct jobs *j, struct job *job, uint32_t remote, const char *path)
+{
+	char name[KEY_NAME_MAX];
+
+	lock_assert_held(&j->g.lock);
+	key_name(name, remote, path);
+	claim_without(j, job, name);
+	prune(j, job);
+}
+
+bool graph_take_dst(struct jobs *j, struct job *job)
+{
+	char name[KEY_NAME_MAX];
+
+	lock_assert_held(&j->g.lock);
+	if (graph_claimed(j, job->dst_remote, job->dst, job))
+		return false;
+	key_name(name, job->dst_remote, job->dst);
+	if (claim_name(j, job, name) < 0)
+		return false;
+	job->g.loose = false;
+	return true;
 }
 
 errint_t graph_insert(struct jobs *j, struct job *job)
@@ -308,7 +416,9 @@ errint_t graph_later_inos(struct jobs *j, const struct job *job, uint64_t **ret,
 	return 0;
 }
 
-bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const struct job *but)
+/* By a job of another inode than `own` as well as another than `but`. */
+static bool claimed(
+	struct jobs *j, uint32_t remote, const char *path, const struct job *but, uint64_t own)
 {
 	char name[KEY_NAME_MAX];
 	struct job *o = NULL;
@@ -320,7 +430,7 @@ bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const stru
 
 	if (k != NULL)
 		TAILQ_FOREACH (c, &k->queue, link)
-			if (c->job != but)
+			if (c->job != but && c->job->ino != own)
 				return true;
 	TAILQ_FOREACH (o, &j->g.moves, move) {
 		if (o == but)
@@ -330,6 +440,16 @@ bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const stru
 			return true;
 	}
 	return false;
+}
+
+bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const struct job *but)
+{
+	return claimed(j, remote, path, but, 0);
+}
+
+bool graph_claimed_by_others(struct jobs *j, const struct meta_inode *in, const struct job *but)
+{
+	return claimed(j, in->loc.remote, in->loc.path, but, in->ino);
 }
 
 static bool others_claim(struct jobs *j, const char *name, const struct job *but)
@@ -457,15 +577,21 @@ void graph_stuck_locked(struct jobs *j)
 	struct job *job = NULL;
 
 	lock_assert_held(&j->g.lock);
-	TAILQ_FOREACH (job, &j->g.all, link)
+	TAILQ_FOREACH (job, &j->g.all, link) {
 		job->g.stuck = job->g.lost = false;
+		job->g.cold = NULL;
+	}
 	/* Dependents come behind what they wait for. */
 	TAILQ_FOREACH (job, &j->g.all, link) {
 		job->g.lost |= is_of_lost(j, job);
 		job->g.stuck |= job->g.lost || job->g.outside;
+		if (job->g.archived)
+			job->g.cold = job;
 		for (unsigned i = 0; i < job->g.ndependents; i++) {
 			job->g.dependents[i]->g.lost |= job->g.lost;
 			job->g.dependents[i]->g.stuck |= job->g.stuck;
+			if (job->g.cold != NULL)
+				job->g.dependents[i]->g.cold = job->g.cold;
 		}
 	}
 }

@@ -170,7 +170,12 @@ void info_of_locked(struct jobs *j, struct job *job, struct job_info *i)
 	i->created_ns = job->created_ns;
 	i->started_ns = job->g.started_ns;
 	i->next_ns = job->g.sleeping ? job->g.next_ns : 0;
-	(void)snprintf(i->note, sizeof(i->note), "%s", job->g.note != NULL ? job->g.note : "");
+	/* As of the last graph_stuck_locked: a job that waits for none is behind nobody. */
+	const struct job *cold = job->g.archived ? job : job->g.ndeps != 0 ? job->g.cold : NULL;
+	const char *note = cold != NULL ? cold->g.note : job->g.note;
+
+	i->archived = cold != NULL;
+	(void)snprintf(i->note, sizeof(i->note), "%s", note != NULL ? note : "");
 	i->by_engine = job->by_engine;
 	i->held = job->held && job->g.state != JOB_CLEANING;
 	if (job->kind == JOB_REMOVE)
@@ -187,6 +192,7 @@ void job_each(struct jobs *j, int (*fn)(void *arg, const struct job_info *i), vo
 	lock_take(&j->g.lock);
 	all = calloc(MIN_OF(j->g.nlive, 10000u) + j->g.nended + 1, sizeof(*all));
 	if (all != NULL) {
+		graph_stuck_locked(j);
 		TAILQ_FOREACH (job, &j->g.all, link) {
 			if (n == 10000)
 				break;
@@ -210,6 +216,8 @@ bool job_info_get(struct jobs *j, uint64_t id, struct job_info *ret)
 	LOCKED(&j->g.lock);
 	HASH_FIND(hh, j->g.by_id, &id, sizeof(id), job);
 	if (job != NULL) {
+		if (job->g.ndeps != 0)
+			graph_stuck_locked(j);
 		info_of_locked(j, job, ret);
 		return true;
 	}
@@ -235,6 +243,8 @@ bool job_info_ino(struct jobs *j, uint64_t ino, struct job_info *ret)
 	LOCKED(&j->g.lock);
 	struct job *job = graph_last_of(j, ino);
 
+	if (job != NULL && job->g.ndeps != 0)
+		graph_stuck_locked(j);
 	if (job != NULL)
 		info_of_locked(j, job, ret);
 	return job != NULL;
@@ -315,6 +325,7 @@ void jobs_stat(struct jobs *j, struct jobs_stat *ret)
 		ret->waiting += shown_state(job) == JOB_WAITING;
 		ret->stuck += job->g.stuck;
 		ret->lost += job->g.lost;
+		ret->archived += job->g.cold != NULL;
 		ret->looks += job->kind == JOB_LOOK && !job->g.stuck;
 	}
 	job = TAILQ_FIRST(&j->g.all);

@@ -14,6 +14,7 @@
  *   info.c     seeing and steering                    retry.c    again, because somebody says so
  *   uploads.c  multipart uploads that nobody ended    merge.c    LIST pages into the index
  *   attrs.c    attributes <-> metadata                walk.c     what a directory move takes along
+ *   archived.c moves of objects that have to be restored first
  *   foreground.c what stands back while somebody works
  *   parts.c    parts of a transfer, side by side      names.c    small helpers
  *   late.c     writes that take effect after they were looked for
@@ -39,7 +40,7 @@
 #define JOB_MOVE_PART  (5u << 20) /* between clouds, where every part is read and written */
 #define JOB_WIDER      4	  /* workers for what is far away, by those for what is near */
 #define JOB_KEEP_ENDED 256
-#define JOB_CLAIMS_MAX 5
+#define JOB_CLAIMS_MAX 7 /* inode, victim, two places, and those that came later */
 
 enum step {
 	STEP_AGAIN,   /* call me again at once */
@@ -90,7 +91,11 @@ struct job {
 		bool calm;	     /* on_ready: on share.calm */
 		bool wanted;	     /* during one walk of job_hurry */
 		bool outside;	     /* waits for something that nobody here does */
+		bool archived;	     /* waits for a restore: archived.c */
+		bool pressed;	     /* somebody said: now */
+		bool loose;	     /* claims no destination before it is its turn: archived.c */
 		bool stuck, lost;    /* as of the last graph_stuck_locked */
+		struct job *cold;    /* as of then: the archived one that it is, or is behind */
 		bool unsure;	     /* an upload that failed and stays: see upload.c */
 		bool undone;	     /* an exchange whose names were changed back; it ends */
 		struct share *share; /* while it is ready or active: whose slot */
@@ -117,6 +122,7 @@ struct job {
 		int64_t first_in_use_ns;
 		int64_t follow_until_ns;     /* mono; 0 = no final failure past the commit yet */
 		int64_t look_ns, look_at_ns; /* mono; when a cloud is asked again about archives */
+		bool awaits;		     /* this step ended in a wait for a restore */
 		char etag[META_ETAG_MAX], dst_etag[META_ETAG_MAX], class_name[META_CLASS_MAX];
 		uint64_t size, seq;
 		uint32_t crc;
@@ -330,6 +336,8 @@ bool graph_key_free(struct jobs *j, uint32_t remote, const char *path, const str
 /* Inodes of the jobs behind job, some more than once; *ret is owned by the caller. Takes g.lock. */
 errint_t graph_later_inos(struct jobs *j, const struct job *job, uint64_t **ret, size_t *ret_n);
 bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
+/* The key of in's object, by something else than in's own jobs. */
+bool graph_claimed_by_others(struct jobs *j, const struct meta_inode *in, const struct job *but);
 /* Nobody but job, and restores and looks, which nobody waits for, claims this key, or the inode. */
 bool graph_place_untouched(
 	struct jobs *j, uint32_t remote, const char *path, const struct job *but);
@@ -349,9 +357,17 @@ void graph_rekey(struct jobs *j, struct job *job);	   /* after dst changed, when
 errint_t graph_claim_dst(struct jobs *j, struct job *job); /* a new one, that nobody else has */
 errint_t graph_claim_src(
 	struct jobs *j, struct job *job); /* behind who has it; job has not begun */
+/* One of job's places is another one now; job has not begun. */
+errint_t graph_claim_new(struct jobs *j, struct job *job, uint32_t remote, const char *path);
+/* job has no use any more for one of its two places, which are not the same, or is to get another:
+ * it gives up its claim, and who waited for that, or for whom it did, does not. */
+void graph_leave(struct jobs *j, struct job *job, uint32_t remote, const char *path);
+/* A loose job takes its destination. False: somebody else has it. */
+bool graph_take_dst(struct jobs *j, struct job *job);
 struct job *graph_last_of(struct jobs *j, uint64_t ino);
 /* Says of each job whether it is lost (of a remote that is not in the configuration, or behind a
- * job that is), and stuck (lost, or waits for something outside, or is behind one that does). */
+ * job that is), and stuck (lost, or waits for something outside, or is behind one that does), and
+ * which one that waits for a restore it is, or is behind. */
 void graph_stuck_locked(struct jobs *j);
 struct claim_key *graph_ino_key(struct jobs *j, uint64_t ino);
 struct claim_key *graph_place_key(struct jobs *j, uint32_t remote, const char *path);
@@ -435,6 +451,9 @@ void wait_note_locked(struct jobs *j, const struct job *job, errint_t r); /* job
 /* Those that wait for this upload, or for a job behind it, are told r now, as if it had ended. */
 void wait_tell(struct job *job, errint_t r);
 void wait_check(struct jobs *j); /* after a job ended; g.lock not held */
+/* job waits for a restore from here on: those that wait for it are told 0, for what is behind it
+ * -EIO; note, owned, says what it waits for. How many were told -EIO. */
+unsigned wait_archived(struct job *job, char *note);
 /* A job that ends leaves part of its deed to job `to`, which cannot run before: those that wait for
  * a tree, or for the inode of `to`, wait for that one as well. Takes g.lock. */
 void wait_hand_on(struct job *job, uint64_t to);
@@ -520,6 +539,9 @@ json_t *dirmove_sources(const struct job *job);
 errint_t dirmove_sources_load(struct job *job, const json_t *j);
 
 /* shared by the kinds (upload.c, relocate.c) */
+/* The object is at job->dst, and the name may have gone on meanwhile: no job of its own knows, or
+ * it lies beside its key. */
+void job_follow_name(struct job *job, struct meta_txn *t, struct meta_inode *in);
 void job_expect_etag(struct job *job, struct meta_txn *t, const struct meta_inode *in, char *ret);
 errint_t job_attempt(struct job *job);
 void job_victim_gone(struct job *job, struct meta_txn *t);
@@ -535,17 +557,46 @@ errint_t job_remove_object(
 	struct job *job, uint32_t remote, const char *path, const char *etag, struct err *err);
 /* The object of in, also when only what is said about it was changed meanwhile. */
 errint_t job_remove_own(struct job *job, const struct meta_inode *in, struct err *err);
-/* An archived object cannot be read: the job sleeps. What a restore does is in the object's row
- * soon; the cloud itself is asked less and less often. */
-enum step job_await_restore(struct job *job, const char *what);
-/* in's object is archived as far as is known, and it is not the time to ask the cloud. */
-bool job_still_archived(const struct job *job, const struct meta_inode *in);
 /* Removes job->src version own.etag after the sync point, and ends the job. */
 enum step job_vacate(struct job *job);
 enum step job_remove_source(struct job *job);
 /* The index points to the destination from here on, where st is a copy of `from`. -ESTALE: the row
  * names another object by now, or none; it is as it was. */
 errint_t job_point(struct job *job, const struct meta_loc *from, const struct store_stat *st);
+
+/* archived.c */
+/* A key beside another one, which an archived object has not left yet. */
+bool path_is_beside(const char *path);
+/* It moves what lies beside its key. */
+bool job_is_loose(const struct job *job);
+/* A loose move goes to where the name is by now. */
+errint_t loose_aim(struct job *job);
+/* A move cannot go on: its object is archived, or was restored to be read, or a loose one's
+ * destination is not free. *ret is the end of the step then. */
+bool loose_waits(struct job *job, struct meta_inode *in, enum step *ret);
+/* The cloud says that in's object, which a relocation is to move, is archived. */
+enum step loose_archived(struct job *job, const struct meta_inode *in);
+/* ino has a loose move, which looks for itself where the name is. It does so when t has committed.
+ */
+bool loose_follows(struct jobs *j, struct meta_txn *t, uint64_t ino);
+/* Somebody has asked for in's object, which a copy inside its cloud would archive again, and may
+ * read it for a while yet. */
+bool job_is_restored(struct job *job, const struct meta_inode *in);
+/* in, an archived file below a directory that job moves, can have a move of its own, to `to`, which
+ * is as good: nobody counts on what job does with it. */
+bool alone_may(struct job *job, const struct meta_inode *in, uint32_t remote, const char *to);
+/* It gets one, or the one that it has goes on from where its object is. */
+errint_t alone_post(
+	struct job *job, struct meta_txn *t, const struct meta_inode *in, uint64_t *ret_id);
+/* The object of ino, which the job is to move, cannot be read: the job sleeps, and nobody waits for
+ * it any more, nor for those behind it. What a restore does is in the object's row soon; the cloud
+ * itself is asked less and less often. more: so many others wait as well. */
+enum step job_await_restore(struct job *job, uint64_t ino, size_t more);
+/* in's object is archived. The cloud is asked only when it is time for that; then the row, and in,
+ * know what it says. */
+bool job_is_archived(struct job *job, struct meta_inode *in);
+/* Its deed waits for a restore, and nobody waits for that: all bytes are in the cloud. */
+bool job_follows_locked(const struct job *job);
 
 /* rollback.c */
 #define PHASE_BACK 9 /* own.phase of a move that is being taken back */

@@ -68,7 +68,7 @@ errint_t job_set_dst(struct job *job, uint32_t remote, const char *path)
 
 static void wake_locked(struct jobs *j, struct job *o, const struct job *job)
 {
-	if (!(o->g.sleeping || o->g.active) || !(attr_lazy(o) || o->g.unsure))
+	if (!(o->g.sleeping || o->g.active) || !(attr_lazy(o) || o->g.unsure || o->g.archived))
 		return;
 	for (unsigned i = 0; i < o->g.ndependents; i++)
 		if (o->g.dependents[i] == job) {
@@ -173,7 +173,10 @@ bool job_expected(struct jobs *j, const struct meta_inode *in, uint32_t *remote,
 			c = TAILQ_NEXT(c, link);
 		else
 			m = TAILQ_NEXT(m, move);
-		if (o->ino == in->ino && (o->kind == JOB_UPLOAD || o->kind == JOB_RELOCATE)) {
+		if (o->ino == in->ino && o->g.loose) {
+			own = true; /* by the time that others come the object is where it is */
+		} else if (o->ino == in->ino &&
+			   (o->kind == JOB_UPLOAD || o->kind == JOB_RELOCATE)) {
 			*remote = o->dst_remote;
 			(void)snprintf(path, META_PATH_MAX + 1, "%s", o->dst);
 			has = own = true;
@@ -418,8 +421,12 @@ errint_t job_moved(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
 		return 0; /* its upload is not due yet, and will look at the name then */
 	if (pending && victim_ino == 0 && retarget(j, t, in->ino, want_remote, want, ret_job))
 		return 0;
-	if (has && victim_ino == 0 && remote == want_remote && strcmp(path, want) == 0)
+	if (has && victim_ino == 0 && remote == want_remote && strcmp(path, want) == 0) {
+		(void)loose_follows(j, t, in->ino);
 		return 0; /* back where its object is */
+	}
+	if (victim_ino == 0 && loose_follows(j, t, in->ino))
+		return 0;
 	bool upload = !pending && (in->flags & META_F_DIRTY) != 0;
 
 	return post_relocate(j, t, in, has ? remote : 0, path, victim_ino,
@@ -566,7 +573,12 @@ errint_t job_exchanged(
 	char path[2][META_PATH_MAX + 1];
 	bool has[2];
 	uint64_t id = 0;
+	bool loose[2];
 
+	for (int i = 0; i < 2; i++)
+		loose[i] = loose_follows(j, t, in[i]->ino);
+	if (loose[0] || loose[1]) /* each goes to its name by itself */
+		return loose[0] && loose[1] ? 0 : job_moved(j, t, loose[0] ? b : a, NULL, &id);
 	for (int i = 0; i < 2; i++) {
 		bool pending = false;
 

@@ -12,9 +12,6 @@
 
 #include "job_priv.h"
 
-#define ARCHIVE_WAIT_NS (5 * NS_PER_S)
-#define ARCHIVE_LOOK_NS (300 * NS_PER_S)
-
 void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const char *path,
 	const struct store_stat *st)
 {
@@ -59,28 +56,6 @@ bool job_in_use(struct job *job, uint32_t remote, const char *path, const char *
 	job_note(job, "somebody reads the old version");
 	job->own.wake_mono_ns = now + 100 * NS_PER_MS;
 	return true;
-}
-
-enum step job_await_restore(struct job *job, const char *what)
-{
-	int64_t max = job->jobs->conf.retry_max_ns, now = clock_mono_ns();
-	int64_t wait = max != 0 ? MIN_OF(max, ARCHIVE_WAIT_NS) : ARCHIVE_WAIT_NS;
-
-	if (now >= job->own.look_at_ns) {
-		job->own.look_ns = job->own.look_ns == 0
-					   ? wait
-					   : MIN_OF(2 * job->own.look_ns, ARCHIVE_LOOK_NS);
-		job->own.look_at_ns = now + job->own.look_ns;
-	}
-	job_note(job, "archived: %s", what);
-	job_outside(job);
-	job->own.wake_mono_ns = now + wait;
-	return STEP_LATER;
-}
-
-bool job_still_archived(const struct job *job, const struct meta_inode *in)
-{
-	return (in->flags & META_F_ARCHIVED) != 0 && clock_mono_ns() < job->own.look_at_ns;
 }
 
 /* *ret_other: another version is there, and was left alone. */
@@ -163,7 +138,7 @@ static enum step relocate_failed(
 	}
 	if (err->kind == ERR_ARCHIVED && !atomic_load(&job->cancel))
 		/* the name is accepted; the object follows when it is readable */
-		return job_await_restore(job, "the object follows when it is restored");
+		return loose_archived(job, in);
 	if (err->kind == ERR_STALE || err->kind == ERR_NOT_FOUND) {
 		struct err look = {0};
 
@@ -354,13 +329,26 @@ enum step job_remove_source(struct job *job)
 	return STEP_DONE;
 }
 
+/* It is where it was to go: beside its key, for now, or where its name was when it was last looked
+ * at. */
+static enum step finish_named(struct job *job)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	if (job->own.result == 0 && meta_inode_get(t, job->ino, &in) == 0 &&
+		(in.flags & META_F_OBJECT) != 0)
+		job_follow_name(job, t, &in);
+	return job_finish(job, t);
+}
+
 enum step job_vacate(struct job *job)
 {
 	if (meta_synced(job->jobs->conf.meta) < job->own.barrier_txn)
 		return STEP_BARRIER;
 	enum step s = job_remove_source(job);
 
-	return s == STEP_DONE ? job_finish_alone(job, job->own.result, job->own.why) : s;
+	return s == STEP_DONE ? finish_named(job) : s;
 }
 
 /* An archived object that is to be overwritten, by new content of its file or by a file that took
@@ -394,7 +382,7 @@ static enum step stay(struct job *job, const struct meta_inode *in)
 	errint_t r = 0;
 	{
 		LOCKED(&job->jobs->g.lock);
-		wanted = graph_claimed(job->jobs, in->loc.remote, in->loc.path, job);
+		wanted = graph_claimed_by_others(job->jobs, in, job);
 		TAILQ_FOREACH (c, &graph_ino_key(job->jobs, job->ino)->queue, link)
 			if (c->job->ino == job->ino && c->job->kind == JOB_UPLOAD && next == NULL)
 				next = c->job;
@@ -423,7 +411,7 @@ static bool is_replaced(struct job *job, const struct meta_inode *in, enum step 
 		return false;
 	{
 		LOCKED(&job->jobs->g.lock);
-		wanted = graph_claimed(job->jobs, in->loc.remote, in->loc.path, job);
+		wanted = graph_claimed_by_others(job->jobs, in, job);
 	}
 	if (!wanted && job->victim == 0)
 		*ret = stay(job, in);
@@ -444,9 +432,13 @@ enum step relocate_step(struct job *job)
 		return job_vacate(job);
 	if (job->own.phase == PHASE_BACK)
 		return job_roll_back(job);
-	struct meta_txn *t = meta_begin_read(j->conf.meta);
-	errint_t r = meta_inode_get(t, job->ino, &in);
+	errint_t r = loose_aim(job);
 
+	if (r < 0)
+		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+
+	r = meta_inode_get(t, job->ino, &in);
 	if (r == 0)
 		job_expect_etag(job, t, &in, etag);
 	meta_abort(t);
@@ -455,7 +447,7 @@ enum step relocate_step(struct job *job)
 		job->own.phase = 1;
 		if (job->own.etag[0] == '\0' ||
 			(job->src_remote == job->dst_remote && strcmp(job->src, job->dst) == 0))
-			return job_finish_alone(job, job->own.result, job->own.why);
+			return finish_named(job);
 		/* it had come so far before a crash: the source is still there */
 		return STEP_AGAIN;
 	}
@@ -488,8 +480,8 @@ enum step relocate_step(struct job *job)
 		return STEP_BARRIER;
 	if (etag[0] != '\0' && job_in_use(job, job->dst_remote, job->dst, etag))
 		return STEP_LATER;
-	if (job_still_archived(job, &in) && !atomic_load(&job->cancel))
-		return job_await_restore(job, "the object follows when it is restored");
+	if (!atomic_load(&job->cancel) && loose_waits(job, &in, &s))
+		return s;
 	job->own.size = in.size;
 	if (!row_has_object_size(&in)) {
 		struct err err = {0};

@@ -142,8 +142,11 @@ errint_t job_retry(struct jobs *j, uint64_t id, uint64_t *ret_id, struct err *er
 	*ret_id = id;
 	lock_take(&j->g.lock);
 	HASH_FIND(hh, j->g.by_id, &id, sizeof(id), job);
-	if (job != NULL)
+	if (job != NULL) {
+		job->g.pressed = true;
+		job->g.archived = job->g.outside = false; /* it looks again */
 		sched_hurry_locked(j, job);
+	}
 	TAILQ_FOREACH (e, &j->g.ended, link)
 		if (e->info.id == id)
 			break;

@@ -557,6 +557,7 @@ static enum step turn(struct job *job, struct meta_txn *t, uint32_t remote, cons
 		r = job_set_dst(job, remote, path);
 		if (r == 0)
 			r = graph_claim_dst(j, job);
+		job->g.loose = false;
 		job->g.post_txn = meta_txn_id(t);
 	}
 	if (r < 0)

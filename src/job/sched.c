@@ -463,6 +463,7 @@ static void step_task(struct pool_task *t)
 	job->g.outside = false;
 	bool soon = job->g.soon;
 	lock_drop(&j->g.lock);
+	job->own.awaits = false;
 	enum step s = step(job);
 
 	if (s == STEP_DONE) {
@@ -470,6 +471,7 @@ static void step_task(struct pool_task *t)
 		lock_take(&j->g.lock);
 	} else {
 		lock_take(&j->g.lock);
+		job->g.archived &= job->own.awaits;
 		if (s == STEP_AGAIN) {
 			(void)pool_post(j->conf.pool, &job->task);
 		} else {

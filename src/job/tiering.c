@@ -196,6 +196,8 @@ static enum step row_from_stat(
 		if (strcmp(etag, st->etag) != 0)
 			stage_rebase(job->jobs, job->ino, etag, st->etag);
 	}
+	if (done && job->kind == JOB_RESTORE)
+		(void)loose_follows(job->jobs, t, job->ino); /* it says so now */
 	if (done)
 		return job_finish(job, t);
 	(void)meta_commit(t);

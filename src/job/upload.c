@@ -47,6 +47,7 @@ errint_t job_attempt(struct job *job)
 	{
 		LOCKED(&job->jobs->g.lock); /* `jobs list` reads it meanwhile */
 		job->attempts++;
+		job->g.archived = false;
 	}
 	job->own.wrote = false;
 	(void)journal_put(t, job);
@@ -141,8 +142,7 @@ static void row_clean(struct job *job, struct meta_txn *t, struct meta_inode *in
 	(void)meta_dirty_set(t, in->ino, false);
 }
 
-/* The name went on while the bytes went up, and no job of its own knows. */
-static void follow_name(struct job *job, struct meta_txn *t, struct meta_inode *in)
+void job_follow_name(struct job *job, struct meta_txn *t, struct meta_inode *in)
 {
 	char want[META_PATH_MAX + 1];
 	uint32_t remote = 0;
@@ -153,7 +153,8 @@ static void follow_name(struct job *job, struct meta_txn *t, struct meta_inode *
 		const struct job *l = graph_last_of(job->jobs, in->ino);
 
 		last = (l == job || (l != NULL && l->kind == JOB_ATTR)) &&
-		       TAILQ_EMPTY(&job->jobs->g.moves);
+		       (TAILQ_EMPTY(&job->jobs->g.moves) || job->kind == JOB_RELOCATE ||
+			       path_is_beside(job->dst));
 	}
 	if (last && (in->flags & META_F_ORPHAN) == 0 &&
 		meta_desired(t, in->ino, &remote, want) == 0 &&
@@ -218,7 +219,7 @@ static enum step upload_settle(struct job *job)
 		}
 		if (differ)
 			(void)job_attr(j, t, &in);
-		follow_name(job, t, &in);
+		job_follow_name(job, t, &in);
 		if (clean)
 			apply_pin(job, t, &in, asked);
 	}

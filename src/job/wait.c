@@ -93,7 +93,8 @@ static unsigned count_locked(
 
 		if (k != NULL)
 			TAILQ_FOREACH (c, &k->queue, link)
-				n += concerns(c->job, ino, s) && c->job->id <= until;
+				n += concerns(c->job, ino, s) && c->job->id <= until &&
+				     !job_follows_locked(c->job);
 		if (!hurry)
 			return n;
 	}
@@ -101,8 +102,10 @@ static unsigned count_locked(
 	TAILQ_FOREACH (job, &j->g.all, link) {
 		if (job->id > until)
 			break;
-		job->g.wanted = concerns(job, ino, s);
-		n += job->g.wanted;
+		bool is = concerns(job, ino, s);
+
+		job->g.wanted = is && hurry; /* which takes it back */
+		n += is && !job_follows_locked(job);
 	}
 	if (hurry)
 		hurry_locked(j);
@@ -165,7 +168,7 @@ bool job_wait(struct jobs *j, uint64_t ino, struct job_waiter *w)
 	TAILQ_FOREACH (job, &j->g.all, link) {
 		if (job->id > w->until)
 			break;
-		if (!concerns(job, ino, &s))
+		if (!concerns(job, ino, &s) || job_follows_locked(job))
 			continue;
 		if (job->g.lost) {
 			w->left--;
@@ -302,9 +305,9 @@ void wait_release(struct job *job, errint_t r)
 }
 
 /* Not those that wait for one job behind it and no other: a rename has a name to answer for. */
-static void tell_locked(struct job *job, errint_t r, bool all)
+static unsigned tell_locked(struct job *job, errint_t r, bool all)
 {
-	unsigned left = 0;
+	unsigned left = 0, told = job->g.nwatchers;
 
 	for (unsigned i = 0; i < job->g.nwatchers; i++) {
 		struct job_waiter *w = job->g.watchers[i];
@@ -318,6 +321,14 @@ static void tell_locked(struct job *job, errint_t r, bool all)
 		w->left--;
 	}
 	job->g.nwatchers = left;
+	return told - left;
+}
+
+/* wanted is set of job: also of all that depend on it. */
+static void spread_locked(const struct job *job)
+{
+	for (unsigned i = 0; i < job->g.ndependents; i++)
+		job->g.dependents[i]->g.wanted = true;
 }
 
 void wait_tell(struct job *job, errint_t r)
@@ -331,13 +342,38 @@ void wait_tell(struct job *job, errint_t r)
 	TAILQ_FOREACH (o, &j->g.all, link) { /* those that depend on a job come behind it */
 		if (!o->g.wanted)
 			continue;
-		for (unsigned i = 0; i < o->g.ndependents; i++)
-			o->g.dependents[i]->g.wanted = true;
-		tell_locked(o, r, o == job);
+		spread_locked(o);
+		(void)tell_locked(o, r, o == job);
 		o->g.wanted = false;
 	}
 	lock_drop(&j->g.lock);
 	wait_check(j);
+}
+
+unsigned wait_archived(struct job *job, char *note)
+{
+	struct jobs *j = job->jobs;
+	struct job *o = NULL;
+	unsigned failed = 0;
+
+	lock_take(&j->g.lock);
+	free(job->g.note);
+	job->g.note = note;
+	job->g.outside = job->g.archived = !job->g.pressed; /* else it looks again at once */
+	job->g.wanted = true;
+	TAILQ_FOREACH (o, &j->g.all, link) {
+		if (!o->g.wanted)
+			continue;
+		spread_locked(o);
+		o->g.wanted = false;
+		if (job_follows_locked(o))
+			(void)tell_locked(o, 0, false);
+		else
+			failed += tell_locked(o, -EIO, false);
+	}
+	lock_drop(&j->g.lock);
+	wait_check(j);
+	return failed;
 }
 
 void job_hurry(struct jobs *j, uint64_t ino)

@@ -44,7 +44,7 @@ errint_t walk_begin(struct walk *w, struct job *job)
 	errint_t r = add_dir(w, job->ino);
 
 	if (r == 0)
-		r = walk_take_left(w, job, t, &more);
+		r = walk_take_left(w, job, t, NULL, 0, &more);
 	meta_abort(t);
 	return r;
 }
@@ -184,7 +184,17 @@ void walk_again(struct walk *w, uint64_t *inos, size_t n)
 	w->left_at = 0;
 }
 
-errint_t walk_take_left(struct walk *w, struct job *job, struct meta_txn *t, bool *ret_more)
+static bool inos_have(const uint64_t *p, size_t n, uint64_t ino)
+{
+	size_t i = 0;
+
+	while (i < n && p[i] != ino)
+		i++;
+	return i < n;
+}
+
+errint_t walk_take_left(struct walk *w, struct job *job, struct meta_txn *t, const uint64_t *but,
+	size_t nbut, bool *ret_more)
 {
 	struct meta_inode in;
 	char path[META_PATH_MAX + 1], to[META_PATH_MAX + 1];
@@ -202,7 +212,7 @@ errint_t walk_take_left(struct walk *w, struct job *job, struct meta_txn *t, boo
 		if (meta_inode_get(t, inos[i], &in) < 0)
 			continue;
 		if (in.kind != META_DIR) {
-			if ((in.flags & META_F_OBJECT) == 0 ||
+			if ((in.flags & META_F_OBJECT) == 0 || inos_have(but, nbut, in.ino) ||
 				walk_target(job, in.loc.remote, in.loc.path, to) < 0)
 				continue;
 			w->left[w->nleft++] = in.ino;
@@ -212,11 +222,7 @@ errint_t walk_take_left(struct walk *w, struct job *job, struct meta_txn *t, boo
 		if (!walk_concerns(job, &in) || meta_dir_prefix(t, in.ino, &remote, path) < 0 ||
 			walk_target(job, remote, path, to) < 0)
 			continue;
-		size_t k = 0;
-
-		while (k < w->ndirs && w->dirs[k] != in.ino)
-			k++;
-		if (k < w->ndirs)
+		if (inos_have(w->dirs, w->ndirs, in.ino))
 			continue;
 		*ret_more = true;
 		r = add_dir(w, in.ino);

@@ -41,8 +41,10 @@ void walk_again(struct walk *w, uint64_t *inos, size_t n);
 
 /* What left the directory after it moved, and whose jobs come behind this one: it lies below the
  * old prefix, and somebody may count on its being empty. Files into left; directories are walked
- * as if they were here still. *ret_more: there is something that was not taken yet. */
-errint_t walk_take_left(struct walk *w, struct job *job, struct meta_txn *t, bool *ret_more);
+ * as if they were here still. but: files that need not be taken. *ret_more: there is something that
+ * was not taken yet. */
+errint_t walk_take_left(struct walk *w, struct job *job, struct meta_txn *t, const uint64_t *but,
+	size_t nbut, bool *ret_more);
 
 /* A directory that was made after this move was posted may lie below job->src by its name: its
  * objects come, or have come, by later jobs. */

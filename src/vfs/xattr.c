@@ -209,6 +209,11 @@ static const char *job_word(const struct job_info *i, const struct meta_inode *i
 	case JOB_UPLOAD:
 		return "uploading";
 	case JOB_RELOCATE:
+		if (i->archived && in->restored_until_ns > clock_now_ns())
+			return "restored";
+		if (i->archived)
+			return "renamed-here-only";
+		return "moving";
 	case JOB_EXCHANGE:
 	case JOB_DIRMOVE:
 		return (in->flags & META_F_ARCHIVED) && i->state == JOB_WAITING

@@ -82,6 +82,11 @@ same "$s" 6
 same "$(json 'd["jobs"], d["files"], d["state"]' <"$work/out")" "(1, 0, '$state')"
 up
 a restore later >/dev/null
+says 6 1 a umount
+has "/aws/later: /aws/later is restored and can be read: its object follows at 20"
+up
+a jobs retry "$(a --json jobs | json '[j["id"] for j in d["jobs"] if j["kind"] == "relocate"][0]')"
+settle
 says 0 0 a umount
 same "$(cat "$(native aws later)")" whole
 

@@ -267,9 +267,15 @@ unmount_it # does not wait for it
 mount_conf
 getfattr -n user.astra.restored_until "$mnt/aws/then" 2>&1 | grep -q "No such attribute"
 a restore /aws/then 1d
-for _ in $(seq 100); do [ -e "$(native aws "then")" ] && break; sleep 0.1; done
-[ ! -e "$(native aws now)" ]
 same "$(cat "$mnt/aws/then")" x
+same "$(get state "$mnt/aws/then")" restored
+# somebody wants to read it: it stays, unless it is told
+[ -e "$(native aws now)" ]
+a jobs retry "$(a jobs --json | python3 -c 'import json, sys
+print(*(j["id"] for j in json.load(sys.stdin)["jobs"] if j["kind"] == "relocate" and not j["ended"]))')"
+for _ in $(seq 100); do [ ! -e "$(native aws now)" ] && break; sleep 0.1; done
+[ ! -e "$(native aws now)" ]
+[ -e "$(native aws "then")" ]
 unmount_it
 
 # ---- uid, gid and umask hold for what states none of its own, on each mount anew

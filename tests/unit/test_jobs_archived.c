@@ -23,6 +23,40 @@ static bool is_there(struct fix *f, unsigned remote, const char *key)
 	return r == 0;
 }
 
+/* Keys below prefix that are beside another one; the last of them. */
+static unsigned besides_get(struct fix *f, const char *prefix, char ret[STORE_KEY_MAX + 1])
+{
+	struct store_page p = {0};
+	unsigned n = 0;
+
+	assert_int_equal(
+		store_list(f->remotes[0].st, NULL, "b", prefix, '/', "", 1000, &p, NULL), 0);
+	for (size_t i = 0; i < p.n; i++) {
+		if (strstr(p.e[i].key, ".later-") == NULL)
+			continue;
+		(void)snprintf(ret, STORE_KEY_MAX + 1, "%s", p.e[i].key);
+		n++;
+	}
+	store_page_done(&p);
+	return n;
+}
+
+static unsigned besides(struct fix *f, const char *prefix)
+{
+	char key[STORE_KEY_MAX + 1];
+
+	return besides_get(f, prefix, key);
+}
+
+/* One object lies beside the key of an archived one, with this text. */
+static void beside_is(struct fix *f, const char *prefix, const char *want)
+{
+	char key[STORE_KEY_MAX + 1];
+
+	assert_int_equal(besides_get(f, prefix, key), 1);
+	object_is(f, 0, key, want);
+}
+
 /* Its bytes are in the cloud only, and archived there. */
 static void archive(struct fix *f, uint64_t ino)
 {
@@ -140,14 +174,10 @@ static void follows(struct fix *f, bool across)
 	fix_down(f);
 	fix_up(f);
 	rest_has_moved(f, remote, d, x);
-	struct ask *a = ask_new(); /* somebody who waits for all */
-
-	vfs_sync(f->v, &a->c, d);
-	usleep(50000);
-	assert_int_equal(atomic_load(&a->answers), 0);
+	sync_all(f); /* nobody waits for it */
+	assert_true(is_there(f, 0, "d/x"));
 	restore(f, x);
-	assert_int_equal(ask_wait(a), 0);
-	ask_free(a);
+	all_done(f);
 	moved(f, remote, d, x);
 }
 
@@ -161,7 +191,7 @@ static void test_across(void **state)
 	follows(*state, true);
 }
 
-/* Who waited for the directory before it was known waits for the archived file as well. */
+/* Who waited for the directory before it was known does not wait for the archived file. */
 static void test_waited_for(void **state)
 {
 	struct fix *f = *state;
@@ -171,13 +201,12 @@ static void test_waited_for(void **state)
 	fault(f, 0, "copy:delay=100");
 	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
 	vfs_sync(f->v, &a->c, d);
-	only_stuck(f, 1);
-	fault(f, 0, "");
-	usleep(50000);
-	assert_int_equal(atomic_load(&a->answers), 0);
-	restore(f, x);
 	assert_int_equal(ask_wait(a), 0);
 	ask_free(a);
+	fault(f, 0, "");
+	rest_has_moved(f, 0, d, x);
+	restore(f, x);
+	all_done(f);
 	moved(f, 0, d, x);
 }
 
@@ -204,57 +233,52 @@ static void test_cancelled(void **state)
 	file_is(f, old, "x", "cold");
 }
 
-/* The old name is another file's by now: that one's upload counts on the key. */
-static uint64_t name_taken(struct fix *f, uint64_t x, uint64_t *ret_move)
+/* The old name is another file's by now: that one's object lies beside its key. */
+static uint64_t name_taken(struct fix *f, uint64_t x)
 {
-	struct job_info i;
-	uint64_t d = 0, old = 0;
+	uint64_t d = 0;
 
 	fault(f, 0, "copy:delay=300");
-	assert_int_equal(lookup(f, f->aws, "d", &old), 0);
 	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
-	assert_true(job_info_ino(f->jobs, old, &i));
-	*ret_move = i.id;
 	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
 	make_text(f, d, "x", "new");
-	only_stuck(f, 3); /* a marker waits as well */
+	only_stuck(f, 2);
 	fault(f, 0, "");
-	assert_int_equal(job_of(f, old, JOB_DIRMOVE), *ret_move);
 	assert_false(is_there(f, 0, "d/y"));
+	object_is(f, 0, "e/y", "one");
 	assert_true(is_there(f, 0, "d/x"));
+	beside_is(f, "d/x", "new");
 	return d;
 }
 
 static void test_name_taken(void **state)
 {
 	struct fix *f = *state;
-	uint64_t x = 0, e = tree(f, &x), move = 0, d = name_taken(f, x, &move);
+	uint64_t x = 0, e = tree(f, &x), d = name_taken(f, x);
 
-	object_is(f, 0, "e/y", "one");
 	restore(f, x);
-	sync_all(f);
+	all_done(f);
 	assert_true(is_there(f, 0, "e/x"));
 	object_is(f, 0, "d/x", "new");
 	read_it(f, e, "x", x);
 	file_is(f, d, "x", "new");
+	assert_int_equal(besides(f, "d/"), 0);
 }
 
 /* Cancelled then, it gets a name beside the other, and leaves the key when it can. */
 static void test_name_taken_cancelled(void **state)
 {
 	struct fix *f = *state;
-	uint64_t x = 0, e = tree(f, &x), move = 0, d = name_taken(f, x, &move);
-	struct ask *a = ask_new();
+	uint64_t x = 0, e = tree(f, &x), d = name_taken(f, x);
 
-	assert_int_equal(job_cancel(f->jobs, move), 0);
+	assert_int_equal(job_cancel(f->jobs, job_of(f, x, JOB_RELOCATE)), 0);
 	for (int i = 0; i < 5000 && lookup(f, e, "x", NULL) == 0; i++)
 		usleep(1000);
 	assert_int_equal(lookup(f, e, "x", NULL), -ENOENT);
 	file_is(f, e, "y", "one");
-	only_stuck(f, 3);
+	only_stuck(f, 2);
 	restore(f, x);
-	(void)CALL(a, vfs_sync, META_ROOT_INO);
-	ask_free(a);
+	all_done(f);
 	restore(f, x);
 	sync_all(f);
 	object_is(f, 0, "d/x", "new");
@@ -271,16 +295,16 @@ static void test_name_taken_cancelled(void **state)
 /* Unlinked while it waits: its object goes without having followed, and the key is free. */
 static void unlinked(struct fix *f, bool taken)
 {
-	uint64_t x = 0, e = tree(f, &x), move = 0, d = 0;
+	uint64_t x = 0, e = tree(f, &x), d = 0;
 
 	if (taken) {
-		d = name_taken(f, x, &move);
+		d = name_taken(f, x);
 	} else {
 		assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
 		only_stuck(f, 1);
 	}
 	assert_int_equal(unlink_in(f, e, "x"), 0);
-	sync_all(f);
+	all_done(f);
 	assert_false(is_there(f, 0, "e/x"));
 	if (taken)
 		object_is(f, 0, "d/x", "new");
@@ -406,7 +430,7 @@ static void test_renamed_on(void **state)
 	fault(f, 0, "copy:delay=300");
 	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
 	assert_int_equal(rename_to(f, d, "x", f->aws, "w", 0), 0);
-	only_stuck(f, 2);
+	only_stuck(f, 1);
 	fault(f, 0, "");
 	object_is(f, 0, "e/s/z", "two");
 	for (int i = 0; i < 100 && job_live(f->jobs, x); i++) { /* each place is an archive */
@@ -420,10 +444,348 @@ static void test_renamed_on(void **state)
 	read_it(f, f->aws, "w", x);
 }
 
-static void count_copies(void *arg, const char *op, uint64_t calls, uint64_t errors, uint64_t bytes,
+/* ---- others do not wait for one that is archived ---- */
+
+static errint_t write_at(struct fix *f, uint64_t ino, uint64_t off, const char *text)
+{
+	struct vfs_handle *h = NULL;
+	errint_t r;
+
+	assert_int_equal(open_ino(f, ino, O_WRONLY, &h), 0);
+	r = put(f, h, off, text, strlen(text));
+	if (r == 0)
+		r = fsync_h(f, h);
+	close_h(f, h);
+	return r;
+}
+
+static uint64_t make_synced(struct fix *f, uint64_t dir, const char *name, const char *text)
+{
+	uint64_t ino = 0;
+	struct vfs_handle *h = create_in(f, dir, name, &ino);
+
+	assert_int_equal(put(f, h, 0, text, strlen(text)), 0);
+	assert_int_equal(fsync_h(f, h), 0);
+	close_h(f, h);
+	return ino;
+}
+
+/* An archived x is called y, and a new file x. */
+static uint64_t rotated(struct fix *f, uint64_t *ret_new)
+{
+	uint64_t old = renamed_archived(f);
+
+	*ret_new = make_synced(f, f->aws, "x", "new");
+	only_stuck(f, 2);
+	return old;
+}
+
+static void notes_say(struct fix *f, uint64_t ino, const char *want)
+{
+	struct job_info i;
+
+	for (int n = 0; n < 5000; n++) {
+		assert_true(job_info_ino(f->jobs, ino, &i));
+		if (i.archived && strcmp(i.note, want) == 0)
+			return;
+		usleep(1000);
+	}
+	assert_string_equal(i.note, want);
+}
+
+/* The new file is in the cloud, beside its key, and goes there when the archived one has left. */
+static void test_new_file(void **state)
+{
+	struct fix *f = *state;
+	uint64_t new = 0, old = rotated(f, &new);
+
+	beside_is(f, "", "new");
+	assert_true(is_there(f, 0, "x"));
+	notes_say(f, old, "waiting for restore of /aws/y (archived)");
+	notes_say(f, new, "waiting for restore of /aws/y (archived)");
+	assert_int_equal(write_at(f, new, 3, " and more"), 0);
+	beside_is(f, "", "new and more");
+	fix_down(f);
+	fix_up(f);
+	only_stuck(f, 2);
+	assert_int_equal(write_at(f, new, 0, "NEW"), 0);
+	beside_is(f, "", "NEW and more");
+	file_is(f, f->aws, "x", "NEW and more");
+	assert_string_equal(getx(f, old, "user.astra.state"), "renamed-here-only");
+	restore(f, old);
+	all_done(f);
+	object_is(f, 0, "x", "NEW and more");
+	assert_true(is_there(f, 0, "y"));
+	assert_int_equal(besides(f, ""), 0);
+	read_it(f, f->aws, "y", old);
+}
+
+/* It goes on as any other file: it is removed, renamed, replaced. */
+static void test_new_file_goes_on(void **state)
+{
+	struct fix *f = *state;
+	uint64_t new = 0, old = rotated(f, &new);
+
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "w", 0), 0);
+	only_stuck(f, 1);
+	object_is(f, 0, "w", "new");
+	assert_int_equal(besides(f, ""), 0);
+	make_synced(f, f->aws, "x", "next");
+	beside_is(f, "", "next");
+	make_synced(f, f->aws, "tmp", "over");
+	assert_int_equal(rename_to(f, f->aws, "tmp", f->aws, "x", 0), 0);
+	only_stuck(f, 2);
+	beside_is(f, "", "over");
+	file_is(f, f->aws, "x", "over");
+	assert_int_equal(unlink_in(f, f->aws, "x"), 0);
+	only_stuck(f, 1);
+	assert_int_equal(besides(f, ""), 0);
+	assert_false(is_there(f, 0, "tmp"));
+	restore(f, old);
+	all_done(f);
+	assert_true(is_there(f, 0, "y"));
+	assert_false(is_there(f, 0, "x"));
+	object_is(f, 0, "w", "new");
+}
+
+/* Logs that are rotated, the older ones archived: each name and what it stands for. */
+static void test_rotation(void **state)
+{
+	static const char *const names[] = {"log", "log.1", "log.2", "log.3", "log.4", "log.5"};
+	struct fix *f = *state;
+	uint64_t ino[6] = {0};
+	char text[16];
+
+	for (unsigned i = 1; i < 4; i++) {
+		ino[i] = make_text(f, f->aws, names[i], "cold");
+		archive(f, ino[i]);
+	}
+	make_synced(f, f->aws, "log", "0");
+	for (unsigned round = 1; round < 3; round++) {
+		for (unsigned i = 2 + round; i > 0; i--)
+			assert_int_equal(
+				rename_to(f, f->aws, names[i], f->aws, names[i + 1], 0), 0);
+		assert_int_equal(rename_to(f, f->aws, "log", f->aws, "log.1", 0), 0);
+		(void)snprintf(text, sizeof(text), "%u", round);
+		make_synced(f, f->aws, "log", text);
+		sync_all(f);
+	}
+	file_is(f, f->aws, "log", "2");
+	file_is(f, f->aws, "log.1", "1");
+	file_is(f, f->aws, "log.2", "0");
+	for (unsigned i = 1; i < 4; i++)
+		restore(f, ino[i]);
+	all_done(f);
+	object_is(f, 0, "log", "2");
+	object_is(f, 0, "log.1", "1");
+	object_is(f, 0, "log.2", "0");
+	assert_int_equal(besides(f, ""), 0);
+	for (unsigned i = 1; i < 4; i++)
+		assert_true(is_there(f, 0, names[i + 2]));
+}
+
+static void test_there_and_back(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = renamed_archived(f);
+
+	assert_int_equal(rename_to(f, f->aws, "y", f->aws, "z", 0), 0);
+	only_stuck(f, 1);
+	assert_int_equal(rename_to(f, f->aws, "z", f->aws, "x", 0), 0);
+	all_done(f);
+	assert_true(is_there(f, 0, "x"));
+	assert_string_equal(getx(f, ino, "user.astra.state"), "archived");
+}
+
+/* It goes straight to its last name. */
+static void test_twice(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = renamed_archived(f);
+
+	assert_int_equal(rename_to(f, f->aws, "y", f->aws, "z", 0), 0);
+	only_stuck(f, 1);
+	make_synced(f, f->aws, "y", "new");
+	only_stuck(f, 1);
+	object_is(f, 0, "y", "new");
+	fix_down(f);
+	fix_up(f);
+	only_stuck(f, 1);
+	restore(f, ino);
+	all_done(f);
+	assert_true(is_there(f, 0, "z"));
+	assert_false(is_there(f, 0, "x"));
+	object_is(f, 0, "y", "new");
+	read_it(f, f->aws, "z", ino);
+}
+
+/* What is appended needs the rest: told at once, and kept here until it can be had. */
+static void test_appended(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = renamed_archived(f);
+
+	f->keep_restored = true;
+	fix_down(f);
+	fix_up(f);
+	assert_int_equal(rename_to(f, f->aws, "y", f->aws, "z", 0), 0);
+	assert_int_equal(write_at(f, ino, 4, "er"), -EIO);
+	assert_true(is_there(f, 0, "x"));
+	restore(f, ino);
+	for (int i = 0; i < 100 && write_at(f, ino, 4, "er") != 0; i++)
+		usleep(50000);
+	all_done(f);
+	object_is(f, 0, "z", "colder");
+	assert_false(is_there(f, 0, "x"));
+	file_is(f, f->aws, "z", "colder");
+}
+
+/* A directory with an archived file is renamed again: neither it nor what is made in it waits. */
+static void test_directory_twice(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, d = tree(f, &x);
+
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	rest_has_moved(f, 0, d, x);
+	assert_int_equal(rename_to(f, f->aws, "e", f->aws, "g", 0), 0);
+	make_synced(f, d, "new", "new");
+	object_is(f, 0, "g/new", "new");
+	only_stuck(f, 1);
+	object_is(f, 0, "g/y", "one");
+	object_is(f, 0, "g/s/z", "two");
+	assert_false(is_there(f, 0, "e/y"));
+	assert_true(is_there(f, 0, "d/x"));
+	assert_int_equal(rename_to(f, f->aws, "g", f->aws, "d", 0), 0);
+	all_done(f);
+	object_is(f, 0, "d/y", "one");
+	object_is(f, 0, "d/new", "new");
+	assert_string_equal(getx(f, x, "user.astra.state"), "archived");
+}
+
+/* The archived file had another name than its key before; a new one of the old name is there. */
+static void test_directory_above(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, d = tree(f, &x);
+
+	assert_int_equal(rename_to(f, d, "x", d, "w", 0), 0);
+	only_stuck(f, 1);
+	make_synced(f, d, "x", "new");
+	only_stuck(f, 2);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	make_synced(f, d, "more", "more");
+	object_is(f, 0, "e/more", "more");
+	sync_all(f);
+	object_is(f, 0, "e/y", "one");
+	file_is(f, d, "x", "new");
+	restore(f, x);
+	all_done(f);
+	object_is(f, 0, "e/x", "new");
+	assert_true(is_there(f, 0, "e/w"));
+	assert_false(is_there(f, 0, "d/x"));
+	assert_int_equal(besides(f, "d/"), 0);
+	assert_int_equal(besides(f, "e/"), 0);
+	read_it(f, d, "w", x);
+}
+
+/* Names exchanged when the objects are elsewhere: each goes to its name by itself. */
+static void test_exchanged_apart(void **state)
+{
+	struct fix *f = *state;
+	uint64_t new = 0, old = rotated(f, &new);
+
+	make_synced(f, f->aws, "w", "other");
+	assert_int_equal(rename_to(f, f->aws, "w", f->aws, "y", RENAME_EXCHANGE), 0);
+	only_stuck(f, 2);
+	object_is(f, 0, "y", "other");
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "w", RENAME_EXCHANGE), 0);
+	all_done(f);
+	object_is(f, 0, "w", "new");
+	object_is(f, 0, "y", "other");
+	assert_int_equal(besides(f, ""), 0);
+	assert_string_equal(getx(f, old, "user.astra.state"), "archived");
+}
+
+/* Else they cannot go round: who waits is told, and the job says for what. */
+static void test_exchanged(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make_text(f, f->aws, "x", "cold"), w;
+	struct ask *a = ask_new();
+
+	archive(f, ino);
+	w = make_synced(f, f->aws, "w", "other");
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "w", RENAME_EXCHANGE), 0);
+	assert_int_equal(CALL(a, vfs_sync, META_ROOT_INO), -EIO);
+	ask_free(a);
+	notes_say(f, ino, "waiting for restore of /aws/w (archived)");
+	assert_int_equal(write_at(f, w, 0, "O"), -EIO);
+	for (int i = 0; i < 100 && job_live(f->jobs, ino); i++) { /* each place is an archive */
+		restore(f, ino);
+		usleep(100000);
+	}
+	all_done(f);
+	object_is(f, 0, "x", "Other");
+	assert_true(is_there(f, 0, "w"));
+}
+
+/* ---- somebody has restored it, to read it ---- */
+
+static void stays_restored(struct fix *f, uint64_t ino, const char *name)
+{
+	struct job_info i;
+	struct err err = {0};
+	uint64_t id = 0;
+
+	usleep(300000);
+	file_is(f, f->aws, name, "cold");
+	assert_true(is_there(f, 0, "x"));
+	assert_string_equal(getx(f, ino, "user.astra.state"), "restored");
+	assert_true(job_info_ino(f->jobs, ino, &i));
+	assert_non_null(strstr(i.note, "is restored and can be read: its object follows at 20"));
+	sync_all(f);
+	assert_int_equal(job_retry(f->jobs, i.id, &id, &err), 0);
+	all_done(f);
+	assert_true(is_there(f, 0, name));
+	assert_false(is_there(f, 0, "x"));
+}
+
+static void test_restored(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino;
+
+	f->keep_restored = true;
+	fix_down(f);
+	fix_up(f);
+	ino = renamed_archived(f);
+	restore(f, ino);
+	sync_all(f);
+	stage_drop(f->stage, ino);
+	stays_restored(f, ino, "y");
+}
+
+static void test_restored_before(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = 0;
+
+	f->keep_restored = true;
+	fix_down(f);
+	fix_up(f);
+	ino = make_text(f, f->aws, "x", "cold");
+	archive(f, ino);
+	restore(f, ino);
+	sync_all(f);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	stays_restored(f, ino, "y");
+}
+
+static void count_heads(void *arg, const char *op, uint64_t calls, uint64_t errors, uint64_t bytes,
 	uint64_t total_us)
 {
-	if (strcmp(op, "copy") == 0)
+	if (strcmp(op, "head") == 0)
 		*(uint64_t *)arg = calls;
 }
 
@@ -435,9 +797,9 @@ static void test_few_requests(void **state)
 
 	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
 	rest_has_moved(f, 0, d, x);
-	store_stats_each(f->remotes[0].st, count_copies, &before);
+	store_stats_each(f->remotes[0].st, count_heads, &before);
 	usleep(1500000); /* it has looked 30 times */
-	store_stats_each(f->remotes[0].st, count_copies, &after);
+	store_stats_each(f->remotes[0].st, count_heads, &after);
 	assert_true(before > 0);
 	assert_in_range(after - before, 0, 6);
 }
@@ -449,7 +811,10 @@ int main(void)
 		T(test_cancelled), T(test_name_taken), T(test_name_taken_cancelled),
 		T(test_unlinked), T(test_unlinked_name_taken), T(test_emptied), T(test_replaced),
 		T(test_replacer_fails), T(test_emptied_and_refused), T(test_renamed_on),
-		T(test_few_requests)};
+		T(test_few_requests), T(test_new_file), T(test_new_file_goes_on), T(test_rotation),
+		T(test_there_and_back), T(test_twice), T(test_appended), T(test_directory_twice),
+		T(test_directory_above), T(test_exchanged_apart), T(test_exchanged),
+		T(test_restored), T(test_restored_before)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

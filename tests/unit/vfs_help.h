@@ -41,7 +41,8 @@ struct fix {
 	uint64_t aws, gcp, multi;
 	_Atomic unsigned notes;
 	unsigned queue_max; /* of jobs */
-	bool power_cut;	    /* as of the next fix_up */
+	bool power_cut;	    /* as of the next fix_up, as keep_restored */
+	bool keep_restored; /* moves leave what somebody has restored, to read it */
 };
 
 struct ask { /* one call and its answer */
@@ -131,6 +132,7 @@ static inline void fix_up(struct fix *f)
 		.retry_max_ns = 50 * NS_PER_MS,
 		.late_ns = NS_PER_S,
 		.queue_max = f->queue_max,
+		.leave_ns = f->keep_restored ? 0 : 864000 * NS_PER_S,
 		.power_cut = f->power_cut,
 		.prices = price_book_astra(),
 		.umask = 022};
