@@ -177,19 +177,18 @@ int app_show(struct app *a, json_t *req, void (*fn)(struct app *a, const json_t 
 	return code;
 }
 
-int app_wait_path(struct app *a, const char *tree, const json_t *job)
+int app_wait_path(struct app *a, const char *tree, const json_t *job, json_t **ret_data)
 {
 	json_t *req = app_request("jobs-wait");
-	cleanup_json json_t *data = NULL;
 	int code;
 
 	(void)app_add_path(req, "path", tree);
 	if (job)
 		(void)json_object_set_new(req, "ids", json_pack("[O]", json_object_get(job, "id")));
-	code = app_ask(a, req, NULL, &data);
-	if (code == EXIT_DONE && app_int(data, "failed")) {
-		(void)fprintf(
-			stderr, "astra %s: it failed: %s\n", a->cmd->name, app_str(data, "note"));
+	code = app_ask(a, req, NULL, ret_data);
+	if (code == EXIT_DONE && app_int(*ret_data, "failed")) {
+		(void)fprintf(stderr, "astra %s: it failed: %s\n", a->cmd->name,
+			app_str(*ret_data, "note"));
 		code = EXIT_FAILED;
 	}
 	return code;

@@ -99,8 +99,9 @@ void app_puts(const char *s, int width);
 /* After timeout, NULL = never, the process ends with text on standard error. An exit code. */
 int app_timeout(struct app *a, const char *timeout, const char *text);
 /* Waits for the jobs of a path, with progress; an exit code. job: one of them, which may have ended
- * already; NULL = none is known. */
-int app_wait_path(struct app *a, const char *tree, const json_t *job);
+ * already; NULL = none is known. "archived" in *ret_data, owned: not for what waits for a restore,
+ * as its "note" says. */
+int app_wait_path(struct app *a, const char *tree, const json_t *job, json_t **ret_data);
 
 /* Runs astrafs with these words and returns its exit status; lines: what it prints is collected
  * there (NULL = not). */

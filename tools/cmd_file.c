@@ -79,16 +79,26 @@ int cmd_explain(struct app *a, int argc, char **argv)
 	return req ? app_show(a, req, NULL, NULL) : code;
 }
 
+/* The jobs of a path wait for a restore, which may never come: they were not waited for. */
+static bool is_archived(const json_t *end)
+{
+	return json_is_true(json_object_get(end, "archived"));
+}
+
 /* Sends it and follows the job that it started, if any; then says what came of it. */
 static int and_wait(struct app *a, json_t *req,
 	void (*say)(struct app *a, const json_t *data, const char *word), const char *word)
 {
-	cleanup_json json_t *data = NULL;
+	cleanup_json json_t *data = NULL, *end = NULL;
 	int code = app_ask(a, req, NULL, &data);
 	const json_t *job = json_object_get(data, "job");
 
 	if (code == EXIT_DONE && job)
-		code = app_wait_path(a, app_str(data, "path"), job);
+		code = app_wait_path(a, app_str(data, "path"), job, &end);
+	if (code == EXIT_DONE && !strcmp(a->cmd->name, "tier") && is_archived(end)) {
+		(void)fprintf(stderr, "astra tier: not yet: %s\n", app_str(end, "note"));
+		code = EXIT_FAILED;
+	}
 	if (code != EXIT_DONE)
 		return code;
 	if (a->json) {
@@ -220,6 +230,7 @@ struct move {
 	char *from, *to;   /* owned; in the local file system */
 	json_t *plan;	   /* owned; of the daemon */
 	json_t *report;	   /* owned */
+	json_t *end;	   /* owned; what its jobs came to */
 	const char *trail; /* of to, as the mount sees it */
 };
 
@@ -231,6 +242,7 @@ static void move_done(struct move *m)
 	free(m->to);
 	json_decref(m->plan);
 	json_decref(m->report);
+	json_decref(m->end);
 }
 
 /* From the words to four paths. An exit code. */
@@ -362,6 +374,14 @@ static void print_others(const struct move *m)
 			(long long)n, app_plural(n));
 }
 
+static void print_moved(const struct move *m)
+{
+	(void)printf("%s -> %s\n", m->src, m->trail);
+	if (is_archived(m->end))
+		(void)printf("The name has moved; its object follows later: %s\n",
+			app_str(m->end, "note"));
+}
+
 static int move(struct app *a, char **argv, struct move *m)
 {
 	int code = move_paths(a, argv, m);
@@ -381,11 +401,12 @@ static int move(struct app *a, char **argv, struct move *m)
 		(void)fprintf(stderr, "astra mv: %s -> %s: %s\n", m->from, m->to, strerror(errno));
 		return EXIT_FAILED;
 	}
-	code = app_wait_path(a, m->trail, NULL);
+	code = app_wait_path(a, m->trail, NULL, &m->end);
+	across &= !is_archived(m->end); /* there is no end of it to report */
 	if (code == EXIT_DONE && across)
 		code = move_report(a, m);
 	if (code == EXIT_DONE && !a->json && !across)
-		(void)printf("%s -> %s\n", m->src, m->trail);
+		print_moved(m);
 	else if (code == EXIT_DONE && !a->json && across)
 		print_others(m);
 	return code;
@@ -401,9 +422,10 @@ int cmd_mv(struct app *a, int argc, char **argv)
 	if (code == EXIT_DONE)
 		code = move(a, argv, &m);
 	if (code == EXIT_DONE && a->json) {
-		cleanup_json json_t *out = json_pack("{s:o, s:o, s:O*, s:O*}", "source",
+		cleanup_json json_t *out = json_pack("{s:o, s:o, s:O*, s:O*, s:O*}", "source",
 			json_text(m.src), "destination", json_text(m.trail), "plan", m.plan,
-			"report", m.report);
+			"report", m.report, "waits",
+			is_archived(m.end) ? json_object_get(m.end, "note") : NULL);
 
 		app_print_json(out);
 	}

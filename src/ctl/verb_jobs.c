@@ -68,6 +68,9 @@ struct wait_ids {
 	unsigned n;
 	uint64_t ino; /* or: all jobs of this inode; id[0]: one of them that may have ended */
 	bool all;
+	uint64_t asked; /* of ino: the one that is to end; 0 = none */
+	bool archived;	/* the last of ino waits for a restore, as note says */
+	char note[sizeof(((struct job_info *)NULL)->note)];
 	uint64_t failed_before; /* or cancelled */
 	struct job_info info;
 };
@@ -92,6 +95,32 @@ static bool has_failed(const struct job_info *i)
 	return i->state == JOB_FAILED || i->state == JOB_CANCELLED;
 }
 
+/* All of a file: it may have several, one behind the other, and the last one tells, but not before
+ * the one that was asked for has ended. What waits for a restore may never end. */
+static void look_at_file(struct ctl_conn *c, struct wait_ids *w, struct list *l, bool *ret_done,
+	unsigned *ret_failed)
+{
+	struct jobs *jobs = c->ctl->conf.jobs;
+
+	*ret_done = !job_live(jobs, w->ino);
+	w->archived = false;
+	if (job_info_ino(jobs, w->ino, &w->info)) {
+		w->id[0] = w->info.id;
+		w->n = 1;
+		w->archived = w->info.archived;
+		*ret_done |= w->archived;
+		(void)snprintf(w->note, sizeof(w->note), "%s", w->info.note);
+		(void)json_array_append_new(l->array, item_job(&w->info));
+	}
+	for (unsigned i = 0; i < w->n && *ret_done; i++)
+		*ret_failed += job_info_get(jobs, w->id[i], &w->info) && has_failed(&w->info);
+	if (*ret_failed || !w->asked || !job_info_get(jobs, w->asked, &w->info))
+		return;
+	w->archived = !w->info.ended_ns && w->info.archived;
+	*ret_done &= w->info.ended_ns != 0 || w->archived;
+	*ret_failed += *ret_done && has_failed(&w->info);
+}
+
 /* Live jobs that are waited for, as items; *ret_failed of those that ended. */
 static json_t *look(struct ctl_conn *c, struct wait_ids *w, bool *ret_done, unsigned *ret_failed)
 {
@@ -110,16 +139,7 @@ static json_t *look(struct ctl_conn *c, struct wait_ids *w, bool *ret_done, unsi
 		return l.array;
 	}
 	if (w->ino) {
-		/* A file may have several, one behind the other: the last one tells. */
-		*ret_done = !job_live(jobs, w->ino);
-		if (job_info_ino(jobs, w->ino, &w->info)) {
-			w->id[0] = w->info.id;
-			w->n = 1;
-			(void)json_array_append_new(l.array, item_job(&w->info));
-		}
-		for (unsigned i = 0; i < w->n && *ret_done; i++)
-			*ret_failed +=
-				job_info_get(jobs, w->id[i], &w->info) && has_failed(&w->info);
+		look_at_file(c, w, &l, ret_done, ret_failed);
 		return l.array;
 	}
 	*ret_done = true;
@@ -160,8 +180,13 @@ static errint_t wait_for(struct ctl_conn *c, struct wait_ids *w, json_t **ret_da
 			return r;
 		ctl_pause(POLL_MS);
 	}
-	*ret_data = json_pack(
-		"{s:i, s:s}", "failed", (int)failed, "note", failed && !w->all ? w->info.note : "");
+	bool archived = !failed && w->archived;
+
+	*ret_data = json_pack("{s:i, s:o, s:b}", "failed", (int)failed, "note",
+		json_text(archived	      ? w->note
+			  : failed && !w->all ? w->info.note
+					      : ""),
+		"archived", archived);
 	return *ret_data ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
 }
 
@@ -183,6 +208,7 @@ errint_t verb_jobs_wait(struct ctl_conn *c, const json_t *req, json_t **ret_data
 	if (r)
 		return r;
 	w->all = !w->n && !w->ino;
+	w->asked = w->ino && w->n ? w->id[0] : 0;
 	jobs_stat(c->ctl->conf.jobs, &js);
 	w->failed_before = js.failed + js.cancelled;
 	return wait_for(c, w, ret_data, err);

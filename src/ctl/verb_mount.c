@@ -169,12 +169,16 @@ static json_t *status_json(struct ctl_conn *c)
 static errint_t say_parked(struct jobs *jobs, const struct clean *cl, struct err *err)
 {
 	char lost[200];
+	struct job_info i = {0};
+	bool archived = job_wait_reason(jobs, META_ROOT_INO, &i) && i.archived;
 
 	jobs_lost_text(jobs, lost, sizeof(lost));
 	return err_set(err, -EBUSY, ERR_FINAL,
-		"%s%sjobs that wait for archived objects or the delete guard: %llu; files with a "
-		"conflict: %llu; see 'astra jobs' and 'astra ls -l'",
+		"%s%sjobs that wait for archived objects or the delete guard: %llu%s%s%s; files "
+		"with a conflict: %llu; see 'astra jobs' and 'astra ls -l'",
 		lost, *lost ? "; " : "", (unsigned long long)(cl->js.stuck - cl->js.lost),
+		archived ? " (" : "", archived ? i.note : "",
+		archived ? "; 'astra restore' brings back what is archived)" : "",
 		(unsigned long long)cl->vs.held);
 }
 
@@ -235,6 +239,19 @@ static void sync_pulse(struct ctl_conn *c)
 			"job", n ? item_job(&i) : NULL));
 }
 
+/* What a sync that ended well left out, as those who wait for it do: archived files. */
+static errint_t say_archived(struct ctl_conn *c, uint64_t ino, const char *path, struct err *err)
+{
+	struct job_info i = {0};
+
+	if (!job_wait_reason(c->ctl->conf.jobs, ino, &i) || !i.archived)
+		return 0;
+	return err_set(err, -EBUSY, ERR_FINAL,
+		"%s: not everything has its key in the clouds yet: %s; "
+		"'astra restore' brings back what is archived; see 'astra jobs'",
+		path, i.note);
+}
+
 errint_t verb_sync(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
 {
 	cleanup_wait struct ctl_wait *w = NULL;
@@ -251,6 +268,12 @@ errint_t verb_sync(struct ctl_conn *c, const json_t *req, json_t **ret_data, str
 	c->sync_ino = ino;
 	vfs_sync(c->ctl->conf.vfs, &w->call, ino);
 	r = ctl_wait_end(w, PULSE_MS, sync_pulse);
+	if (!r || r == -EIO) {
+		errint_t e = say_archived(c, ino, path, err);
+
+		if (!r || e)
+			return e;
+	}
 	if (r == -ENODEV)
 		jobs_lost_text(c->ctl->conf.jobs, lost, sizeof(lost));
 	return r ? err_set(err, r, ERR_FINAL,
