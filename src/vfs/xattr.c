@@ -248,10 +248,11 @@ const char *vfs_state_word(struct vfs *v, const struct meta_inode *in)
 		return "dirty";
 	if (f & META_F_RESTORING)
 		return "restoring";
-	if (f & META_F_ARCHIVED)
-		return "archived";
 	if (vfs_restored_until(in))
 		return "restored";
+	/* The end of a restored copy comes without a word. */
+	if ((f & META_F_ARCHIVED) || in->restored_until_ns)
+		return "archived";
 	return (f & META_F_ATTR_LOCAL) ? "meta-local" : "settled";
 }
 

@@ -449,6 +449,28 @@ static void set_theirs(struct fix *f, const char *key, const char *name, const c
 }
 
 /* Attributes of the user's, and what others say about the same object. */
+/* Until when a restored copy can be read; and when that is over nobody tells. */
+static void test_restored_until(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make(f, f->aws, "a", "hello", 5);
+	struct meta_inode in;
+	struct meta_txn *t;
+
+	sync_all(f);
+	assert_null(getx(f, ino, "user.astra.restored_until"));
+	for (int hour = 1; hour >= -1; hour -= 2) {
+		t = meta_begin(f->m);
+		assert_int_equal(meta_inode_get(t, ino, &in), 0);
+		in.restored_until_ns = clock_now_ns() + hour * 3600 * NS_PER_S;
+		(void)meta_inode_put(t, &in);
+		assert_int_equal(meta_commit(t), 0);
+		assert_string_equal(
+			getx(f, ino, "user.astra.state"), hour > 0 ? "restored" : "archived");
+		assert_int_equal(!getx(f, ino, "user.astra.restored_until"), hour < 0);
+	}
+}
+
 static void test_attributes_and_others(void **state)
 {
 	struct fix *f = *state;
@@ -952,6 +974,7 @@ int main(void)
 		T(test_move_to_another_cloud),
 		T(test_attributes),
 		T(test_xattrs),
+		T(test_restored_until),
 		T(test_attributes_and_others),
 		T(test_attributes_of_another_version),
 		T(test_attributes_during_an_upload),
