@@ -222,6 +222,9 @@ static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *er
 
 	if (r == 0)
 		r = source_check(x, err);
+	/* The record comes before the deed. */
+	if (r == 0 && meta_synced(x->job->jobs->conf.meta) < x->job->g.post_txn)
+		r = meta_sync(x->job->jobs->conf.meta, err);
 	if (r == 0) {
 		x->sent = true;
 		job_state_set(x->job, JOB_COMMITTING);

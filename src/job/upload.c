@@ -639,6 +639,23 @@ static errint_t base_follow(
 	return r;
 }
 
+/* Its first deed that anybody sees is the commit of its parts, which waits for the record itself
+ * (move.c): they are sent while the disk is busy with the sync point, of which these bytes are the
+ * most. What a power cut leaves of them the sweep of uploads finds. */
+static bool is_sent_before_barrier(struct job *job, const struct meta_inode *in)
+{
+	struct stage_file *f = NULL;
+	struct stage_twin twin;
+	bool is = false;
+
+	if (in->kind != META_FILE || job->attempts != 0 || job->own.copy != NULL ||
+		stage_get(job->jobs->conf.stage, job->ino, false, &f) < 0)
+		return false;
+	is = stage_size(f) > JOB_PART_SIZE && !stage_twin_get(f, &twin);
+	stage_put(f);
+	return is;
+}
+
 enum step upload_step(struct job *job)
 {
 	struct jobs *j = job->jobs;
@@ -670,7 +687,7 @@ enum step upload_step(struct job *job)
 		return job_finish_alone(job, 0, NULL);
 	}
 	/* The record comes before the deed: after a power cut a write of ours is known as ours. */
-	if (!job_barrier_ok(job, job->g.post_txn))
+	if (!job_barrier_ok(job, job->g.post_txn) && !is_sent_before_barrier(job, &in))
 		return STEP_BARRIER;
 	if (etag[0] != '\0' && job_in_use(job, job->dst_remote, job->dst, etag))
 		return STEP_LATER;

@@ -35,10 +35,14 @@ static inline void scratch_remove(const char *dir)
 	assert_int_equal(system(cmd), 0);
 }
 
+/* Of indexes that are opened from here on; a test sets it, and takes it back. */
+static errint_t (*help_before_sync)(void *arg);
+
 static inline errint_t try_open(
 	const char *dir, const char *boot, struct meta **ret, bool *ret_cut, struct err *err)
 {
-	struct meta_conf conf = {.dir = dir, .map_size = MAP, .boot_id = boot};
+	struct meta_conf conf = {
+		.dir = dir, .map_size = MAP, .boot_id = boot, .before_sync = help_before_sync};
 
 	return meta_open(&conf, ret, ret_cut, err);
 }

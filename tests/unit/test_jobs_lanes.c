@@ -140,11 +140,63 @@ static void test_fails_in_the_middle(void **state)
 	free(bytes);
 }
 
+static atomic_bool disk_is_busy;
+
+static errint_t sync_waits(void *arg)
+{
+	while (atomic_load(&disk_is_busy))
+		usleep(1000);
+	return 0;
+}
+
+static size_t parts_there(struct fix *f)
+{
+	struct remote *r = &f->remotes[0];
+	struct store_upload *up = NULL;
+	struct store_part *parts = NULL;
+	size_t n = 0, nparts = 0;
+	struct err err = {0};
+
+	assert_int_equal(store_parts_pending(r->st, NULL, r->bucket, &up, &n, &err), 0);
+	if (n == 1 && store_parts_list(r->st, NULL, (struct store_obj){r->bucket, up[0].key},
+			      up[0].id, &parts, &nparts, &err))
+		nparts = 0; /* gone just now */
+	free(up);
+	free(parts);
+	return nparts;
+}
+
+/* While the disk makes the record durable the parts go; the object is not there before it
+ * is. */
+static void test_parts_do_not_wait_for_the_disk(void **state)
+{
+	struct fix *f = *state;
+	char *bytes = big_bytes();
+
+	help_before_sync = sync_waits;
+	more_of(f, 8, 6);
+	meta_sync_soon(f->m);
+	atomic_store(&disk_is_busy, true);
+	make(f, f->aws, "big", bytes, BIG);
+	for (int i = 0; i < 10000 && parts_there(f) < PARTS; i++)
+		usleep(1000);
+	assert_int_equal(parts_there(f), PARTS);
+	usleep(200000);
+	assert_false(is_there(f, "big"));
+	atomic_store(&disk_is_busy, false);
+	assert_true(becomes(f, "big"));
+	sync_all(f);
+	big_is(f, 0, bytes);
+	help_before_sync = NULL;
+	free(bytes);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_side_by_side), T(test_others_get_buffers),
-		T(test_others_get_workers), T(test_with_little), T(test_fails_in_the_middle)};
+		T(test_others_get_workers), T(test_with_little), T(test_fails_in_the_middle),
+		T(test_parts_do_not_wait_for_the_disk)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
