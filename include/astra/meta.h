@@ -332,6 +332,9 @@ struct meta_stat {
 	unsigned readers;
 };
 errint_t meta_stat(struct meta *m, struct meta_stat *ret);
+/* With so many bytes free on the file system of the index its disk never refuses creates, also when
+ * the reserve was given up and has to be made again: others should leave them free. */
+#define META_DISK_ROOM (UINT64_C(48) << 20)
 /* Space left for creates (early ENOSPC at 95 % of the map, or a full disk)? Deletes and job
  * completion may go on. */
 bool meta_has_room(struct meta *m);

@@ -181,14 +181,18 @@ static errint_t before_sync(void *arg)
 	return s ? stage_sync_all(s, &err) : 0;
 }
 
-/* What the file system of the state keeps free: cached bytes are dropped before. */
+/* What the file system of the state keeps free: cached bytes are dropped before. On a small one as
+ * much as the index wants, which would else refuse to make a file while the cache has it all. */
 static uint64_t min_free(const char *dir)
 {
 	struct statvfs sv;
+	uint64_t size, part;
 
 	if (statvfs(dir, &sv) < 0)
 		return MIN_FREE_MAX;
-	return MIN_OF((uint64_t)sv.f_blocks * sv.f_frsize / 50, MIN_FREE_MAX);
+	size = (uint64_t)sv.f_blocks * sv.f_frsize;
+	part = MIN_OF(size / 50, MIN_FREE_MAX);
+	return MIN_OF(MAX_OF(part, META_DISK_ROOM), size / 2);
 }
 
 /* After a power cut the clouds may be ahead of the index: no earlier listing is believed. */

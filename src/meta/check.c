@@ -18,6 +18,7 @@
  */
 #include "db.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -32,6 +33,8 @@
 #define DISK_LOW      (UINT64_C(16) << 20)
 #define DISK_FULL     (UINT64_C(1) << 20)
 #define ROOM_CHECK_NS (250 * NS_PER_MS)
+
+static_assert(2 * DISK_LOW + RESERVE_BYTES < META_DISK_ROOM, "what others leave is not enough");
 
 struct check {
 	struct meta *m;

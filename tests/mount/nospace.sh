@@ -47,3 +47,19 @@ settle
 same "$(cat "$mnt/aws/new" "$mnt/aws/20" | tr '\n' ' ')" "new 20 "
 unmount_it
 "$astra" db check --state "$state" | grep -q "in order"
+
+# A cache that is larger than the disk leaves room for the index: there are new files as soon as what
+# fills the disk was uploaded.
+rm -r "${work:?}/disk"/*
+data=$work/data
+mount_it
+if head -c 100000000 /dev/urandom >"$mnt/aws/huge" 2>/dev/null; then echo "where is it?"; exit 1; fi
+settle
+for i in 1 2 3; do
+    head -c 5000000 /dev/urandom >"$work/more"
+    cp "$work/more" "$mnt/aws/more$i"
+    settle
+    cmp "$work/more" "$(native aws "more$i")"
+done
+unmount_it
+"$astra" db check --state "$state" | grep -q "in order"
