@@ -11,6 +11,8 @@
  * - Who comes behind by the inode, or moves a directory above the key, goes first: the loose move
  *   ends and is posted anew behind.
  *
+ * - What it was to overwrite goes at once.
+ *
  * Nobody waits for loose moves (job_follows_locked): all bytes are in the cloud, if not under the
  * name. What cannot go round, as names exchanged, waits, and who waits for it is told -EIO.
  *
@@ -479,12 +481,47 @@ bool job_is_restored(struct job *job, const struct meta_inode *in)
 	       r->classes[in->tier].offline;
 }
 
+/* What in was to overwrite goes now: its name is in's, which may not come for long. */
+static errint_t victim_goes(struct job *job)
+{
+	struct jobs *j = job->jobs;
+	struct meta_inode v;
+	struct job *gone = NULL;
+	uint64_t ino = job->victim;
+	struct meta_txn *t = meta_begin(j->conf.meta);
+	errint_t r = 0;
+
+	if (meta_inode_get(t, ino, &v) == 0 && (v.flags & META_F_OBJECT) != 0) {
+		gone = job_alloc(j, JOB_REMOVE, ino);
+		if (gone == NULL || job_set_src(gone, v.loc.remote, v.loc.path) < 0 ||
+			job_set_dst(gone, v.loc.remote, v.loc.path) < 0) {
+			job_free(gone);
+			meta_abort(t);
+			return -ENOMEM;
+		}
+		r = job_post(j, t, gone, NULL);
+	} else {
+		r = orphan_sweep(j, t, ino, job);
+	}
+	if (r == 0) {
+		LOCKED(&j->g.lock);
+		graph_leave_victim(j, job);
+	}
+	if (r < 0)
+		meta_txn_fail(t, r);
+	else
+		(void)journal_put(t, job);
+	return meta_commit(t);
+}
+
 /* Others go round it, or before it; then it waits, as note (owned) says. */
 static enum step park(struct job *job, const struct meta_inode *in, char *note)
 {
-	bool may = job->victim == 0 && !job->firm && !job->own.turned &&
-		   (in->flags & META_F_ORPHAN) == 0;
+	bool may = !job->firm && !job->own.turned && (in->flags & META_F_ORPHAN) == 0;
 	enum step s = STEP_AGAIN;
+
+	if (may && job->victim != 0)
+		may = victim_goes(job) == 0;
 
 	if (next_waiting(job, in, 0) != NULL) {
 		struct meta_txn *t = meta_begin(job->jobs->conf.meta);

@@ -319,6 +319,17 @@ void graph_leave(struct jobs *j, struct job *job, uint32_t remote, const char *p
 	prune(j, job);
 }
 
+void graph_leave_victim(struct jobs *j, struct job *job)
+{
+	char name[KEY_NAME_MAX];
+
+	lock_assert_held(&j->g.lock);
+	ino_name(name, job->victim);
+	job->victim = 0;
+	claim_without(j, job, name);
+	prune(j, job);
+}
+
 bool graph_take_dst(struct jobs *j, struct job *job)
 {
 	char name[KEY_NAME_MAX];

@@ -362,6 +362,8 @@ errint_t graph_claim_new(struct jobs *j, struct job *job, uint32_t remote, const
 /* job has no use any more for one of its two places, which are not the same, or is to get another:
  * it gives up its claim, and who waited for that, or for whom it did, does not. */
 void graph_leave(struct jobs *j, struct job *job, uint32_t remote, const char *path);
+/* job overwrites nothing any more. */
+void graph_leave_victim(struct jobs *j, struct job *job);
 /* A loose job takes its destination. False: somebody else has it. */
 bool graph_take_dst(struct jobs *j, struct job *job);
 struct job *graph_last_of(struct jobs *j, uint64_t ino);

@@ -584,6 +584,35 @@ static void test_rotation(void **state)
 		assert_true(is_there(f, 0, names[i + 2]));
 }
 
+/* What it replaces under its new name is removed; it may be replaced itself, and the name be new.
+ */
+static void test_over_another(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make_text(f, f->aws, "x", "cold"), other = 0;
+
+	make_synced(f, f->aws, "y", "old");
+	archive(f, ino);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	only_stuck(f, 1);
+	sync_all(f);
+	assert_false(is_there(f, 0, "y"));
+	make_synced(f, f->aws, "z", "other");
+	assert_int_equal(rename_to(f, f->aws, "y", f->aws, "z", 0), 0);
+	only_stuck(f, 1);
+	other = make_synced(f, f->aws, "x", "new");
+	make_synced(f, f->aws, "y", "newer");
+	assert_int_equal(write_at(f, other, 0, "N"), 0);
+	only_stuck(f, 2);
+	object_is(f, 0, "y", "newer");
+	assert_false(is_there(f, 0, "z"));
+	restore(f, ino);
+	all_done(f);
+	assert_true(is_there(f, 0, "z"));
+	object_is(f, 0, "x", "New");
+	read_it(f, f->aws, "z", ino);
+}
+
 static void test_there_and_back(void **state)
 {
 	struct fix *f = *state;
@@ -812,9 +841,9 @@ int main(void)
 		T(test_unlinked), T(test_unlinked_name_taken), T(test_emptied), T(test_replaced),
 		T(test_replacer_fails), T(test_emptied_and_refused), T(test_renamed_on),
 		T(test_few_requests), T(test_new_file), T(test_new_file_goes_on), T(test_rotation),
-		T(test_there_and_back), T(test_twice), T(test_appended), T(test_directory_twice),
-		T(test_directory_above), T(test_exchanged_apart), T(test_exchanged),
-		T(test_restored), T(test_restored_before)};
+		T(test_over_another), T(test_there_and_back), T(test_twice), T(test_appended),
+		T(test_directory_twice), T(test_directory_above), T(test_exchanged_apart),
+		T(test_exchanged), T(test_restored), T(test_restored_before)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
