@@ -69,6 +69,25 @@ static void add(struct ctl_end *e, const char *fmt, ...)
 	va_end(ap);
 }
 
+static int look_for_failed(void *arg, const struct job_info *i)
+{
+	if (!i->ended_ns || i->state != JOB_FAILED || !*i->note)
+		return 0;
+	*(struct job_info *)arg = *i;
+	return 1;
+}
+
+/* One that speaks for those that are left. */
+static bool example(const struct drain *d, bool files, struct job_info *ret)
+{
+	if (job_wait_reason(d->jobs, META_ROOT_INO, ret))
+		return true;
+	ret->id = 0;
+	if (files) /* changed, and no job's: their uploads failed, and are put off */
+		job_each(d->jobs, look_for_failed, ret);
+	return ret->id;
+}
+
 static void end_of(const struct drain *d, const struct jobs_stat *js, const struct vfs_stat *vs,
 	struct ctl_end *e)
 {
@@ -92,7 +111,7 @@ static void end_of(const struct drain *d, const struct jobs_stat *js, const stru
 	jobs_lost_text(d->jobs, lost, sizeof(lost));
 	if (*lost)
 		add(e, "%s", lost);
-	if (!job_wait_reason(d->jobs, META_ROOT_INO, &i))
+	if (!example(d, e->files > vs->held, &i))
 		return;
 	if (*i.note)
 		add(e, "%s: %s", *i.dst ? i.dst : i.src, i.note);

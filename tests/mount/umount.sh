@@ -67,6 +67,18 @@ up
 settle
 same "$(cat "$(native gcp left)")" left
 
+# What failed for good is put off: why it did is told.
+says 0 0 a umount
+up drain_timeout=2s
+a debug fault gcp 'put:error=EACCES/final'
+echo refused >"$mnt/gcp/refused"
+sleep 1
+says 6 2 a umount
+has "0 jobs and 1 changed file are left (drain_timeout (2 s) was too short; /gcp/refused: .*fault"
+up
+settle
+same "$(cat "$(native gcp refused)")" refused
+
 # An archived object that was renamed: nobody waits for it.
 setfattr -n user.astra.tier -v ARCHIVE "$mnt/aws/whole"
 settle
