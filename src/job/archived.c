@@ -481,6 +481,13 @@ bool job_is_restored(struct job *job, const struct meta_inode *in)
 	       r->classes[in->tier].offline;
 }
 
+/* Nobody behind job counts on its overwriting v, where that lies. */
+static bool is_spare(struct job *job, const struct meta_inode *v)
+{
+	LOCKED(&job->jobs->g.lock);
+	return graph_untouched(job->jobs, v->ino, v->loc.remote, v->loc.path, job);
+}
+
 /* What in was to overwrite goes now: its name is in's, which may not come for long. */
 static errint_t victim_goes(struct job *job)
 {
@@ -491,7 +498,13 @@ static errint_t victim_goes(struct job *job)
 	struct meta_txn *t = meta_begin(j->conf.meta);
 	errint_t r = 0;
 
-	if (meta_inode_get(t, ino, &v) == 0 && (v.flags & META_F_OBJECT) != 0) {
+	bool has = meta_inode_get(t, ino, &v) == 0 && (v.flags & META_F_OBJECT) != 0;
+
+	if (has && !is_spare(job, &v)) {
+		meta_abort(t);
+		return -EBUSY;
+	}
+	if (has) {
 		gone = job_alloc(j, JOB_REMOVE, ino);
 		if (gone == NULL || job_set_src(gone, v.loc.remote, v.loc.path) < 0 ||
 			job_set_dst(gone, v.loc.remote, v.loc.path) < 0) {
@@ -601,7 +614,8 @@ bool loose_waits(struct job *job, struct meta_inode *in, enum step *ret)
 	}
 	if (job_is_archived(job, in))
 		*ret = loose_archived(job, in);
-	else if (job_is_restored(job, in) && !pressed)
+	else if (job_is_restored(job, in) && !pressed &&
+		 (job->victim == 0 || (in->flags & META_F_DIRTY) == 0))
 		*ret = park(job, in, restored_note(job, in));
 	else if (!job->g.loose || take_dst(job))
 		return false;

@@ -613,6 +613,31 @@ static void test_over_another(void **state)
 	read_it(f, f->aws, "z", ino);
 }
 
+/* The same with one that is restored, and gets new content at once. */
+static void test_over_another_anew(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h = NULL;
+	uint64_t ino = 0;
+
+	f->keep_restored = true;
+	fix_down(f);
+	fix_up(f);
+	ino = make_text(f, f->aws, "x", "cold");
+	make_synced(f, f->aws, "y", "old");
+	archive(f, ino);
+	restore(f, ino);
+	sync_all(f);
+	h = written_anew(f, ino);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	assert_int_equal(fsync_h(f, h), 0);
+	close_h(f, h);
+	all_done(f);
+	object_is(f, 0, "y", "new");
+	assert_false(is_there(f, 0, "x"));
+	assert_int_equal(lookup(f, f->aws, "x", NULL), -ENOENT);
+}
+
 static void test_there_and_back(void **state)
 {
 	struct fix *f = *state;
@@ -841,9 +866,10 @@ int main(void)
 		T(test_unlinked), T(test_unlinked_name_taken), T(test_emptied), T(test_replaced),
 		T(test_replacer_fails), T(test_emptied_and_refused), T(test_renamed_on),
 		T(test_few_requests), T(test_new_file), T(test_new_file_goes_on), T(test_rotation),
-		T(test_over_another), T(test_there_and_back), T(test_twice), T(test_appended),
-		T(test_directory_twice), T(test_directory_above), T(test_exchanged_apart),
-		T(test_exchanged), T(test_restored), T(test_restored_before)};
+		T(test_over_another), T(test_over_another_anew), T(test_there_and_back),
+		T(test_twice), T(test_appended), T(test_directory_twice), T(test_directory_above),
+		T(test_exchanged_apart), T(test_exchanged), T(test_restored),
+		T(test_restored_before)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
