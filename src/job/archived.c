@@ -617,11 +617,15 @@ bool loose_waits(struct job *job, struct meta_inode *in, enum step *ret)
 	else if (job_is_restored(job, in) && !pressed &&
 		 (job->victim == 0 || (in->flags & META_F_DIRTY) == 0))
 		*ret = park(job, in, restored_note(job, in));
-	else if (!job->g.loose || take_dst(job))
+	else if (!job->g.loose)
 		return false;
 	else if ((in->flags & META_F_ORPHAN) != 0) /* what replaces it does not need its key */
 		*ret = job_finish_alone(job, 0, NULL);
-	else if (!gives_way(job, in, ret)) {
+	else if (gives_way(job, in, ret))
+		;
+	else if (take_dst(job))
+		return false;
+	else {
 		char *note = taken_note(job);
 
 		*ret = job_await(job, note, note != NULL ? ARCHIVE_WAIT_NS : TAKEN_WAIT_NS);

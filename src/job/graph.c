@@ -100,7 +100,7 @@ static bool depends_on(const struct job *job, const struct job *on)
 	for (unsigned i = 0; i < on->g.ndependents; i++)
 		if (on->g.dependents[i] == job)
 			return true;
-	return job->g.begun; /* too late to wait */
+	return false;
 }
 
 static errint_t claim_name(struct jobs *j, struct job *job, const char *name)
@@ -118,9 +118,9 @@ static errint_t claim_name(struct jobs *j, struct job *job, const char *name)
 	/* In the order of posting, also when it comes to this key later. */
 	TAILQ_FOREACH (c, &k->queue, link) {
 		bool later = c->job->id > job->id;
-		errint_t r = !later		       ? depend(job, c->job)
-			     : depends_on(c->job, job) ? 0
-						       : depend(c->job, job);
+		errint_t r = !later					  ? depend(job, c->job)
+			     : depends_on(c->job, job) || c->job->g.begun ? 0
+									  : depend(c->job, job);
 
 		if (r < 0)
 			return r;
@@ -333,10 +333,21 @@ void graph_leave_victim(struct jobs *j, struct job *job)
 bool graph_take_dst(struct jobs *j, struct job *job)
 {
 	char name[KEY_NAME_MAX];
+	struct claim_key *k = graph_place_key(j, job->dst_remote, job->dst);
+	struct claim *c = NULL;
+	struct job *o = NULL;
 
 	lock_assert_held(&j->g.lock);
-	if (graph_claimed(j, job->dst_remote, job->dst, job))
-		return false;
+	/* Those that wait for job come behind it there as well. */
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (c->job != job && !depends_on(c->job, job))
+				return false;
+	TAILQ_FOREACH (o, &j->g.moves, move)
+		if (!depends_on(o, job) &&
+			(below(job->dst_remote, job->dst, o->src_remote, o->src) ||
+				below(job->dst_remote, job->dst, o->dst_remote, o->dst)))
+			return false;
 	key_name(name, job->dst_remote, job->dst);
 	if (claim_name(j, job, name) < 0)
 		return false;

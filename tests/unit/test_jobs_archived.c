@@ -784,6 +784,29 @@ static void test_exchanged(void **state)
 	assert_true(is_there(f, 0, "w"));
 }
 
+/* Exchanged while its move has not begun: they are behind it, and it goes when it can. */
+static void test_exchanged_behind(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make_text(f, f->aws, "x", "cold");
+
+	make_synced(f, f->aws, "w", "other");
+	archive(f, ino);
+	fault(f, 0, "copy:delay=200");
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "y", f->aws, "w", RENAME_EXCHANGE), 0);
+	fault(f, 0, "");
+	for (int i = 0; i < 200 && job_live(f->jobs, ino); i++) {
+		restore(f, ino);
+		usleep(50000);
+	}
+	assert_false(job_live(f->jobs, ino));
+	all_done(f);
+	object_is(f, 0, "y", "other");
+	assert_true(is_there(f, 0, "w"));
+	assert_false(is_there(f, 0, "x"));
+}
+
 /* ---- somebody has restored it, to read it ---- */
 
 static void stays_restored(struct fix *f, uint64_t ino, const char *name)
@@ -868,8 +891,8 @@ int main(void)
 		T(test_few_requests), T(test_new_file), T(test_new_file_goes_on), T(test_rotation),
 		T(test_over_another), T(test_over_another_anew), T(test_there_and_back),
 		T(test_twice), T(test_appended), T(test_directory_twice), T(test_directory_above),
-		T(test_exchanged_apart), T(test_exchanged), T(test_restored),
-		T(test_restored_before)};
+		T(test_exchanged_apart), T(test_exchanged), T(test_exchanged_behind),
+		T(test_restored), T(test_restored_before)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
