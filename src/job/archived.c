@@ -381,6 +381,13 @@ errint_t alone_post(
 
 /* ---- the move itself ---- */
 
+/* Which brings it from where job is to, to where its name is. */
+static bool has_next_move(struct job *job, const struct meta_inode *in)
+{
+	LOCKED(&job->jobs->g.lock);
+	return next_move_locked(job, in) != NULL;
+}
+
 errint_t loose_aim(struct job *job)
 {
 	struct jobs *j = job->jobs;
@@ -392,7 +399,7 @@ errint_t loose_aim(struct job *job)
 		return 0;
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
 	bool other = meta_inode_get(t, job->ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0 &&
-		     meta_desired(t, job->ino, &remote, want) == 0 &&
+		     !has_next_move(job, &in) && meta_desired(t, job->ino, &remote, want) == 0 &&
 		     (remote != job->dst_remote || strcmp(want, job->dst) != 0);
 
 	meta_abort(t);

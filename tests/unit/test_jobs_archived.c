@@ -795,6 +795,8 @@ static void test_exchanged_behind(void **state)
 	fault(f, 0, "copy:delay=200");
 	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
 	assert_int_equal(rename_to(f, f->aws, "y", f->aws, "w", RENAME_EXCHANGE), 0);
+	make_text(f, f->aws, "v", "third");
+	assert_int_equal(rename_to(f, f->aws, "w", f->aws, "v", RENAME_EXCHANGE), 0);
 	fault(f, 0, "");
 	for (int i = 0; i < 200 && job_live(f->jobs, ino); i++) {
 		restore(f, ino);
@@ -803,8 +805,10 @@ static void test_exchanged_behind(void **state)
 	assert_false(job_live(f->jobs, ino));
 	all_done(f);
 	object_is(f, 0, "y", "other");
-	assert_true(is_there(f, 0, "w"));
+	object_is(f, 0, "w", "third");
+	assert_true(is_there(f, 0, "v"));
 	assert_false(is_there(f, 0, "x"));
+	assert_int_equal(job_failures(f), 0);
 }
 
 /* ---- somebody has restored it, to read it ---- */
