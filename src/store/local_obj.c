@@ -36,7 +36,8 @@ errint_t local_head(struct store *s, const struct store_call *c, struct store_ob
 
 /* ---- get ---- */
 
-/* Bytes that nothing vouches for: read, and see that the file was not changed meanwhile. */
+/* Bytes that nothing vouches for: read, and see that the file was not changed meanwhile, before
+ * anybody is shown them. */
 static errint_t get_plain(const struct store_call *c, int fd, const struct lrec *rec,
 	const char *path, uint64_t off, void *p, size_t len, struct err *err)
 {
@@ -55,11 +56,13 @@ static errint_t get_plain(const struct store_call *c, int fd, const struct lrec 
 		if (got != step)
 			return err_set(
 				err, -EIO, ERR_RETRY, "%.200s was cut while it was read", path);
+		r = lrec_still(rec, fd, path, err);
+		if (r)
+			return r;
 		done += step;
-		if (!rec->foreign)
-			store_progressed(c->progress, done);
+		store_progressed(c->progress, done);
 	}
-	return lrec_still(rec, fd, path, err);
+	return 0;
 }
 
 errint_t local_get(struct store *s, const struct store_call *c, struct store_obj o,

@@ -367,6 +367,44 @@ static void test_edited_objects(void **state)
 	check_text("f", "ours and theirs");
 }
 
+/* Edited while it is read: what came after that is shown to nobody. */
+struct watched {
+	struct store_progress progress;
+	unsigned grown;
+	uint64_t most;
+};
+
+static void edit_meanwhile(struct store_progress *p, uint64_t have)
+{
+	struct watched *w = container_of(p, struct watched, progress);
+
+	w->most = have;
+	if (w->grown++ == 0)
+		append_by_hand("f", "theirs");
+}
+
+static void test_edited_while_read(void **state)
+{
+	const size_t len = 3 * (size_t)LOCAL_IO;
+	struct store_meta meta = {"colour", "red"};
+	struct watched w = {.progress.grown = edit_meanwhile};
+	struct store_call call = {.progress = &w.progress};
+	cleanup_free char *p = calloc(1, len);
+	char etag[STORE_ETAG_MAX];
+	struct err err = {0};
+	size_t n;
+
+	assert_non_null(p);
+	write_by_hand("f", "");
+	assert_int_equal(truncate(path_of("f"), (off_t)len), 0);
+	etag_of("f", etag);
+	assert_int_equal(store_set_meta(st, NULL, obj("f"), etag, &meta, 1, NULL, &err), 0);
+	etag_of("f", etag);
+	assert_int_equal(store_get(st, &call, obj("f"), etag, 0, p, len, &n, &err), -ESTALE);
+	assert_int_equal(w.grown, 1);
+	assert_int_equal(w.most, LOCAL_IO);
+}
+
 /* The checksums that a large one had go when something else happens to it. */
 static void test_edited_large(void **state)
 {
@@ -815,6 +853,7 @@ int main(void)
 		T(test_any_key),
 		T(test_foreign_files),
 		T(test_edited_objects),
+		T(test_edited_while_read),
 		T(test_edited_large),
 		T(test_damaged_bytes),
 		T(test_damaged_record),
