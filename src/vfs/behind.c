@@ -5,7 +5,7 @@
  * pay for a transaction of its own; many files' rows are brought up to date in one, a tenth of a
  * second later at the latest. Until then the file stays in the table of what is open, so that
  * whoever asks through the mount is told by staging (row_now), and whoever reads rows himself calls
- * vfs_catch_up() first.
+ * vfs_catch_up() first. Those that the index does not take stay, and are tried again.
  */
 #include "vfs_priv.h"
 
@@ -37,7 +37,8 @@ errint_t row_behind(struct vfs *v, struct vfs_node *n)
 	return 0;
 }
 
-/* From here on a close of one of them says so anew. */
+/* From here on a close of one of them says so anew. Whoever finds none on the list waits for those
+ * that are being told by taking the writer, so they are taken with the writer held. */
 static size_t take(struct vfs *v, struct vfs_node *ret[DIRTY_BATCH])
 {
 	size_t n = 0;
@@ -49,39 +50,79 @@ static size_t take(struct vfs *v, struct vfs_node *ret[DIRTY_BATCH])
 		ret[n++]->behind = false;
 		v->open.nbehind--;
 	}
+	v->open.ntelling += (unsigned)n;
 	return n;
 }
 
-static errint_t tell_txn(struct vfs *v, struct vfs_node *const *nodes, size_t n)
+static bool is_any(struct vfs *v)
+{
+	LOCKED(&v->open.lock);
+	return v->open.nbehind || v->open.ntelling;
+}
+
+static void told(struct vfs *v, size_t n)
+{
+	LOCKED(&v->open.lock);
+	v->open.ntelling -= (unsigned)n;
+}
+
+static errint_t tell_txn(struct vfs *v, struct vfs_node *nodes[DIRTY_BATCH], size_t *ret_n)
 {
 	struct meta_txn *t = meta_begin(v->conf.meta);
 	errint_t r = 0;
 
-	for (size_t i = 0; i < n && !r; i++)
+	*ret_n = take(v, nodes);
+	for (size_t i = 0; i < *ret_n && !r; i++)
 		r = node_flush_txn(v, t, nodes[i]);
-	if (r) {
+	if (r || !*ret_n) {
 		meta_abort(t);
 		return r;
 	}
 	return meta_commit(t);
 }
 
+/* The index does not take it: the file stays in the table, so that who asks is told what is so. */
+static void again(struct vfs *v, struct vfs_node *n, errint_t r)
+{
+	bool has = false;
+
+	if (log_seldom("behind %d", r))
+		log_error("vfs", "inode %llu: size and time cannot be recorded now: %s",
+			(unsigned long long)n->ino, strerrordesc_np(-r));
+	lock_take(&v->open.lock);
+	has = n->behind;
+	if (!has) {
+		n->behind = true;
+		STAILQ_INSERT_TAIL(&v->open.behind, n, behind_link);
+		v->open.nbehind++;
+	}
+	lock_drop(&v->open.lock);
+	if (has)
+		node_put(v, n);
+	pool_post_at(v->conf.pool, &v->behind_task, clock_mono_ns() + NS_PER_S);
+}
+
 void vfs_catch_up(struct vfs *v)
 {
 	struct vfs_node *nodes[DIRTY_BATCH];
-	size_t n;
+	bool failed = false;
+	size_t n = 0;
 
-	while ((n = take(v, nodes))) {
-		errint_t r = tell_txn(v, nodes, n);
+	while (!failed && is_any(v)) {
+		errint_t r = tell_txn(v, nodes, &n);
 
 		for (size_t i = 0; i < n; i++) {
 			errint_t one = r ? node_flush(v, nodes[i]) : 0;
 
 			if (one)
-				log_error("vfs", "inode %llu: size and time cannot be recorded: %s",
-					(unsigned long long)nodes[i]->ino, strerrordesc_np(-one));
-			node_put(v, nodes[i]);
+				again(v, nodes[i], one);
+			else
+				node_put(v, nodes[i]);
+			failed |= one != 0;
 		}
+		told(v, n);
+		if (!n) /* and now those are told that somebody else had taken */
+			return;
 	}
 }
 

@@ -357,10 +357,10 @@ void vfs_stop(struct vfs *v)
 	atomic_store(&v->cancel, true);
 	calls_stop(v);
 	listings_done(v);
+	vfs_catch_up(v);
 	(void)pool_cancel(v->conf.pool, &v->deadline_task);
 	(void)pool_cancel(v->conf.pool, &v->dirty_task);
 	(void)pool_cancel(v->conf.pool, &v->behind_task);
-	vfs_catch_up(v);
 	note_stop(v);
 }
 

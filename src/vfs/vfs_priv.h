@@ -195,7 +195,7 @@ struct vfs {
 		struct vfs_node *nodes;
 		uint64_t handles;
 		STAILQ_HEAD(, vfs_node) behind; /* each referenced */
-		unsigned nbehind;
+		unsigned nbehind, ntelling;	/* on the list; taken from it, and not told yet */
 		struct {
 			uint64_t ino, version;
 		} seen[VERSIONS];

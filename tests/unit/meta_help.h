@@ -38,11 +38,13 @@ static inline void scratch_remove(const char *dir)
 /* Of indexes that are opened from here on; a test sets it, and takes it back. */
 static errint_t (*help_before_sync)(void *arg);
 
+static uint64_t help_map = MAP; /* the same */
+
 static inline errint_t try_open(
 	const char *dir, const char *boot, struct meta **ret, bool *ret_cut, struct err *err)
 {
 	struct meta_conf conf = {
-		.dir = dir, .map_size = MAP, .boot_id = boot, .before_sync = help_before_sync};
+		.dir = dir, .map_size = help_map, .boot_id = boot, .before_sync = help_before_sync};
 
 	return meta_open(&conf, ret, ret_cut, err);
 }

@@ -919,6 +919,72 @@ static void test_closes_are_told_together(void **state)
 	assert_int_equal(row_size(f, ino[1]), 5);
 }
 
+/* Who asks for rows to be told while others tell them waits until they are. */
+static void *catch_up_size(void *arg)
+{
+	struct fix *f = arg;
+	static uint64_t size;
+	uint64_t ino;
+
+	assert_int_equal(lookup(f, f->aws, "f", &ino), 0);
+	vfs_catch_up(f->v);
+	size = row_size(f, ino);
+	return &size;
+}
+
+static void test_catching_up_waits(void **state)
+{
+	struct fix *f = *state;
+	struct meta_txn *t;
+	pthread_t th;
+	void *size;
+
+	fix_down(f);
+	f->vc.upload_delay_ns = 3600 * NS_PER_S;
+	fix_up(f);
+	(void)make(f, f->aws, "f", "hello", 5);
+	t = meta_begin(f->m);
+	(void)usleep(300000); /* now the pool tells, and waits */
+	assert_int_equal(pthread_create(&th, NULL, catch_up_size, f), 0);
+	(void)usleep(100000);
+	meta_abort(t);
+	assert_int_equal(pthread_join(th, &size), 0);
+	assert_int_equal(*(uint64_t *)size, 5);
+}
+
+/* An index that is full: who asks for the file is told its size all the same. */
+static void test_rows_that_cannot_be_told(void **state)
+{
+	struct fix *f = *state;
+	struct meta_txn *old, *t;
+	char key[32], pad[1 << 16] = "";
+	size_t len = sizeof(pad), n = 0;
+	uint64_t ino;
+	errint_t r;
+
+	fix_down(f);
+	f->vc.upload_delay_ns = 3600 * NS_PER_S;
+	help_map = 4 << 20;
+	fix_up(f);
+	help_map = MAP;
+	ino = make(f, f->aws, "f", "hello", 5);
+	old = meta_begin_read(f->m); /* nothing is used again */
+	while (len) {
+		(void)snprintf(key, sizeof(key), "pad%zu", n++);
+		t = meta_begin(f->m);
+		r = meta_kv_put(t, key, pad, len);
+		if (r)
+			meta_abort(t);
+		else
+			r = meta_commit(t);
+		if (r)
+			len /= 2;
+	}
+	vfs_catch_up(f->v);
+	assert_int_equal(attr(f, ino).st_size, 5);
+	meta_abort(old);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 /* A new file with holes is uploaded and unlinked while it is open: before and after its upload, and
@@ -986,6 +1052,8 @@ int main(void)
 		T(test_buckets),
 		T(test_restart_keeps_what_is_dirty),
 		T(test_closes_are_told_together),
+		T(test_catching_up_waits),
+		T(test_rows_that_cannot_be_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
