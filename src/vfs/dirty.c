@@ -322,6 +322,21 @@ errint_t dirty_post(struct vfs *v,
 
 /* ---- recovery ---- */
 
+/* An upload had made staging clean, and a kill came before the row was: what the object has. */
+static errint_t recover_clean(struct meta_txn *t, struct stage_file *sf, struct meta_inode *in)
+{
+	char etag[META_ETAG_MAX];
+	uint64_t size;
+
+	stage_base_get(sf, etag, &size);
+	if (!(in->flags & META_F_BASE) || strcmp(etag, in->loc.etag) || size == in->size)
+		return 0;
+	in->size = size;
+	if (stage_mtime(sf))
+		in->mtime_ns = stage_mtime(sf);
+	return meta_inode_put(t, in);
+}
+
 /* Rows of files that were open at a crash: size and time are in the staging. */
 static errint_t recover_row(struct vfs *v, struct meta_txn *t, uint64_t ino)
 {
@@ -339,7 +354,9 @@ static errint_t recover_row(struct vfs *v, struct meta_txn *t, uint64_t ino)
 			r = stage_reset(sf);
 	} else if (!r && !stage_dirty(sf) && !in.size && !(in.flags & META_F_BASE)) {
 		r = stage_reset(sf); /* it was emptied, and a kill came in between */
-	} else if (!r && stage_dirty(sf)) {
+	} else if (!r && !stage_dirty(sf)) {
+		r = recover_clean(t, sf, &in);
+	} else if (!r) {
 		in.size = stage_size(sf);
 		if (stage_mtime(sf))
 			in.mtime_ns = stage_mtime(sf);

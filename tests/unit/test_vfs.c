@@ -985,6 +985,28 @@ static void test_rows_that_cannot_be_told(void **state)
 	meta_abort(old);
 }
 
+/* A kill between what an upload does to staging and to the row, which was behind. */
+static void test_killed_while_an_upload_settles(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make(f, f->aws, "f", "hello", 5);
+	struct meta_inode in;
+	struct meta_txn *t;
+
+	sync_all(f);
+	t = meta_begin(f->m);
+	assert_int_equal(meta_inode_get(t, ino, &in), 0);
+	in.size = 0;
+	in.flags |= META_F_DIRTY;
+	assert_int_equal(meta_inode_put(t, &in), 0);
+	assert_int_equal(meta_dirty_set(t, ino, true), 0);
+	assert_int_equal(meta_commit(t), 0);
+	fix_down(f);
+	f->vc.upload_delay_ns = 3600 * NS_PER_S;
+	fix_up(f);
+	assert_int_equal(attr(f, ino).st_size, 5);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 /* A new file with holes is uploaded and unlinked while it is open: before and after its upload, and
@@ -1054,6 +1076,7 @@ int main(void)
 		T(test_closes_are_told_together),
 		T(test_catching_up_waits),
 		T(test_rows_that_cannot_be_told),
+		T(test_killed_while_an_upload_settles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
