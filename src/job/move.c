@@ -216,18 +216,28 @@ static errint_t source_check(struct parts *x, struct err *err)
 		x->spec->src);
 }
 
+/* What others see is about to happen, and the record comes before the deed. It mostly is durable:
+ * only parts are sent before (upload.c), and a file may have become smaller than one since. */
+static errint_t commit_begin(struct job *job, struct err *err)
+{
+	struct meta *m = job->jobs->conf.meta;
+	errint_t r = meta_synced(m) < job->g.post_txn ? meta_sync(m, err) : 0;
+
+	if (r == 0)
+		job_state_set(job, JOB_COMMITTING);
+	return r;
+}
+
 static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *err)
 {
 	errint_t r = parts_send(x, err);
 
 	if (r == 0)
 		r = source_check(x, err);
-	/* The record comes before the deed. */
-	if (r == 0 && meta_synced(x->job->jobs->conf.meta) < x->job->g.post_txn)
-		r = meta_sync(x->job->jobs->conf.meta, err);
+	if (r == 0)
+		r = commit_begin(x->job, err);
 	if (r == 0) {
 		x->sent = true;
-		job_state_set(x->job, JOB_COMMITTING);
 		r = parts_gone(store_parts_finish(x->dst.st, &x->call, x->dst.o, x->id, x->parts,
 				       x->nparts, &x->put, ret, err),
 			err);
@@ -253,10 +263,11 @@ static errint_t single(struct parts *x, struct store_stat *ret, struct err *err)
 	x->put.has_crc32c = true;
 	x->put.crc32c = x->crc;
 	r = source_check(x, err);
+	if (r == 0)
+		r = commit_begin(x->job, err);
 	if (r < 0)
 		return r;
 	x->sent = true;
-	job_state_set(x->job, JOB_COMMITTING);
 	r = store_put(x->dst.st, &x->call, x->dst.o, x->buf, len, &x->put, ret, err);
 	if (r == 0) {
 		atomic_store(&x->job->bytes_done, x->job->own.bytes_before + len);
@@ -431,9 +442,11 @@ static errint_t copy_inside(
 		opt.class_name = s->class_name;
 	}
 
-	x.sent = true;
-	job_state_set(job, JOB_COMMITTING);
-	r = store_copy(x.dst.st, &x.call, x.src.o, x.dst.o, &opt, ret, err);
+	r = commit_begin(job, err);
+	if (r == 0) {
+		x.sent = true;
+		r = store_copy(x.dst.st, &x.call, x.src.o, x.dst.o, &opt, ret, err);
+	}
 	if (r < 0)
 		r = settle_doubt(&x, r, ret, err);
 	job->own.wrote = r == 0;
