@@ -200,6 +200,16 @@ void node_overlay(struct vfs *v, struct meta_inode *in)
 		overlay(sf, in);
 }
 
+/* Of one that begins just now, and will be bound, staging says nothing. */
+static bool is_bound(struct stage_file *sf)
+{
+	char etag[META_ETAG_MAX];
+	uint64_t size;
+
+	stage_base_get(sf, etag, &size);
+	return *etag || stage_dirty(sf);
+}
+
 void row_now(struct vfs *v, struct meta_inode *in)
 {
 	struct vfs_node *n;
@@ -211,6 +221,8 @@ void row_now(struct vfs *v, struct meta_inode *in)
 	lock_take(&v->open.lock);
 	HASH_FIND(hh, v->open.nodes, &in->ino, sizeof(in->ino), n);
 	sf = n ? node_sf(n) : NULL;
+	if (sf && !is_bound(sf))
+		sf = NULL;
 	if (sf)
 		overlay(sf, in);
 	lock_drop(&v->open.lock);

@@ -1007,6 +1007,58 @@ static void test_killed_while_an_upload_settles(void **state)
 	assert_int_equal(attr(f, ino).st_size, 5);
 }
 
+static void *read_f(void *arg)
+{
+	struct fix *f = arg;
+	struct vfs_handle *h;
+	char buf[8];
+	uint64_t ino;
+
+	assert_int_equal(lookup(f, f->aws, "f", &ino), 0);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	assert_int_equal(get(f, h, 0, buf, sizeof(buf)), 5);
+	close_h(f, h);
+	return NULL;
+}
+
+static void *size_of_f(void *arg)
+{
+	static off_t size;
+	struct fix *f = arg;
+	uint64_t ino;
+
+	assert_int_equal(lookup(f, f->aws, "f", &ino), 0);
+	size = attr(f, ino).st_size;
+	return &size;
+}
+
+/* A file that is marked as changed, whose staging begins anew just now, is not empty meanwhile. */
+static void test_staging_that_begins(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino;
+	struct meta_txn *t;
+	pthread_t reads, asks;
+	void *size;
+
+	fix_down(f);
+	f->vc.upload_delay_ns = 3600 * NS_PER_S;
+	fix_up(f);
+	object_put(&f->remotes[0], "f", "hello", 5);
+	assert_int_equal(lookup(f, f->aws, "f", &ino), 0);
+	t = meta_begin(f->m);
+	assert_int_equal(meta_dirty_set(t, ino, true), 0);
+	assert_int_equal(meta_commit(t), 0);
+	t = meta_begin(f->m);
+	assert_int_equal(pthread_create(&reads, NULL, read_f, f), 0);
+	(void)usleep(200000); /* now it waits for the writer */
+	assert_int_equal(pthread_create(&asks, NULL, size_of_f, f), 0);
+	assert_int_equal(pthread_join(asks, &size), 0);
+	meta_abort(t);
+	assert_int_equal(pthread_join(reads, NULL), 0);
+	assert_int_equal(*(off_t *)size, 5);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 /* A new file with holes is uploaded and unlinked while it is open: before and after its upload, and
@@ -1077,6 +1129,7 @@ int main(void)
 		T(test_catching_up_waits),
 		T(test_rows_that_cannot_be_told),
 		T(test_killed_while_an_upload_settles),
+		T(test_staging_that_begins),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
