@@ -16,14 +16,14 @@
 
 /* What was found out about a thread holds for WHO_MS: who opens many files is not asked for each.
  * In one word: tid, millisecond, and two bits. A program that another one becomes so soon after an
- * open is taken for that one. */
+ * open is taken for that one, but where a restore may be paid for. */
 static uint64_t who_word(int tid, uint64_t ms, bool no_count, bool no_recall)
 {
 	return (uint64_t)tid << 42 | (ms & ((UINT64_C(1) << 40) - 1)) << 2 | (no_count ? 2u : 0u) |
 	       (no_recall ? 1u : 0u);
 }
 
-static void handle_who(struct vfs_call *c, struct vfs_handle *h)
+static void handle_who(struct vfs_call *c, struct vfs_handle *h, bool is_archived)
 {
 	struct vfs *v = c->own.v;
 	const struct vfs_conf *conf = &v->conf;
@@ -38,8 +38,8 @@ static void handle_who(struct vfs_call *c, struct vfs_handle *h)
 		return;
 	slot = &v->askers[(unsigned)c->pid % ASKERS];
 	known = atomic_load_explicit(slot, memory_order_relaxed);
-	if (known - who_word(c->pid, ms - WHO_MS, false, false) <=
-		who_word(0, WHO_MS, true, true)) {
+	if (!is_archived && known - who_word(c->pid, ms - WHO_MS, false, false) <=
+				    who_word(0, WHO_MS, true, true)) {
 		h->no_count = known & 2;
 		h->no_recall = known & 1;
 		return;
@@ -170,7 +170,7 @@ int recall_wait(struct vfs_call *c, uint64_t ino, bool may_restore)
 
 /* ---- handles ---- */
 
-static struct vfs_handle *handle_new(struct vfs_call *c, int flags)
+static struct vfs_handle *handle_new(struct vfs_call *c, int flags, bool is_archived)
 {
 	struct vfs_handle *h = calloc(1, sizeof(*h));
 	int acc = flags & O_ACCMODE;
@@ -180,7 +180,7 @@ static struct vfs_handle *handle_new(struct vfs_call *c, int flags)
 	h->flags = flags;
 	h->readable = acc != O_WRONLY;
 	h->writable = acc != O_RDONLY;
-	handle_who(c, h);
+	handle_who(c, h, is_archived);
 	return h;
 }
 
@@ -326,7 +326,7 @@ static void run_open(struct vfs_call *c)
 		call_done(c, r == -ENOENT ? -ESTALE : r);
 		return;
 	}
-	h = handle_new(c, flags);
+	h = handle_new(c, flags, in.flags & META_F_ARCHIVED);
 	if (!h) {
 		call_done(c, -ENOMEM);
 		return;
@@ -436,7 +436,7 @@ static void run_create(struct vfs_call *c)
 		call_done(c, w < 0 ? w : r);
 		return;
 	}
-	h = handle_new(c, (int)c->own.what);
+	h = handle_new(c, (int)c->own.what, false); /* it restores nothing */
 	if (!h) {
 		call_done(c, -ENOMEM);
 		return;

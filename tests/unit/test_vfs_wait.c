@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Calls that wait: clouds that hang, deadlines, interrupts, archives, versions that are replaced,
  * a full staging area, and the end with calls parked. Two workers, two buffers. */
+#include <sys/prctl.h>
+
 #include "vfs_help.h"
 
 #include "astra/base_count.h"
@@ -213,6 +215,33 @@ static void test_archived(void **state)
 	ask_free(a);
 }
 
+/* A program that is not to restore anything opens an archived file, right after what it was before
+ * opened another one. */
+static void test_who_restores_is_asked(void **state)
+{
+	static const char *const never[] = {"restores-never", NULL};
+	struct fix *f = *state;
+	uint64_t ino = foreign(f, 0, f->aws, "z", 1000), plain = make(f, f->aws, "p", "p", 1);
+	struct ask *a = ask_new();
+	char name[16];
+
+	assert_int_equal(setx(f, ino, "user.astra.tier", "ARCHIVE"), 0);
+	sync_all(f);
+	fix_down(f);
+	f->vc.recall = RECALL_REQUEST;
+	f->vc.no_recall = never;
+	fix_up(f);
+	a->c.pid = getpid();
+	assert_int_equal(prctl(PR_GET_NAME, name), 0);
+	assert_int_equal(CALL(a, vfs_open, plain, O_RDONLY), 0);
+	close_h(f, a->c.handle);
+	assert_int_equal(prctl(PR_SET_NAME, never[0]), 0);
+	assert_int_equal(CALL(a, vfs_open, ino, O_RDONLY), -EIO);
+	assert_int_equal(prctl(PR_SET_NAME, name), 0);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "archived");
+	ask_free(a);
+}
+
 /* A name is taken by another file while the old one is read: it is read to its end. */
 static void test_replaced_while_read(void **state)
 {
@@ -387,6 +416,7 @@ int main(void)
 		T(test_interrupt),
 		T(test_rename_does_not_wait_long),
 		T(test_archived),
+		T(test_who_restores_is_asked),
 		T(test_replaced_while_read),
 		T(test_changed_outside),
 		T(test_staging_full),
