@@ -4,10 +4,10 @@
  * to the directory below. What the kernel knows is found by a hash of device and number: of a
  * directory a descriptor, of a file its directory and name, so that a lookup is one system call.
  * Kernel caches live as long as those of astrafs; no extended attributes, so that the kernel does
- * not ask for them; no links. libfuse's example passthrough_ll is no rival: it keeps inodes in a
- * list.
+ * not ask for them, unless it is told to have them: then it has none; no links. libfuse's example
+ * passthrough_ll is no rival: it keeps inodes in a list.
  *
- *	through SOURCE MOUNTPOINT      in the foreground, until unmounted
+ *	through [-x] SOURCE MOUNTPOINT      in the foreground, until unmounted; -x: with attributes
  */
 #define FUSE_USE_VERSION 34
 #include <dirent.h>
@@ -392,6 +392,15 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 		fuse_reply_statfs(req, &st);
 }
 
+/* Of a filesystem that has any the kernel asks for a file's capabilities before it is written. */
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	(void)ino;
+	(void)name;
+	(void)size;
+	fuse_reply_err(req, ENODATA);
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	(void)userdata;
@@ -403,7 +412,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->congestion_threshold = 192;
 }
 
-static const struct fuse_lowlevel_ops ops = {
+static struct fuse_lowlevel_ops ops = {
 	.init = op_init,
 	.lookup = op_lookup,
 	.forget = op_forget,
@@ -436,8 +445,13 @@ int main(int argc, char **argv)
 	struct fuse_session *se;
 	int r;
 
+	if (argc == 4 && !strcmp(argv[1], "-x")) {
+		ops.getxattr = op_getxattr;
+		argc--;
+		argv++;
+	}
 	if (argc != 3 || !cfg)
-		errx(2, "usage: through SOURCE MOUNTPOINT");
+		errx(2, "usage: through [-x] SOURCE MOUNTPOINT");
 	root.fd = open(argv[1], O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root.fd < 0)
 		err(1, "%s", argv[1]);
