@@ -379,6 +379,21 @@ errint_t alone_post(
 	return hand_on(job, t, in, next, ret_id);
 }
 
+void loose_after(struct job *job, struct meta_txn *t, const struct meta_inode *in)
+{
+	struct job *next = NULL;
+	uint64_t id = 0;
+	errint_t r = 0;
+	{
+		LOCKED(&job->jobs->g.lock);
+		next = next_move_locked(job, in);
+	}
+	if (next == NULL && (in->flags & (META_F_ORPHAN | META_F_OBJECT)) == META_F_OBJECT)
+		r = hand_on(job, t, in, NULL, &id);
+	if (r < 0)
+		meta_txn_fail(t, r);
+}
+
 /* ---- the move itself ---- */
 
 /* Which brings it from where job is to, to where its name is. */

@@ -590,6 +590,8 @@ bool alone_may(struct job *job, const struct meta_inode *in, uint32_t remote, co
 /* It gets one, or the one that it has goes on from where its object is. */
 errint_t alone_post(
 	struct job *job, struct meta_txn *t, const struct meta_inode *in, uint64_t *ret_id);
+/* job, an upload, found nothing to do, and in's object lies where its name was before: it moves. */
+void loose_after(struct job *job, struct meta_txn *t, const struct meta_inode *in);
 /* The object of ino, which the job is to move, cannot be read: the job sleeps, and nobody waits for
  * it any more, nor for those behind it. What a restore does is in the object's row soon; the cloud
  * itself is asked less and less often. more: so many others wait as well. */

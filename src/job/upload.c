@@ -181,6 +181,11 @@ static void apply_pin(struct job *job, struct meta_txn *t, struct meta_inode *in
 	(void)job_tier(job->jobs, t, in, (enum tier)in->forced_tier, job->by_engine, &id, NULL);
 }
 
+static bool is_at(const struct job *job, const struct meta_inode *in)
+{
+	return in->loc.remote == job->dst_remote && strcmp(in->loc.path, job->dst) == 0;
+}
+
 /* Phase 1, after the sync point. */
 static enum step upload_settle(struct job *job)
 {
@@ -219,7 +224,10 @@ static enum step upload_settle(struct job *job)
 		}
 		if (differ)
 			(void)job_attr(j, t, &in);
-		job_follow_name(job, t, &in);
+		if (is_at(job, &in))
+			job_follow_name(job, t, &in);
+		else
+			loose_after(job, t, &in);
 		if (clean)
 			apply_pin(job, t, &in, asked);
 	}
@@ -542,7 +550,8 @@ static errint_t link_body(struct job *job, const struct meta_inode *in, const ch
 }
 
 /* The object has these bytes. A crash came after staging became clean and before the row did; or
- * what was changed is as it was again; or it was marked and not changed (node.c). */
+ * what was changed is as it was again; or it was marked and not changed (node.c). One that is
+ * archived may lie where its name was before: it has moves of its own. */
 static bool settled_already(struct job *job, const struct meta_inode *in, struct stage_file *f)
 {
 	char etag[META_ETAG_MAX];
@@ -550,7 +559,7 @@ static bool settled_already(struct job *job, const struct meta_inode *in, struct
 
 	stage_base_get(f, etag, &size);
 	if (etag[0] == '\0' || strcmp(etag, in->loc.etag) != 0 || size != job->own.size ||
-		in->loc.remote != job->dst_remote || strcmp(in->loc.path, job->dst) != 0 ||
+		!(is_at(job, in) || ((in->flags & META_F_ARCHIVED) != 0 && job->victim == 0)) ||
 		(stage_dirty(f) && stage_next_dirty(f, 0, &a, &b)))
 		return false;
 	(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", etag);

@@ -694,6 +694,38 @@ static void test_appended(void **state)
 	file_is(f, f->aws, "z", "colder");
 }
 
+static bool is_dirty(struct fix *f, uint64_t ino)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin_read(f->m);
+
+	assert_int_equal(meta_inode_get(t, ino, &in), 0);
+	meta_abort(t);
+	return (in.flags & META_F_DIRTY) != 0;
+}
+
+/* Then nothing of it stays: the file is clean, and its object goes to its name when it can. */
+static void test_append_fails(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = renamed_archived(f), failures = job_failures(f);
+
+	assert_int_equal(write_at(f, ino, 4, "er"), -EIO);
+	for (int i = 0; i < 5000 && is_dirty(f, ino); i++)
+		usleep(1000);
+	assert_false(is_dirty(f, ino));
+	only_stuck(f, 1);
+	assert_int_equal(job_failures(f), failures);
+	fix_down(f);
+	fix_up(f);
+	only_stuck(f, 1);
+	restore(f, ino);
+	all_done(f);
+	assert_true(is_there(f, 0, "y"));
+	assert_false(is_there(f, 0, "x"));
+	read_it(f, f->aws, "y", ino);
+}
+
 /* A directory with an archived file is renamed again: neither it nor what is made in it waits. */
 static void test_directory_twice(void **state)
 {
@@ -894,9 +926,9 @@ int main(void)
 		T(test_replacer_fails), T(test_emptied_and_refused), T(test_renamed_on),
 		T(test_few_requests), T(test_new_file), T(test_new_file_goes_on), T(test_rotation),
 		T(test_over_another), T(test_over_another_anew), T(test_there_and_back),
-		T(test_twice), T(test_appended), T(test_directory_twice), T(test_directory_above),
-		T(test_exchanged_apart), T(test_exchanged), T(test_exchanged_behind),
-		T(test_restored), T(test_restored_before)};
+		T(test_twice), T(test_appended), T(test_append_fails), T(test_directory_twice),
+		T(test_directory_above), T(test_exchanged_apart), T(test_exchanged),
+		T(test_exchanged_behind), T(test_restored), T(test_restored_before)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
