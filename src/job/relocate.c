@@ -331,15 +331,28 @@ enum step job_remove_source(struct job *job)
 
 /* It is where it was to go: beside its key, for now, or where its name was when it was last looked
  * at. */
-static enum step finish_named(struct job *job)
+static enum step finish_named(struct job *job, struct meta_txn *t)
 {
 	struct meta_inode in;
-	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 
 	if (job->own.result == 0 && meta_inode_get(t, job->ino, &in) == 0 &&
 		(in.flags & META_F_OBJECT) != 0)
 		job_follow_name(job, t, &in);
 	return job_finish(job, t);
+}
+
+/* It was there already. What it was to overwrite is elsewhere, and goes. */
+static enum step finish_there(struct job *job)
+{
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	job->own.phase = 1;
+	job_victim_gone(job, t);
+	enum step s = finish_named(job, t);
+
+	if (s != STEP_DONE) /* from here again: there is no source to be removed */
+		job->own.phase = 0;
+	return s;
 }
 
 enum step job_vacate(struct job *job)
@@ -348,7 +361,7 @@ enum step job_vacate(struct job *job)
 		return STEP_BARRIER;
 	enum step s = job_remove_source(job);
 
-	return s == STEP_DONE ? finish_named(job) : s;
+	return s == STEP_DONE ? finish_named(job, meta_begin(job->jobs->conf.meta)) : s;
 }
 
 /* An archived object that is to be overwritten, by new content of its file or by a file that took
@@ -444,11 +457,11 @@ enum step relocate_step(struct job *job)
 	meta_abort(t);
 	if (r == 0 && (in.flags & META_F_OBJECT) != 0 && in.loc.remote == job->dst_remote &&
 		strcmp(in.loc.path, job->dst) == 0) {
-		job->own.phase = 1;
 		if (job->own.etag[0] == '\0' ||
 			(job->src_remote == job->dst_remote && strcmp(job->src, job->dst) == 0))
-			return finish_named(job);
+			return finish_there(job);
 		/* it had come so far before a crash: the source is still there */
+		job->own.phase = 1;
 		return STEP_AGAIN;
 	}
 	if (r == 0 && (in.flags & META_F_ORPHAN) != 0) {

@@ -651,6 +651,23 @@ static void test_there_and_back(void **state)
 	assert_string_equal(getx(f, ino, "user.astra.state"), "archived");
 }
 
+/* It takes its first name back from the new file: that one's object goes, where it is. */
+static void test_back_over_new(void **state)
+{
+	struct fix *f = *state;
+	uint64_t new = 0, old = rotated(f, &new);
+
+	assert_int_equal(rename_to(f, f->aws, "y", f->aws, "x", 0), 0);
+	all_done(f);
+	assert_int_equal(besides(f, ""), 0);
+	assert_true(is_there(f, 0, "x"));
+	assert_string_equal(getx(f, old, "user.astra.state"), "archived");
+	fix_down(f);
+	fix_up(f);
+	assert_int_equal(lookup(f, f->aws, "y", NULL), -ENOENT);
+	read_it(f, f->aws, "x", old);
+}
+
 /* It goes straight to its last name. */
 static void test_twice(void **state)
 {
@@ -926,9 +943,10 @@ int main(void)
 		T(test_replacer_fails), T(test_emptied_and_refused), T(test_renamed_on),
 		T(test_few_requests), T(test_new_file), T(test_new_file_goes_on), T(test_rotation),
 		T(test_over_another), T(test_over_another_anew), T(test_there_and_back),
-		T(test_twice), T(test_appended), T(test_append_fails), T(test_directory_twice),
-		T(test_directory_above), T(test_exchanged_apart), T(test_exchanged),
-		T(test_exchanged_behind), T(test_restored), T(test_restored_before)};
+		T(test_back_over_new), T(test_twice), T(test_appended), T(test_append_fails),
+		T(test_directory_twice), T(test_directory_above), T(test_exchanged_apart),
+		T(test_exchanged), T(test_exchanged_behind), T(test_restored),
+		T(test_restored_before)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
