@@ -364,17 +364,18 @@ enum step job_vacate(struct job *job)
 	return s == STEP_DONE ? finish_named(job, meta_begin(job->jobs->conf.meta)) : s;
 }
 
-/* An archived object that is to be overwritten, by new content of its file or by a file that took
- * its name. *ret_sure: which is not taken back. */
+/* An archived object, or one that was restored to be read, that is to be overwritten: by new
+ * content of its file or by a file that took its name. *ret_sure: which is not taken back. */
 static bool no_use_of_it(struct job *job, const struct meta_inode *in, bool *ret_sure)
 {
 	struct claim *c = NULL;
 
-	if ((in->flags & META_F_ARCHIVED) == 0)
-		return false;
 	*ret_sure = true;
 	if ((in->flags & META_F_ORPHAN) == 0)
-		return (in->flags & (META_F_DIRTY | META_F_BASE)) == META_F_DIRTY;
+		return (in->flags & (META_F_ARCHIVED | META_F_DIRTY | META_F_BASE)) ==
+		       (META_F_ARCHIVED | META_F_DIRTY);
+	if ((in->flags & META_F_ARCHIVED) == 0 && !job_is_restored(job, in))
+		return false;
 	LOCKED(&job->jobs->g.lock);
 	TAILQ_FOREACH (c, &graph_ino_key(job->jobs, job->ino)->queue, link)
 		if (c->job->victim == job->ino && c->job->kind != JOB_EXCHANGE) {

@@ -912,6 +912,27 @@ static void test_restored_before(void **state)
 	stays_restored(f, ino, "y");
 }
 
+/* One that is replaced needs no restore, nor its end. */
+static void test_restored_and_replaced(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino;
+
+	f->keep_restored = true;
+	fix_down(f);
+	fix_up(f);
+	make_synced(f, f->aws, "o", "other");
+	ino = renamed_archived(f);
+	restore(f, ino);
+	sync_all(f);
+	assert_int_equal(rename_to(f, f->aws, "o", f->aws, "y", 0), 0);
+	sync_all(f);
+	all_done(f);
+	object_is(f, 0, "y", "other");
+	assert_false(is_there(f, 0, "x"));
+	assert_false(is_there(f, 0, "o"));
+}
+
 static void count_heads(void *arg, const char *op, uint64_t calls, uint64_t errors, uint64_t bytes,
 	uint64_t total_us)
 {
@@ -946,7 +967,7 @@ int main(void)
 		T(test_back_over_new), T(test_twice), T(test_appended), T(test_append_fails),
 		T(test_directory_twice), T(test_directory_above), T(test_exchanged_apart),
 		T(test_exchanged), T(test_exchanged_behind), T(test_restored),
-		T(test_restored_before)};
+		T(test_restored_before), T(test_restored_and_replaced)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
