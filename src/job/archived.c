@@ -153,15 +153,57 @@ bool job_is_loose(const struct job *job)
 	       path_is_beside(job->src);
 }
 
-/* A key that nobody has. */
-static errint_t beside(struct job *job, const char *path, char ret[META_PATH_MAX + 1])
+static errint_t beside_as(
+	struct job *job, const char *path, uint64_t mark, char ret[META_PATH_MAX + 1])
 {
 	const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
 
 	if (snprintf(ret, META_PATH_MAX + 1, "%.*s%.*s" BESIDE_MARK "%016llx", (int)(name - path),
-		    path, BESIDE_NAME_MAX, name, (unsigned long long)random_u64()) > META_PATH_MAX)
+		    path, BESIDE_NAME_MAX, name, (unsigned long long)mark) > META_PATH_MAX)
 		return -ENAMETOOLONG;
 	return job_path_ok(job->jobs, job->dst_remote, ret);
+}
+
+/* A key that nobody has. */
+static errint_t beside(struct job *job, const char *path, char ret[META_PATH_MAX + 1])
+{
+	return beside_as(job, path, random_u64(), ret);
+}
+
+/* The file of the next job behind job, and *after, that moves what has its destination's key; 0:
+ * there is none. */
+static uint64_t next_leaver(struct job *job, const char *path, uint64_t *after)
+{
+	const struct job *next = NULL;
+	struct claim *c = NULL;
+	LOCKED(&job->jobs->g.lock);
+	struct claim_key *k = graph_place_key(job->jobs, job->dst_remote, path);
+
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (c->job->kind == JOB_RELOCATE && c->job->id > *after &&
+				(next == NULL || c->job->id < next->id))
+				next = c->job;
+	*after = next != NULL ? next->id : *after;
+	return next != NULL ? next->ino : 0;
+}
+
+errint_t beside_taken(struct job *job, uint64_t ino, char path[META_PATH_MAX + 1])
+{
+	struct meta_inode in;
+	uint64_t after = job->id, other = 0;
+	cleanup_free char *key = strdup(path);
+	bool taken = false;
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+
+	while (!taken && (other = next_leaver(job, path, &after)) != 0)
+		taken = other != ino && meta_inode_get(t, other, &in) == 0 &&
+			(in.flags & META_F_OBJECT) != 0 && in.loc.remote == job->dst_remote &&
+			strcmp(in.loc.path, path) == 0;
+	meta_abort(t);
+	if (!taken)
+		return 0;
+	return key == NULL ? -ENOMEM : beside_as(job, key, job->nonce + ino, path);
 }
 
 /* It counts on in's key, which job cannot leave, and can do without. It depends on job, so it
@@ -388,8 +430,9 @@ void loose_after(struct job *job, struct meta_txn *t, const struct meta_inode *i
 		LOCKED(&job->jobs->g.lock);
 		next = next_move_locked(job, in);
 	}
-	if (next == NULL && (in->flags & (META_F_ORPHAN | META_F_OBJECT)) == META_F_OBJECT)
-		r = hand_on(job, t, in, NULL, &id);
+	if (next != NULL ? next->kind != JOB_EXCHANGE
+			 : (in->flags & (META_F_ORPHAN | META_F_OBJECT)) == META_F_OBJECT)
+		r = hand_on(job, t, in, next, &id);
 	if (r < 0)
 		meta_txn_fail(t, r);
 }

@@ -15,6 +15,8 @@
  * key, each gets a move of its own that waits for its restore, and this one ends: else all that is
  * made in the directory would wait as well. When somebody has, who counts on what this move does,
  * it stays, and tries them (as phase 1) from time to time.
+ *
+ * What is to get a key that an archived object has not left goes beside it (archived.c).
  */
 #include <stdio.h>
 #include <string.h>
@@ -236,6 +238,15 @@ static errint_t source_goes(
 	return r;
 }
 
+/* An archived object has the key of its own (beside_taken). */
+static bool is_beside_target(struct job *job, const struct meta_inode *was, const char *path)
+{
+	char to[META_PATH_MAX + 1];
+
+	return path_is_beside(path) && walk_target(job, was->loc.remote, was->loc.path, to) == 0 &&
+	       strcmp(to, path) != 0;
+}
+
 static errint_t point(struct job *job, const struct meta_inode *was, uint32_t remote,
 	const char *path, const struct store_stat *st, struct dirmove *d)
 {
@@ -251,6 +262,8 @@ static errint_t point(struct job *job, const struct meta_inode *was, uint32_t re
 	attrs_arrived(job, t, &in);
 	(void)meta_inode_put(t, &in);
 	stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
+	if (is_beside_target(job, was, path))
+		loose_after(job, t, &in);
 	return source_goes(job, t, was, d);
 }
 
@@ -335,6 +348,9 @@ static errint_t move_one(struct job *job, struct dirmove *d, uint64_t ino, struc
 	if (r < 0 || (in.flags & META_F_OBJECT) == 0 || in.kind == META_DIR ||
 		walk_target(job, in.loc.remote, in.loc.path, path) < 0)
 		return 0;
+	r = beside_taken(job, ino, path);
+	if (r < 0)
+		return err_set(err, r, ERR_FINAL, "beside '%.100s': %s", path, strerror(-r));
 	if (in.loc.remote == job->dst_remote && strcmp(in.loc.path, path) == 0)
 		return 0;
 	if (job_in_use(job, in.loc.remote, in.loc.path, in.loc.etag))
@@ -379,7 +395,8 @@ static enum step leave_behind(
 
 	meta_abort(t);
 	if (e == 0 && (!d->cancelled || job->own.tries > 0) &&
-		walk_target(job, in.loc.remote, in.loc.path, path) == 0)
+		walk_target(job, in.loc.remote, in.loc.path, path) == 0 &&
+		beside_taken(job, ino, path) == 0)
 		e = job_drop_copy(job, &in.loc, job->dst_remote, path, &own);
 	if (e < 0 && e != -ENOENT && job_follow(job, e, &own) != STEP_DONE)
 		return STEP_LATER;

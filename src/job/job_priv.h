@@ -590,8 +590,12 @@ bool alone_may(struct job *job, const struct meta_inode *in, uint32_t remote, co
 /* It gets one, or the one that it has goes on from where its object is. */
 errint_t alone_post(
 	struct job *job, struct meta_txn *t, const struct meta_inode *in, uint64_t *ret_id);
-/* job, an upload, found nothing to do, and in's object lies where its name was before: it moves. */
+/* in's object lies beside the key that it is to have, or where its name was before: it goes from
+ * there to its name after job. */
 void loose_after(struct job *job, struct meta_txn *t, const struct meta_inode *in);
+/* path, a key below job's destination where ino's object is to go, becomes one beside it (the same
+ * one each time) when another file's object is there, which leaves after job. */
+errint_t beside_taken(struct job *job, uint64_t ino, char path[META_PATH_MAX + 1]);
 /* The object of ino, which the job is to move, cannot be read: the job sleeps, and nobody waits for
  * it any more, nor for those behind it. What a restore does is in the object's row soon; the cloud
  * itself is asked less and less often. more: so many others wait as well. */

@@ -766,6 +766,79 @@ static void test_directory_twice(void **state)
 	assert_string_equal(getx(f, x, "user.astra.state"), "archived");
 }
 
+/* Another directory takes the name of one whose archived file has not left: what would get its key
+ * goes beside it. */
+static void name_of_parked(struct fix *f, bool at_once)
+{
+	uint64_t x = 0, d = tree(f, &x), g = 0, s = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "g", &g), 0);
+	make_text(f, g, "x", "new");
+	make_text(f, g, "more", "more");
+	sync_all(f);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	if (!at_once)
+		rest_has_moved(f, 0, d, x);
+	assert_int_equal(rename_to(f, f->aws, "g", f->aws, "d", 0), 0);
+	only_stuck(f, 2);
+	assert_int_equal(lookup(f, f->aws, "d", &s), 0);
+	assert_int_equal(s, g);
+	file_is(f, g, "x", "new");
+	object_is(f, 0, "d/more", "more");
+	beside_is(f, "d/", "new");
+	assert_false(is_there(f, 0, "g/x"));
+	fix_down(f);
+	fix_up(f);
+	only_stuck(f, 2);
+	assert_int_equal(job_failures(f), 0);
+	restore(f, x);
+	all_done(f);
+	assert_true(is_there(f, 0, "e/x"));
+	read_it(f, d, "x", x);
+	object_is(f, 0, "d/x", "new");
+	assert_int_equal(besides(f, "d/"), 0);
+	file_is(f, g, "x", "new");
+}
+
+static void test_name_of_parked(void **state)
+{
+	name_of_parked(*state, false);
+}
+
+static void test_name_of_parked_at_once(void **state)
+{
+	name_of_parked(*state, true);
+}
+
+/* The same, from another cloud; and what is beside goes on. */
+static void test_name_of_parked_across(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, d = tree(f, &x), g = 0;
+
+	assert_int_equal(mkdir_in(f, f->gcp, "g", &g), 0);
+	make_text(f, g, "x", "new");
+	sync_all(f);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	assert_int_equal(rename_to(f, f->gcp, "g", f->aws, "d", 0), 0);
+	only_stuck(f, 2);
+	beside_is(f, "d/", "new");
+	assert_int_equal(rename_to(f, g, "x", f->aws, "w", 0), 0);
+	only_stuck(f, 1);
+	object_is(f, 0, "w", "new");
+	assert_int_equal(besides(f, "d/"), 0);
+	assert_int_equal(rename_to(f, f->aws, "w", g, "x", 0), 0);
+	only_stuck(f, 2);
+	assert_int_equal(rename_to(f, f->aws, "d", f->gcp, "h", 0), 0);
+	only_stuck(f, 1);
+	object_is(f, 1, "h/x", "new");
+	assert_int_equal(job_failures(f), 0);
+	restore(f, x);
+	all_done(f);
+	assert_true(is_there(f, 0, "e/x"));
+	read_it(f, d, "x", x);
+}
+
 /* The archived file had another name than its key before; a new one of the old name is there. */
 static void test_directory_above(void **state)
 {
@@ -965,7 +1038,8 @@ int main(void)
 		T(test_few_requests), T(test_new_file), T(test_new_file_goes_on), T(test_rotation),
 		T(test_over_another), T(test_over_another_anew), T(test_there_and_back),
 		T(test_back_over_new), T(test_twice), T(test_appended), T(test_append_fails),
-		T(test_directory_twice), T(test_directory_above), T(test_exchanged_apart),
+		T(test_directory_twice), T(test_name_of_parked), T(test_name_of_parked_at_once),
+		T(test_name_of_parked_across), T(test_directory_above), T(test_exchanged_apart),
 		T(test_exchanged), T(test_exchanged_behind), T(test_restored),
 		T(test_restored_before), T(test_restored_and_replaced)};
 
