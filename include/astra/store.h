@@ -351,7 +351,9 @@ struct remote {
 	char prefix[STORE_KEY_MAX + 1];	   /* "" or ends with '/'; hidden from the tree */
 	char provider[16]; /* "aws", "gcp", "azure", "local": which price book applies */
 	char region[64];
-	bool real; /* a provider's: what happens there is paid for */
+	char service[320]; /* whose buckets they are: account or host, no port; "" = the only ones
+			    */
+	bool real;	   /* a provider's: what happens there is paid for */
 	struct remote_class classes[TIER_N];
 	struct store_caps caps;
 };
@@ -371,9 +373,21 @@ struct remote {
 errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote **ret,
 	size_t *ret_n, struct err *err);
 void remotes_destroy(struct remote *r, size_t n);
-/* The names of those remotes, making nothing. *ret is an owned array. */
-errint_t remotes_conf_names(
-	const struct conf *c, char (**ret)[STORE_REMOTE_MAX + 1], size_t *ret_n, struct err *err);
+
+#define STORE_ROOT_MAX (2048 + 1024)
+struct remote_ident {
+	char name[STORE_REMOTE_MAX + 1];
+	char root[STORE_ROOT_MAX + 1]; /* its directory, absolute; "" = not on this machine */
+	/* For people, and to be kept: "local DIR, bucket B, prefix P/", "s3 of HOST, bucket B". As
+	 * long as it is the same, the objects are. It holds nothing secret, and nothing that may
+	 * change while they stay: scheme, port, region, credentials; DIR is relative when it is
+	 * below home. */
+	char is[STORE_ROOT_MAX + STORE_BUCKET_MAX + STORE_KEY_MAX + 400];
+};
+/* Of those remotes, making nothing; home: a directory that its owner may move, state. *ret is an
+ * owned array. */
+errint_t remotes_conf_ident(const struct conf *c, const char *data_dir, const char *home,
+	struct remote_ident **ret, size_t *ret_n, struct err *err);
 /* The same errors of a configuration, making nothing. */
 errint_t remotes_conf_check(const struct conf *c, struct err *err);
 

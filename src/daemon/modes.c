@@ -23,43 +23,14 @@
 #include "astra/job.h"
 #include "astra/meta.h"
 #include "astra/store.h"
+#include "known.h"
 #include "state.h"
 #include "wire.h"
-
-#define REMOTES_TELL 64 /* of them at most are read */
 
 static void say(void *arg, const char *line)
 {
 	(void)arg;
 	(void)fprintf(stderr, "astrafs: %s\n", line);
-}
-
-static errint_t index_open(
-	const struct options *o, bool read_only, struct meta **ret, struct err *err)
-{
-	cleanup_free char *dir = NULL;
-	struct meta_conf mc = {.read_only = read_only};
-	struct stat st;
-	char boot_id[64];
-	bool power_cut;
-	errint_t r = state_boot_id(boot_id, err);
-
-	if (r)
-		return r;
-	if (asprintf(&dir, "%s/index", o->state) < 0) {
-		dir = NULL;
-		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
-	}
-	if (read_only && stat(dir, &st) < 0)
-		return err_set(err, -ENOENT, ERR_NOT_FOUND, "there is no index in %s", o->state);
-	if (!read_only) {
-		r = state_mkdir(dir, err);
-		if (r)
-			return r;
-	}
-	mc.dir = dir;
-	mc.boot_id = boot_id;
-	return meta_open(&mc, ret, &power_cut, err);
 }
 
 static void on_violation(void *arg, const char *line)
@@ -71,7 +42,7 @@ static void on_violation(void *arg, const char *line)
 static errint_t check(const struct options *o, struct err *err)
 {
 	struct meta *m = NULL;
-	errint_t r = index_open(o, true, &m, err);
+	errint_t r = known_index(o, true, &m, err);
 	int bad;
 
 	if (r)
@@ -93,7 +64,7 @@ static errint_t check(const struct options *o, struct err *err)
 static errint_t dump(const struct options *o, struct err *err)
 {
 	struct meta *m = NULL;
-	errint_t r = index_open(o, true, &m, err);
+	errint_t r = known_index(o, true, &m, err);
 
 	if (r)
 		return r;
@@ -105,7 +76,7 @@ static errint_t dump(const struct options *o, struct err *err)
 static errint_t load(const struct options *o, struct err *err)
 {
 	struct meta *m = NULL;
-	errint_t r = index_open(o, false, &m, err);
+	errint_t r = known_index(o, false, &m, err);
 
 	if (r)
 		return r;
@@ -119,50 +90,65 @@ static errint_t load(const struct options *o, struct err *err)
 /* ---- rebuild ---- */
 
 struct unlisted { /* remotes of the index that the configuration does not have */
-	char (*names)[STORE_REMOTE_MAX + 1];
+	const struct known *known;
+	char list[160]; /* their names; cut when there are more */
 	size_t n;
-	FILE *to;
 };
 
 static int name_unlisted(void *arg, const char *name, uint32_t id, uint64_t ino)
 {
-	const struct unlisted *u = arg;
+	struct unlisted *u = arg;
 
 	(void)id;
 	(void)ino;
-	for (size_t i = 0; i < u->n; i++) {
-		if (!strcmp(u->names[i], name))
+	for (size_t i = 0; i < u->known->n; i++) {
+		if (!strcmp(u->known->ident[i].name, name))
 			return 0;
 	}
-	return fprintf(u->to, "%s\n", name) < 0 ? -EIO : 0;
+	u->n += (size_t)snprintf(
+		u->list + u->n, sizeof(u->list) - u->n, "%s'%s'", u->n ? ", " : "", name);
+	return u->n >= sizeof(u->list);
 }
 
-/* Writes their names to fd, one a line. */
-static errint_t unlisted_write(const struct options *o, struct unlisted *u, int fd)
+static errint_t all_listed(const struct known *k, struct meta *m, struct err *err)
 {
-	struct meta_txn *t;
+	struct unlisted u = {.known = k};
+	struct meta_txn *t = meta_begin_read(m);
+	errint_t r = meta_remotes_each(t, name_unlisted, &u), end = meta_commit(t);
+
+	r = r < 0 ? r : end;
+	if (r || !u.n)
+		return r;
+	if (u.n >= sizeof(u.list))
+		memcpy(u.list + sizeof(u.list) - 4, "...", 4);
+	return err_set(err, -EPERM, ERR_FINAL,
+		"the index in %s knows remotes that the configuration does not have: %s; give the "
+		"configuration of the mount by -c FILE, or move %s/index away if they are to go",
+		k->o->state, u.list, k->o->state);
+}
+
+/* What speaks against it goes to fd. */
+static errint_t refusal_write(const struct known *k, int fd)
+{
 	struct meta *m = NULL;
 	struct err err = {0};
-	errint_t r = index_open(o, true, &m, &err), end;
+	errint_t r = known_index(k->o, true, &m, &err);
 
 	if (r)
 		return r;
-	u->to = fdopen(fd, "w");
-	t = meta_begin_read(m);
-	r = u->to ? meta_remotes_each(t, name_unlisted, u) : -ENOMEM;
-	end = meta_commit(t);
-	if (!r && fflush(u->to) == EOF)
-		r = -EIO;
-	return r ? r : end;
+	r = all_listed(k, m, &err);
+	if (!r)
+		r = known_check_index(k, m, &err);
+	if (r == -EPERM && write(fd, err.msg, strlen(err.msg)) < 0)
+		return -ENOMEM;
+	return r == -EPERM ? 0 : r;
 }
 
 /* In a process of its own: an index that is damaged badly may end who reads it. One that cannot be
  * read knows nothing: *ret is "". */
-static errint_t unlisted_read(
-	const struct options *o, struct unlisted *u, char *ret, size_t size, struct err *err)
+static errint_t refusal_read(const struct known *k, char *ret, size_t size, struct err *err)
 {
 	int fds[2], status = 0;
-	size_t n = 0;
 	ssize_t got = 0;
 	pid_t child;
 	errint_t r;
@@ -173,56 +159,41 @@ static errint_t unlisted_read(
 	child = fork();
 	if (child == 0) {
 		(void)close(fds[0]);
-		r = unlisted_write(o, u, fds[1]);
+		r = refusal_write(k, fds[1]);
 		_exit(r == -ENOMEM || r == -EMFILE || r == -ENFILE ? 2 : r ? 1 : 0);
 	}
 	r = child < 0 ? -errno : 0;
 	(void)close(fds[1]);
-	while (!r && (got = read(fds[0], ret + n, size - 1 - n)) != 0) {
-		if (got < 0 && errno != EINTR)
+	/* At most PIPE_BUF, so in one piece. */
+	while (!r && (got = read(fds[0], ret, size - 1)) < 0) {
+		if (errno != EINTR)
 			r = -errno;
-		n += got > 0 ? (size_t)got : 0;
 	}
 	(void)close(fds[0]);
-	ret[n] = '\0';
+	ret[got > 0 ? got : 0] = '\0';
 	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	if (!r && WIFEXITED(status) && WEXITSTATUS(status) == 2)
 		r = -ENOMEM;
-	if (r)
-		return err_set(
-			err, r, ERR_RETRY, "the index cannot be looked at: %s", err_text(NULL, r));
-	/* One that had more to say than there is room for ended by SIGPIPE. */
-	if (n < size - 1 && (!WIFEXITED(status) || WEXITSTATUS(status)))
-		*ret = '\0';
-	return 0;
+	return r ? err_set(err, r, ERR_RETRY, "the index cannot be looked at: %s",
+			   err_text(NULL, r))
+		 : 0;
 }
 
-/* An index that knows more remotes than the configuration is another mount's, or that of a mount
- * with another configuration: its clouds are not those that would be listed. */
+/* An index that knows more remotes than the configuration, or others of their names, is another
+ * mount's, or that of a mount with another configuration: its clouds are not those that would be
+ * listed. */
 static errint_t remotes_match(const struct options *o, struct err *err)
 {
-	char lines[REMOTES_TELL * (STORE_REMOTE_MAX + 1)], *line, *save = NULL;
-	cleanup_free char(*names)[STORE_REMOTE_MAX + 1] = NULL;
-	char list[160] = "";
-	struct unlisted u = {0};
-	size_t n = 0;
-	errint_t r = remotes_conf_names(o->conf, &names, &u.n, err);
+	cleanup_known struct known k = {0};
+	char text[sizeof(err->msg)];
+	errint_t r = known_read(o, &k, err);
 
-	u.names = names;
 	if (!r)
-		r = unlisted_read(o, &u, lines, sizeof(lines), err);
-	if (r || !*lines)
+		r = refusal_read(&k, text, sizeof(text), err);
+	if (r || !*text)
 		return r;
-	for (line = strtok_r(lines, "\n", &save); line && n < sizeof(list);
-		line = strtok_r(NULL, "\n", &save))
-		n += (size_t)snprintf(list + n, sizeof(list) - n, "%s'%s'", n ? ", " : "", line);
-	if (n >= sizeof(list))
-		memcpy(list + sizeof(list) - 4, "...", 4);
-	return err_set(err, -EPERM, ERR_FINAL,
-		"the index in %s knows remotes that the configuration does not have: %s; give the "
-		"configuration of the mount by -c FILE, or move %s/index away if they are to go",
-		o->state, list, o->state);
+	return err_set(err, -EPERM, ERR_FINAL, "%s", text);
 }
 
 /* Moves index and staging to STATE/old-TIME. */

@@ -762,6 +762,7 @@ void options_done(struct options *o)
 	list_free(o->no_count);
 	list_free(o->no_recall);
 	list_free(o->no_list);
+	list_free(o->moved);
 	conf_destroy(o->conf);
 	memset(o, 0, sizeof(*o));
 }
@@ -818,4 +819,14 @@ errint_t options_state_default(struct options *o, const char *place, struct err 
 		return no_memory(err);
 	}
 	return 0;
+}
+
+char *options_data_dir(const struct options *o)
+{
+	char *ret = NULL;
+
+	assert(o->state);
+	if (o->data)
+		return strdup(o->data);
+	return asprintf(&ret, "%s/data", o->state) < 0 ? NULL : ret;
 }

@@ -34,6 +34,8 @@ enum run_mode {
 	  "index, journal, staging and cache") \
 	X(data,		 PATH,	     data,	     "DIR",	"data in the state directory", \
 	  "where embedded clouds keep their objects") \
+	X(moved,	 LIST,	     moved,	     "REMOTE[:REMOTE...]", "none", \
+	  "remotes whose objects are the same at another place") \
 	X(ro,		 BOOL,	     ro,	     NULL,	"no", "refuse every change") \
 	X(allow_other,	 BOOL,	     allow_other,    NULL,	"no", "let other users in") \
 	X(uid,		 USER,	     uid,	     "N",	"the mounter", \
@@ -112,7 +114,7 @@ struct options {
 	struct store_budget_conf budget;
 	unsigned debug_rooms; /* of log_rooms_parse */
 	/* NULL-terminated; array and strings owned */
-	const char **no_count, **no_recall, **no_list;
+	const char **no_count, **no_recall, **no_list, **moved;
 
 	struct conf *conf; /* with the sections of the other rooms */
 };
@@ -124,6 +126,8 @@ void options_done(struct options *o);
 void options_help(FILE *to, const char *name);
 /* The state directory's default for a mount point's absolute path. -EINVAL without a home. */
 errint_t options_state_default(struct options *o, const char *place, struct err *err);
+/* Where embedded clouds are; the state directory is known. free() it; NULL without memory. */
+char *options_data_dir(const struct options *o);
 /* "/mnt/my clouds" -> "mnt-my%20clouds": one file name for an absolute path. */
 void options_name_of(const char *place, char ret[256]);
 

@@ -45,6 +45,7 @@
 #include "astra/tier.h"
 #include "astra/vfs.h"
 #include "drain.h"
+#include "known.h"
 #include "state.h"
 
 #define BUF_BYTES    (UINT64_C(8) << 20)
@@ -62,6 +63,7 @@ struct wire {
 	struct price_book *book;    /* owned */
 	struct tier_conf tier_conf;
 
+	struct known known;
 	struct pool *pool;
 	struct bufs *bufs;
 	struct remote *remotes;
@@ -95,10 +97,7 @@ static errint_t paths_make(struct wire *w, struct err *err)
 	if (asprintf(&w->index_dir, "%s/index", o->state) < 0 ||
 		asprintf(&w->stage_dir, "%s/stage", o->state) < 0)
 		return no_memory(err);
-	if (o->data)
-		w->data_dir = strdup(o->data);
-	else if (asprintf(&w->data_dir, "%s/data", o->state) < 0)
-		w->data_dir = NULL;
+	w->data_dir = options_data_dir(o);
 	if (!w->data_dir)
 		return no_memory(err);
 	r = state_mkdir(w->index_dir, err);
@@ -319,6 +318,20 @@ static errint_t remotes_name(struct wire *w, struct err *err)
 	return r ? err_set(err, r, ERR_FINAL, "cannot write the index: %s", err_text(NULL, r)) : 0;
 }
 
+static errint_t known_up(struct wire *w, struct err *err)
+{
+	errint_t r = known_read(w->o, &w->known, err);
+
+	return r ? r : known_check(&w->known, err);
+}
+
+static errint_t known_keep(struct wire *w, struct err *err)
+{
+	errint_t r = known_write(&w->known, w->meta);
+
+	return r ? err_set(err, r, ERR_FINAL, "cannot write the index: %s", err_text(NULL, r)) : 0;
+}
+
 static errint_t vfs_up(struct wire *w, struct err *err)
 {
 	const struct options *o = w->o;
@@ -462,6 +475,8 @@ static errint_t rooms_up(struct wire *w, const struct wire_conf *conf, struct er
 	errint_t r = money_up(w, err);
 
 	if (!r)
+		r = known_up(w, err); /* before anything is made */
+	if (!r)
 		r = paths_make(w, err);
 	if (!r)
 		r = transfer_up(w, err);
@@ -473,6 +488,8 @@ static errint_t rooms_up(struct wire *w, const struct wire_conf *conf, struct er
 		r = index_up(w, err);
 	if (!r)
 		r = remotes_name(w, err);
+	if (!r)
+		r = known_keep(w, err);
 	if (!r)
 		r = remotes_hide(w, err);
 	if (!r && conf->place)
@@ -603,6 +620,7 @@ void wire_down(struct wire *w)
 	bufs_destroy(w->bufs);
 	free(w->rules);
 	free(w->book);
+	known_done(&w->known);
 	free(w->index_dir);
 	free(w->stage_dir);
 	free(w->data_dir);

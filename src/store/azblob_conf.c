@@ -377,12 +377,32 @@ static errint_t plan_read(
 	return endpoint_check(s, p, err);
 }
 
+/* The account; with the host where that does not name it. */
+static void service_set(const struct plan *p, struct remote *r)
+{
+	const char *account = p->cred.account ? p->cred.account : "";
+	size_t n = strlen(account);
+	struct net_url u;
+
+	if (net_url_parse(p->conf.base, &u, NULL))
+		return; /* it was checked */
+	if (!n && strstr(u.host, ".blob." SUFFIX))
+		n = strcspn(u.host, ".");
+	if (n && u.host[n] == '.' && (!*account || !strncmp(u.host, account, n)))
+		(void)snprintf(r->service, sizeof(r->service), "%.*s", (int)n, u.host);
+	else
+		(void)snprintf(
+			r->service, sizeof(r->service), "%s%s%s", account, n ? " at " : "", u.host);
+}
+
 static errint_t azure_make(const struct section *s, struct remote *r, const char *data_dir,
 	struct store **ret, struct err *err)
 {
 	struct plan p = {0};
 	errint_t e = plan_read(s, r, &p, err);
 
+	if (!e)
+		service_set(&p, r);
 	if (!e && ret)
 		e = store_azblob_new(&p.conf, &p.cred, ret, err);
 	plan_done(&p);

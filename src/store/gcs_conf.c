@@ -43,8 +43,18 @@ static bool to_this_machine(const struct net_url *u)
 	       !strcmp(u->host, "::1");
 }
 
+/* All its endpoints show the same buckets. */
+static bool is_google(const char *host)
+{
+	static const char tail[] = ".googleapis.com";
+	size_t n = strlen(host), t = sizeof(tail) - 1;
+
+	return n > t && !strcmp(host + n - t, tail);
+}
+
 /* The address as it goes before every path. An emulator's may lack its scheme. */
-static errint_t endpoint_read(const struct section *s, struct plan *p, struct err *err)
+static errint_t endpoint_read(
+	const struct section *s, struct remote *r, struct plan *p, struct err *err)
 {
 	const struct conf_item *it = section_item(s, "endpoint");
 	const char *env = getenv("STORAGE_EMULATOR_HOST"), *url = it ? it->value : ENDPOINT;
@@ -67,6 +77,8 @@ static errint_t endpoint_read(const struct section *s, struct plan *p, struct er
 	while (p->endpoint[strlen(p->endpoint) - 1] == '/')
 		p->endpoint[strlen(p->endpoint) - 1] = 0;
 	p->gcs.endpoint = p->endpoint;
+	if (!is_google(u.host))
+		(void)snprintf(r->service, sizeof(r->service), "%s", u.host);
 	/* As Google's own clients: an emulator is given no credentials that nobody named. */
 	if (emulator && p->credentials == CRED_AUTO && !section_item(s, "credentials_file"))
 		p->credentials = CRED_NONE;
@@ -104,14 +116,14 @@ static errint_t customer_key_read(const struct section *s, struct plan *p, struc
 }
 
 static errint_t plan_read(
-	const struct section *s, const struct remote *r, struct plan *p, struct err *err)
+	const struct section *s, struct remote *r, struct plan *p, struct err *err)
 {
 	static const char *const words[] = {"auto", "machine", "none", NULL};
 	const struct conf_item *file = section_item(s, "credentials_file");
 	const char *env = getenv("GOOGLE_CLOUD_PROJECT");
 	errint_t e = section_word(s, "credentials", words, &p->credentials, err);
 
-	e = e ? e : endpoint_read(s, p, err);
+	e = e ? e : endpoint_read(s, r, p, err);
 	if (e)
 		return e;
 	if (file && p->credentials != CRED_AUTO)

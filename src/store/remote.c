@@ -367,7 +367,7 @@ static errint_t stack_read(const struct section *s, struct plan *p, struct err *
 static errint_t local_make(const struct section *s, struct remote *r, const char *data_dir,
 	struct store **ret, struct err *err)
 {
-	char root[REMOTE_ROOT_MAX];
+	char root[STORE_ROOT_MAX];
 	struct store_local_conf conf = {.root = root, .sync = true, .verify = true};
 	errint_t e;
 
@@ -598,26 +598,44 @@ static errint_t sections_find(const struct conf *c, struct section *sections, si
 			 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
 }
 
-errint_t remotes_conf_names(
-	const struct conf *c, char (**ret)[STORE_REMOTE_MAX + 1], size_t *ret_n, struct err *err)
+static errint_t section_ident(const struct section *s, const char *data_dir, const char *home,
+	struct remote_ident *ret, struct err *err)
+{
+	cleanup_free struct remote *r = calloc(1, sizeof(*r));
+	const struct remote_place place = {s, s->type, r};
+	struct plan plan = {0};
+	errint_t e = r ? remote_read(s, data_dir, r, &plan, err)
+		       : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+
+	return e ? e : remote_ident(&place, data_dir, home, ret, err);
+}
+
+errint_t remotes_conf_ident(const struct conf *c, const char *data_dir, const char *home,
+	struct remote_ident **ret, size_t *ret_n, struct err *err)
 {
 	cleanup_free struct section *sections = calloc(REMOTES_MAX, sizeof(*sections));
+	cleanup_free struct remote_ident *v = NULL;
 	struct conf *none = NULL;
+	size_t n = 0;
 	errint_t e;
 
 	*ret = NULL;
 	*ret_n = 0;
 	if (!sections)
 		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
-	e = sections_find(c, sections, ret_n, &none, err);
+	e = sections_find(c, sections, &n, &none, err);
 	if (!e) {
-		*ret = calloc(*ret_n, sizeof(**ret));
-		e = *ret ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+		v = calloc(n, sizeof(*v));
+		e = v ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
 	}
-	for (size_t i = 0; !e && i < *ret_n; i++)
-		(void)snprintf((*ret)[i], sizeof((*ret)[i]), "%s", sections[i].name);
+	for (size_t i = 0; !e && i < n; i++)
+		e = section_ident(&sections[i], data_dir, home, &v[i], err);
 	conf_destroy(none);
-	return e;
+	if (e)
+		return e;
+	*ret = steal_ptr(&v);
+	*ret_n = n;
+	return 0;
 }
 
 errint_t remotes_build(const struct conf *c, const char *data_dir, struct remote **ret,

@@ -34,13 +34,12 @@ struct remote_type {
 	/* Whether the environment has credentials for it: then, with nothing configured, it stands
 	 * for the embedded cloud of its provider. NULL = no. */
 	bool (*in_environment)(void);
-	/* Reads all of the section, then makes the driver; ret NULL = reads only. r has name,
-	 * provider, region, classes, bucket and prefix. */
+	/* Reads all of the section, fills r's service, then makes the driver; ret NULL = reads
+	 * only. r has name, provider, region, classes, bucket and prefix. */
 	errint_t (*make)(const struct section *s, struct remote *r, const char *data_dir,
 		struct store **ret, struct err *err);
 };
 
-#define REMOTE_ROOT_MAX (2048 + 1024)
 /* Where a section of a type on_disk has its objects: absolute, without a '/' at its end. -EINVAL:
  * path= leads out of data_dir, or names a directory that is not there. */
 errint_t remote_root(const struct section *s, const char *name, const char *data_dir, char *ret,
@@ -55,6 +54,8 @@ struct remote_place { /* borrowed: a section, its type, and what was read of it 
  * would take each other for somebody else. */
 errint_t remotes_apart(
 	const struct remote_place *p, size_t n, const char *data_dir, struct err *err);
+errint_t remote_ident(const struct remote_place *p, const char *data_dir, const char *home,
+	struct remote_ident *ret, struct err *err);
 
 /* The types of other files. */
 extern const struct remote_type remote_type_s3, remote_type_gcs, remote_type_azure;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the objects of a section are: directories of local ones, and that no two sections show the
- * same objects. Everything here runs once, at the start.
+ * Where the objects of a section are: directories of local ones, what tells them from others, and
+ * that no two sections show the same objects. Everything here runs once, at the start.
  */
 #include <errno.h>
 #include <limits.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "astra/base_cleanup.h"
+#include "astra/base_path.h"
 #include "remote.h"
 
 /* ---- directories ---- */
@@ -96,7 +97,7 @@ static bool values_alike(const struct section *a, const struct section *b, const
 static errint_t tree_of(
 	const struct remote_place *p, const char *data_dir, char **ret, struct err *err)
 {
-	char root[REMOTE_ROOT_MAX] = "", real[PATH_MAX];
+	char root[STORE_ROOT_MAX] = "", real[PATH_MAX];
 	const struct remote *r = p->r;
 	errint_t e = p->type->on_disk
 			     ? remote_root(p->s, r->name, data_dir, root, sizeof(root), err)
@@ -154,4 +155,33 @@ errint_t remotes_apart(
 			e = pair_check(&p[k], &p[i], data_dir, err);
 	}
 	return e;
+}
+
+/* ---- what it is ---- */
+
+errint_t remote_ident(const struct remote_place *p, const char *data_dir, const char *home,
+	struct remote_ident *ret, struct err *err)
+{
+	const struct remote *r = p->r;
+	cleanup_free char *root = NULL, *top = path_real(home);
+	const char *dir = "";
+	errint_t e = 0;
+
+	(void)snprintf(ret->name, sizeof(ret->name), "%s", r->name);
+	if (p->type->on_disk)
+		e = remote_root(p->s, r->name, data_dir, ret->root, STORE_ROOT_MAX, err);
+	if (e)
+		return e;
+	root = ret->root[0] ? path_real(ret->root) : strdup("");
+	if (!root || !top)
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	if (*root) {
+		dir = path_below(root, top);
+		dir = dir ? dir : root;
+	}
+	(void)snprintf(ret->is, sizeof(ret->is), "%s%s%s%s%s%s%s%s%s", p->type->name,
+		*dir ? " " : "", dir, r->service[0] ? " of " : "", r->service,
+		r->bucket[0] ? ", bucket " : "", r->bucket, r->prefix[0] ? ", prefix " : "",
+		r->prefix);
+	return 0;
 }

@@ -224,6 +224,13 @@ static errint_t make(const struct section *s, const struct s3_conf *conf, struct
 	return store_s3_new(conf, net, cred, ret, err);
 }
 
+/* All endpoints of AWS show the same buckets. */
+static void service_set(const struct net_url *u, struct remote *r)
+{
+	if (!ends_in(u->host, ".amazonaws.com") && !ends_in(u->host, ".amazonaws.com.cn"))
+		(void)snprintf(r->service, sizeof(r->service), "%s", u->host);
+}
+
 static errint_t s3_make(const struct section *s, struct remote *r, const char *data_dir,
 	struct store **ret, struct err *err)
 {
@@ -241,6 +248,7 @@ static errint_t s3_make(const struct section *s, struct remote *r, const char *d
 	e = e ? e : cred_read(s, &cc, &anonymous, err);
 	if (!e) {
 		memcpy(r->region, conf.region, sizeof(r->region));
+		service_set(&conf.endpoint, r);
 		if (ret)
 			e = make(s, &conf, &cc, anonymous, ret, err);
 	}

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* err, buf, clock and count. */
+/* err, buf, clock, count and path. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -13,6 +16,7 @@
 #include "astra/base_clock.h"
 #include "astra/base_count.h"
 #include "astra/base_err.h"
+#include "astra/base_path.h"
 
 static void seconds_beyond_the_range_are_its_end(void **state)
 {
@@ -187,6 +191,42 @@ static void counters_count(void **state)
 	assert_string_equal(count_name(COUNT_fuse_requests), "fuse_requests");
 }
 
+static void path_is(const char *path, const char *want)
+{
+	char *real = path_real(path);
+
+	assert_string_equal(real, want);
+	free(real);
+}
+
+static void paths_are_real_as_far_as_they_are_there(void **state)
+{
+	char dir[] = "/tmp/astra-path.XXXXXX", link[64], text[128], want[128];
+
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(link, sizeof(link), "%s/link", dir);
+	assert_int_equal(symlink(dir, link), 0);
+	path_is(dir, dir);
+	path_is(link, dir);
+	(void)snprintf(text, sizeof(text), "%s//link/link/no/where//", dir);
+	(void)snprintf(want, sizeof(want), "%s/no/where", dir);
+	path_is(text, want);
+	path_is("/", "/");
+	path_is("//", "/");
+	path_is("/is-not-there/x", "/is-not-there/x");
+	assert_int_equal(unlink(link), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
+static void paths_are_below_others(void **state)
+{
+	assert_string_equal(path_below("/a/b/c", "/a"), "b/c");
+	assert_string_equal(path_below("/a", "/a"), "");
+	assert_string_equal(path_below("/a", "/"), "a");
+	assert_null(path_below("/ab", "/a"));
+	assert_null(path_below("/a", "/a/b"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -201,6 +241,8 @@ int main(void)
 		cmocka_unit_test(clock_can_be_moved),
 		cmocka_unit_test(random_is_not_constant),
 		cmocka_unit_test(counters_count),
+		cmocka_unit_test(paths_are_real_as_far_as_they_are_there),
+		cmocka_unit_test(paths_are_below_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
