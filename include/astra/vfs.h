@@ -156,8 +156,9 @@ void vfs_create(struct vfs *v, struct vfs_call *c, uint64_t parent, const char *
 	int flags);
 void vfs_open(struct vfs *v, struct vfs_call *c, uint64_t ino, int flags);
 void vfs_read(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t off, size_t size);
+/* append: it goes to the file's end, and off is where the kernel believes that to be. */
 void vfs_write(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t off, const void *p,
-	size_t len);
+	size_t len, bool append);
 void vfs_flush(struct vfs *v, struct vfs_call *c, struct vfs_handle *h);
 /* The handle is gone after this. */
 void vfs_release(struct vfs *v, struct vfs_call *c, struct vfs_handle *h);

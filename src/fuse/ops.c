@@ -434,8 +434,10 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct fuse_call *fc = call_new_waiting(req, reply_write, 0);
 
 	(void)ino;
+	/* Pages of a mapping come through any handle, and go where they belong. */
 	if (fc)
-		vfs_write(vfs_of(fc), &fc->call, handle_of(fi), (uint64_t)off, buf, size);
+		vfs_write(vfs_of(fc), &fc->call, handle_of(fi), (uint64_t)off, buf, size,
+			(fi->flags & O_APPEND) && !fi->writepage);
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

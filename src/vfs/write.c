@@ -110,6 +110,19 @@ static bool write_waits(struct vfs_call *c)
 	return true;
 }
 
+/* The kernel appends where it believes that the file ends, and is told a moment later when somebody
+ * else made another version of it: bytes at that place would be in the middle of theirs. It holds
+ * the inode, so that otherwise the two agree. What it keeps of the file is wrong then. */
+static void append_there(struct vfs_call *c, struct vfs_node *n)
+{
+	uint64_t end = stage_size(node_sf(n));
+
+	if (!c->own.what || c->own.off == end || end > INT64_MAX - c->own.size)
+		return;
+	c->own.off = end;
+	note_inode(c->own.v, n->ino, true);
+}
+
 static void run_write(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
@@ -124,8 +137,8 @@ static void run_write(struct vfs_call *c)
 	if (!r)
 		r = node_mark(v, n);
 	if (!r)
-		/* Also an append is where the kernel says: it holds the inode, and pages of a
-		 * mapping come through an appending handle as well. */
+		append_there(c, n);
+	if (!r)
 		r = stage_write(
 			node_sf(n), c->own.off, c->own.p, c->own.size, &miss_off, &miss_len);
 	if (r == -ENODATA)
@@ -157,7 +170,7 @@ static void run_write(struct vfs_call *c)
 }
 
 void vfs_write(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t off, const void *p,
-	size_t len)
+	size_t len, bool append)
 {
 	assert(h && h->n);
 	call_begin(v, c, run_write);
@@ -166,6 +179,7 @@ void vfs_write(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t
 	c->own.off2 = c->own.size2 = 0;
 	c->own.p = p;
 	c->own.size = len;
+	c->own.what = append;
 	c->len = 0;
 	if (!h->writable)
 		call_done(c, -EBADF);

@@ -877,6 +877,30 @@ static void test_restart_keeps_what_is_dirty(void **state)
 	assert_int_equal(object_get(&f->remotes[0], "keep", buf, sizeof(buf)), 4);
 }
 
+/* Somebody makes another version, and we know before the kernel does, which appends where the old
+ * one ended: it goes behind theirs, not into it. */
+static void test_append_to_what_others_made_longer(void **state)
+{
+	struct fix *f = *state;
+	struct ask *a = ask_new();
+	struct vfs_handle *h;
+	uint64_t ino = make(f, f->aws, "both", "base\n", 5);
+	char buf[32];
+
+	sync_all(f);
+	assert_int_equal(open_ino(f, ino, O_WRONLY | O_APPEND, &h), 0);
+	object_put(&f->remotes[0], "both", "base\ntheirs\n", 12);
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_int_equal(attr(f, ino).st_size, 12);
+	assert_int_equal(CALL(a, vfs_write, h, 5, "ours\n", 5, true), 0);
+	assert_int_equal(a->c.len, 5);
+	ask_free(a);
+	close_h(f, h);
+	sync_all(f);
+	assert_int_equal(object_get(&f->remotes[0], "both", buf, sizeof(buf)), 17);
+	assert_memory_equal(buf, "base\ntheirs\nours\n", 17);
+}
+
 static uint64_t row_size(struct fix *f, uint64_t ino)
 {
 	struct meta_txn *t = meta_begin_read(f->m);
@@ -1126,6 +1150,7 @@ int main(void)
 		T(test_buckets),
 		T(test_restart_keeps_what_is_dirty),
 		T(test_closes_are_told_together),
+		T(test_append_to_what_others_made_longer),
 		T(test_catching_up_waits),
 		T(test_rows_that_cannot_be_told),
 		T(test_killed_while_an_upload_settles),

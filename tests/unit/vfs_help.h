@@ -297,7 +297,7 @@ static inline errint_t put(
 	struct fix *f, struct vfs_handle *h, uint64_t off, const void *p, size_t len)
 {
 	struct ask *a = ask_new();
-	errint_t r = CALL(a, vfs_write, h, off, p, len);
+	errint_t r = CALL(a, vfs_write, h, off, p, len, false);
 
 	if (!r)
 		assert_int_equal(a->len, len);
