@@ -86,8 +86,8 @@ static size_t keep_since(json_t *jobs, double since)
 	for (size_t i = json_array_size(jobs); i--;) {
 		const json_t *j = json_array_get(jobs, i);
 
-		live += !app_num(j, "ended");
-		if (app_num(j, "ended") && app_num(j, "ended") <= since)
+		live += app_num(j, "ended") == 0;
+		if (app_num(j, "ended") > 0 && app_num(j, "ended") <= since)
 			(void)json_array_remove(jobs, i);
 	}
 	return live;

@@ -26,7 +26,7 @@ section() { # NAME ENDPOINT LINES
     printf '[remote %s]\ntype = gcs\nendpoint = %s\nretry_delay = 1ms\n%s\n' "$1" "$2" "$3"
 }
 run() { # [SKIPPED-TESTS]
-    "$program" -c "$work/conf" ${1:+-s "$1"} || exit 1
+    for c in "$work"/conf*; do "$program" -c "$c" ${1:+-s "$1"} || exit 1; done
 }
 
 case $2 in
@@ -36,10 +36,11 @@ stub)
     make_tls
     start_gcs_stub plain http
     section gcs "$gcs_url" "credentials = none" >"$work/conf"
+    # By itself: two remotes may not show the same objects.
     section gcs-stack "$gcs_url" "credentials = none
 retries = 20
 fault = *:every=7:error=EIO;*:every=11:delay=1;put,list:every=5:throttle=1;get:every=6:cut;get,part_put,head:every=9:lost" \
-        >>"$work/conf"
+        >"$work/conf-stack"
     mkdir "$work/auth"
     start_gcs_stub tls https --tls "$work/tls/cert.pem" "$work/tls/key.pem" \
         --auth "$work/auth" --token-seconds 1

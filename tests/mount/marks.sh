@@ -5,7 +5,7 @@
 # killed then and the cache is evicted.
 . "$(dirname "$0")/lib.sh"
 ASTRA_CONF=$work/conf
-printf 'data = %s\ncache_size = 16M\nio_deadline = 2s\n[remote aws]\nbucket = astra-aws\nfault =\nretries = 0\n' \
+printf 'data = %s\ncache_size = 16M\nio_deadline = 6s\n[remote aws]\nbucket = astra-aws\nfault =\nretries = 0\n' \
     "$data" >"$ASTRA_CONF"
 a() { timeout 30 "$astra" --mount "$mnt" "$@"; }
 head -c 12000000 /dev/urandom >"$work/other"
