@@ -276,6 +276,24 @@ bool merge_name(struct merge *m, const struct store_entry *e, char path[META_PAT
 	return true;
 }
 
+/* Of a file whose name another one has, which lies beside its key: the job of that one removes it,
+ * and may have to wait. */
+static bool is_of_victim(struct merge *m, const char *path)
+{
+	struct job *job = NULL;
+	struct meta_inode v;
+
+	if (!path_is_beside(path))
+		return false;
+	LOCKED(&m->j->g.lock);
+	TAILQ_FOREACH (job, &m->j->g.all, link)
+		if (job->victim != 0 && meta_inode_get(m->t, job->victim, &v) == 0 &&
+			(v.flags & META_F_OBJECT) != 0 && v.loc.remote == m->remote &&
+			strcmp(v.loc.path, path) == 0)
+			return true;
+	return false;
+}
+
 errint_t merge_entry(struct merge *m, const struct store_entry *e)
 {
 	char path[META_PATH_MAX + 1], name[META_NAME_MAX + 1];
@@ -287,7 +305,7 @@ errint_t merge_entry(struct merge *m, const struct store_entry *e)
 		return 0;
 	errint_t r = meta_lookup(m->t, m->dir, name, &ino);
 
-	if (r == -ENOENT && left_has(m, path))
+	if (r == -ENOENT && (left_has(m, path) || is_of_victim(m, path)))
 		return 0;
 	if (r == -ENOENT && e->is_prefix)
 		return merge_dir(m, name);

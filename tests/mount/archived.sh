@@ -132,6 +132,19 @@ live_are 0
 same "$(cat "$(native aws log.2)")" "$(printf 'more\nx')"
 [ ! -e "$(native aws log.0)" ]
 
+# ---- a new file is replaced by the archived one, which takes its name back
+echo cold >n
+archive n
+mv n o
+echo new >n
+timeout 20 sync n
+ls "$(native aws "")" | grep -q '^n\.later-'
+mv o n
+live_are 0
+setfattr -n user.astra.refresh -v 1 .
+if ls . "$(native aws "")" | grep later; then exit 1; fi
+same "$(getfattr --only-values -n user.astra.state n)" archived
+
 # ---- names exchanged have to wait: fsync ends with an error
 echo a >p
 echo b >q

@@ -933,6 +933,38 @@ static void test_exchanged_behind(void **state)
 	assert_int_equal(job_failures(f), 0);
 }
 
+/* Who replaces a file that lies beside its key waits: no listing makes a file of what it replaces.
+ */
+static void test_exchanged_over_new(void **state)
+{
+	struct fix *f = *state;
+	char key[STORE_KEY_MAX + 1];
+	uint64_t new = 0, old = rotated(f, &new), ino = make_text(f, f->aws, "v", "cold");
+
+	make_synced(f, f->aws, "w", "other");
+	archive(f, ino);
+	assert_int_equal(rename_to(f, f->aws, "v", f->aws, "w", RENAME_EXCHANGE), 0);
+	assert_int_equal(rename_to(f, f->aws, "w", f->aws, "x", 0), 0);
+	usleep(200000);
+	assert_int_equal(besides_get(f, "", key), 1);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+		assert_int_equal(lookup(f, f->aws, key, NULL), -ENOENT);
+		fix_down(f);
+		fix_up(f);
+	}
+	for (int i = 0; i < 200 && job_live(f->jobs, ino); i++) { /* each place is an archive */
+		restore(f, ino);
+		restore(f, old);
+		usleep(50000);
+	}
+	all_done(f);
+	object_is(f, 0, "v", "other");
+	assert_int_equal(besides(f, ""), 0);
+	assert_int_equal(lookup(f, f->aws, key, NULL), -ENOENT);
+	read_it(f, f->aws, "x", ino);
+}
+
 /* ---- somebody has restored it, to read it ---- */
 
 static void stays_restored(struct fix *f, uint64_t ino, const char *name)
@@ -1040,8 +1072,8 @@ int main(void)
 		T(test_back_over_new), T(test_twice), T(test_appended), T(test_append_fails),
 		T(test_directory_twice), T(test_name_of_parked), T(test_name_of_parked_at_once),
 		T(test_name_of_parked_across), T(test_directory_above), T(test_exchanged_apart),
-		T(test_exchanged), T(test_exchanged_behind), T(test_restored),
-		T(test_restored_before), T(test_restored_and_replaced)};
+		T(test_exchanged), T(test_exchanged_behind), T(test_exchanged_over_new),
+		T(test_restored), T(test_restored_before), T(test_restored_and_replaced)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
