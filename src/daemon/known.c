@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "astra/base_cleanup.h"
+#include "astra/base_path.h"
 #include "astra/store.h"
 #include "state.h"
 
@@ -35,6 +36,35 @@ void known_done(struct known *k)
 {
 	free(k->ident);
 	k->ident = NULL;
+}
+
+static errint_t apart(
+	const char *dir, const char *what, const char *name, const char *place, struct err *err)
+{
+	cleanup_free char *real = path_real(dir);
+
+	if (!real)
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	if (!path_below(real, place))
+		return 0;
+	return err_set(err, -EINVAL, ERR_FINAL,
+		"%s%s, %.120s, is at or below the mount point %.120s, which would hide it: name a "
+		"directory elsewhere",
+		what, name, dir, place);
+}
+
+errint_t known_apart(const struct known *k, const char *place, struct err *err)
+{
+	errint_t r = apart(k->o->state, "the state directory", "", place, err);
+
+	if (!r && k->o->data)
+		r = apart(k->o->data, "the data directory", "", place, err);
+	for (size_t i = 0; !r && i < k->n; i++) {
+		if (k->ident[i].root[0])
+			r = apart(k->ident[i].root, "the directory of remote ", k->ident[i].name,
+				place, err);
+	}
+	return r;
 }
 
 errint_t known_index(const struct options *o, bool read_only, struct meta **ret, struct err *err)

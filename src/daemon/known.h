@@ -18,6 +18,9 @@ errint_t known_read(const struct options *o, struct known *ret, struct err *err)
 void known_done(struct known *k);
 #define cleanup_known __attribute__((cleanup(known_done)))
 
+/* -EINVAL: the state, the data directory or a local remote is at or below the mount point, of
+ * fuse_front_place(). Makes nothing. */
+errint_t known_apart(const struct known *k, const char *place, struct err *err);
 /* The index of a stopped mount. read_only: it is not changed; -ENOENT. */
 errint_t known_index(const struct options *o, bool read_only, struct meta **ret, struct err *err);
 /* -EPERM: one of them was another store when the index last had it, and is not one of moved=; says

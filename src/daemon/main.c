@@ -19,6 +19,7 @@
 #include "astra/base_cleanup.h"
 #include "astra/base_log.h"
 #include "astra/fuse.h"
+#include "known.h"
 #include "modes.h"
 #include "options.h"
 #include "signals.h"
@@ -206,6 +207,14 @@ static int in_background(struct start *s)
 	return serve(s);
 }
 
+static errint_t apart(const struct options *o, const char *place, struct err *err)
+{
+	cleanup_known struct known k = {0};
+	errint_t r = known_read(o, &k, err);
+
+	return r ? r : known_apart(&k, place, err);
+}
+
 static int mount_run(struct options *o)
 {
 	struct start s = {.o = o, .lock_fd = -1, .pipe_fd = -1, .watch = FUSE_WATCH_NONE};
@@ -224,6 +233,8 @@ static int mount_run(struct options *o)
 		r = fuse_front_free(s.place, false, &err);
 	if (!r)
 		r = options_state_default(o, s.place, &err);
+	if (!r)
+		r = apart(o, s.place, &err);
 	if (r) {
 		free(s.place);
 		return complain(&err, r == -EINVAL ? r : -EIO);

@@ -98,3 +98,23 @@ mount_it
 unmount_it
 conf "path = $work/other" "bucket = a" "prefix = p"
 refused "$was 'local $work/other, bucket a, prefix p/'"
+
+# What the mount would hide.
+hidden() { # WHAT OPTIONS
+    local s=0
+    timeout 20 "$astrafs" -f -c "$work/conf" -o "$2" "$mnt" 2>"$work/says" || s=$?
+    same "$s" 2
+    same "$(cat "$work/says")" "astrafs: $1, is at or below the mount point $mnt, which would hide it: name a directory elsewhere"
+    [ -z "$(ls "$mnt")" ] || [ "$(ls "$mnt")" = store ]
+}
+conf "bucket = b"
+ln -s "$mnt" "$work/to-mnt"
+hidden "the state directory, $mnt" "state=$mnt"
+hidden "the state directory, $mnt/no/where" "state=$mnt/no/where"
+hidden "the state directory, $work/to-mnt/s" "state=$work/to-mnt/s"
+hidden "the data directory, $mnt/d" "state=$work/state-3,data=$mnt/d"
+mkdir "$mnt/store"
+conf "path = $mnt/store"
+hidden "the directory of remote x, $mnt/store" "state=$work/state-3"
+rmdir "$mnt/store"
+[ ! -e "$work/state-3" ]
