@@ -196,25 +196,46 @@ static errint_t remotes_match(const struct options *o, struct err *err)
 	return err_set(err, -EPERM, ERR_FINAL, "%s", text);
 }
 
-/* Moves index and staging to STATE/old-TIME. */
-static errint_t put_aside(const struct options *o, struct err *err)
+/* A new STATE/old-TIME, or one with a number when there was a rebuild in the same second. */
+static errint_t old_make(const char *state, char **ret, struct err *err)
 {
-	static const char *const parts[] = {"index", "stage"};
-	cleanup_free char *old = NULL;
 	time_t now = (time_t)(clock_now_ns() / NS_PER_S);
-	char stamp[32];
+	char stamp[32], nth[16] = "";
 	struct tm tm;
-	bool any = false;
 	errint_t r;
 
 	gmtime_r(&now, &tm);
 	(void)strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
-	if (asprintf(&old, "%s/old-%s", o->state, stamp) < 0) {
-		old = NULL;
-		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	for (unsigned n = 2;; n++) {
+		cleanup_free char *old = NULL;
+
+		if (asprintf(&old, "%s/old-%s%s", state, stamp, nth) < 0) {
+			old = NULL;
+			return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+		}
+		if (mkdir(old, 0700) == 0) {
+			*ret = steal_ptr(&old);
+			return 0;
+		}
+		r = -errno;
+		if (r != -EEXIST)
+			return err_set(err, r, ERR_FINAL, "cannot make the directory %s: %s", old,
+				err_text(NULL, r));
+		(void)snprintf(nth, sizeof(nth), "-%u", n);
 	}
-	r = state_mkdir(old, err);
-	for (size_t i = 0; !r && i < ARRAY_SIZE(parts); i++) {
+}
+
+/* Moves index and staging there. */
+static errint_t put_aside(const struct options *o, struct err *err)
+{
+	static const char *const parts[] = {"index", "stage"};
+	cleanup_free char *old = NULL;
+	bool any = false;
+	errint_t r = old_make(o->state, &old, err);
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		cleanup_free char *from = NULL, *to = NULL;
 
 		if (asprintf(&from, "%s/%s", o->state, parts[i]) < 0 ||
@@ -228,13 +249,13 @@ static errint_t put_aside(const struct options *o, struct err *err)
 				err_text(NULL, r));
 		}
 	}
-	if (!r && any)
+	if (any)
 		(void)fprintf(stderr,
 			"astrafs: the old index and what was not yet in the clouds are in %s\n",
 			old);
-	else if (!r)
+	else
 		(void)rmdir(old);
-	return r;
+	return 0;
 }
 
 struct listed { /* waits for one listing */

@@ -20,8 +20,7 @@ refused() { # PATTERN COMMAND...
     grep -q -- "$pattern" "$work/says" || { cat "$work/says"; exit 1; }
     same "$(places; content)" "$before"
 }
-rebuild() { # OPTION...: the old index goes to a directory that is named by the second
-    until [ ! -e "$state/old-$(date -u +%Y%m%dT%H%M%SZ)" ]; do sleep 0.1; done
+rebuild() { # OPTION...
     "$astra" db rebuild --state "$state" "$@" 2>"$work/says" || { cat "$work/says"; return 1; }
 }
 export XDG_CONFIG_HOME=$work/none
@@ -46,6 +45,12 @@ mount_it
 same "$(ls "$mnt" | tr '\n' ' ')" "x y "
 same "$(cat "$mnt/x/one" "$mnt/y/two" | tr '\n' ' ')" "one two "
 unmount_it
+
+# However soon after another, each old one is kept.
+for n in 2 3 4; do
+    rebuild -c "$work/xy"
+    same "$(find "$state"/old-*/index/index.mdb | wc -l)" "$n"
+done
 
 # One that cannot be read, or that was moved away, says nothing about remotes.
 head -c 8192 /dev/zero | dd of="$state/index/index.mdb" conv=notrunc status=none
