@@ -208,12 +208,19 @@ static int wait_ids(struct app *a, int argc, char **argv)
 	return code;
 }
 
+static void print_cancelled(struct app *a, const json_t *i)
+{
+	(void)a;
+	(void)printf("job %lld is %s\n", (long long)app_int(i, "id"),
+		json_is_true(json_object_get(i, "ended")) ? "cancelled" : "being taken back");
+}
+
 static int cancel(struct app *a, int argc, char **argv)
 {
 	int code;
 	json_t *req = request_ids(a, "jobs-cancel", argc, argv, 1, &code);
 
-	return req ? app_ask(a, req, NULL, NULL) : code;
+	return req ? app_show(a, req, print_cancelled, NULL) : code;
 }
 
 static void print_again(struct app *a, const json_t *i)

@@ -11,10 +11,11 @@
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
 
-#define LIST_MAX 1000 /* jobs in one answer */
-#define POLL_MS	 30
-#define PULSE_MS 200
-#define IDS_MAX	 1000
+#define LIST_MAX  1000 /* jobs in one answer */
+#define POLL_MS	  30
+#define PULSE_MS  200
+#define IDS_MAX	  1000
+#define CANCEL_MS 2000 /* so long one that was cancelled may take to end */
 
 /* ---- list ---- */
 
@@ -227,19 +228,52 @@ static errint_t ids_given(const json_t *req, struct wait_ids **ret, struct err *
 	return r;
 }
 
+/* What came of it: cancelled, on its way back, or an error that says why it goes on. */
+static errint_t cancel_result(struct ctl_conn *c, uint64_t id, struct job_info *i, struct err *err)
+{
+	int64_t until = clock_mono_ns() + CANCEL_MS * NS_PER_MS;
+	const char *why = NULL;
+
+	while (job_info_get(c->ctl->conf.jobs, id, i) && !i->ended_ns && clock_mono_ns() < until &&
+		!ctl_cancelled(c))
+		ctl_pause(POLL_MS);
+	if (i->state == JOB_DONE)
+		why = "it was done before";
+	else if (i->state == JOB_FAILED ||
+		 (!i->ended_ns && (i->state != JOB_ROLLING_BACK || i->next_ns)))
+		why = i->note[0] ? i->note : "it ends what it has begun";
+	return why ? err_set(err, -EBUSY, ERR_FINAL, "job %llu cannot be cancelled now: %s",
+			     (unsigned long long)id, why)
+		   : 0;
+}
+
+static errint_t cancel_one(struct ctl_conn *c, uint64_t id, struct job_info *i, struct err *err)
+{
+	errint_t r = job_cancel(c->ctl->conf.jobs, id);
+
+	if (r)
+		return err_set(err, r, ERR_FINAL, "job %llu cannot be cancelled: %s",
+			(unsigned long long)id,
+			r == -ENOENT	 ? "there is no such live job"
+			: r == -EALREADY ? "it is past its commit and goes on"
+					 : err_text(NULL, r));
+	r = cancel_result(c, id, i, err);
+	return r ? r
+		 : ctl_send(c, "item",
+			   json_pack(
+				   "{s:I, s:b}", "id", (json_int_t)id, "ended", i->ended_ns != 0));
+}
+
+/* Each is told of when it is done: a later one may be refused. */
 static errint_t cancel_each(struct ctl_conn *c, const json_t *req, struct err *err)
 {
 	cleanup_free struct wait_ids *w = NULL;
 	errint_t r = ids_given(req, &w, err);
 
 	for (unsigned i = 0; !r && i < w->n; i++) {
-		r = job_cancel(c->ctl->conf.jobs, w->id[i]);
-		if (r)
-			(void)err_set(err, r, ERR_FINAL, "job %llu cannot be cancelled: %s",
-				(unsigned long long)w->id[i],
-				r == -ENOENT	 ? "there is no such live job"
-				: r == -EALREADY ? "it is past its commit and goes on"
-						 : err_text(NULL, r));
+		/* As long as nobody knows better: so many have ended since. */
+		w->info = (struct job_info){.state = JOB_CANCELLED, .ended_ns = 1};
+		r = cancel_one(c, w->id[i], &w->info, err);
 	}
 	return r;
 }

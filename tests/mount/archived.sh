@@ -154,5 +154,10 @@ printf c >>p
 if timeout 30 sync p 2>"$work/says"; then echo "fsync of what waits for a restore"; exit 1; fi
 grep -qE "(I/O|Input/output) error" "$work/says"
 grep -q "warning job: job .* waiting for restore of /aws/q (archived); fsync of what is to come after it fails" "$work/log"
+# Whoever cancels it is told that it stays.
+id=$("$astra" --mount "$mnt" --json jobs | python3 -c 'import json, sys
+print([j["id"] for j in json.load(sys.stdin)["jobs"] if j["kind"] == "exchange" and not j["ended"]][0])')
+if timeout 30 "$astra" --mount "$mnt" jobs cancel "$id" >"$work/says" 2>&1; then cat "$work/says"; exit 1; fi
+grep -q "job $id cannot be cancelled now: .*archived" "$work/says" || { cat "$work/says"; exit 1; }
 cd /
 unmount_it

@@ -175,7 +175,7 @@ for _ in $(seq 100); do
 done
 says 5 "astra jobs: not all of them had ended when the time was over" a jobs wait --timeout 1s "$id"
 says 5 "not all of them had ended" a jobs wait --timeout=1s
-a jobs cancel "$id"
+says 0 "job $id is cancelled" a jobs cancel "$id"
 says 1 "1 failed, or cancelled" a jobs wait "$id"
 wait $mv || true
 same "$(a --json status | json 'd["jobs"]["failed"], d["jobs"]["cancelled"]')" "(0, 1)"
