@@ -211,6 +211,7 @@ def one(args, seed, work):
         disk.gone()
         disk = None
         d.state, d.data = os.path.join(work, "back/state"), os.path.join(work, "back/data")
+        d.opts.append("moved=aws:gcp:azure")  # the same objects, copied
         new_boot(d, work)
         ntorn, n = after_boot(args, d, workers, cut_at, rng.random() < 0.7)
         return "%d operations, %d synced files, %d files left, %d torn" % (
