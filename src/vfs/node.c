@@ -323,16 +323,22 @@ void node_unbind(struct vfs_node *n)
 
 /* ---- marking ---- */
 
-static errint_t mark_txn(struct vfs *v, uint64_t ino)
+static errint_t mark_txn(struct vfs *v, struct vfs_node *n)
 {
 	cleanup_txn struct meta_txn *t = meta_begin(v->conf.meta);
 	struct meta_inode in;
-	errint_t r = meta_inode_get(t, ino, &in);
+	errint_t r = meta_inode_get(t, n->ino, &in);
 
 	if (r)
 		return r == -ENOENT ? -ESTALE : r;
 	if (in.flags & META_F_DIRTY)
 		return 0;
+	/* Somebody's version came since it was bound. From here on the row says that ours replaces
+	 * it: then it is that one that is changed. */
+	if (!stage_dirty(node_sf(n)) && base_differs(node_sf(n), &in, false))
+		r = stage_base(node_sf(n), in.loc.etag, in.size);
+	if (r)
+		return r;
 	in.flags |= META_F_DIRTY;
 	(void)meta_inode_put(t, &in);
 	return meta_commit(steal_ptr(&t));
@@ -350,7 +356,7 @@ errint_t node_mark(struct vfs *v, struct vfs_node *n)
 		return 0;
 	if (!meta_has_room(v->conf.meta))
 		return -ENOSPC;
-	r = mark_txn(v, n->ino);
+	r = mark_txn(v, n);
 	if (!r)
 		dirty_event(v, n->ino, DIRTY_WRITE);
 	return r;
@@ -366,7 +372,7 @@ errint_t node_mark_check(struct vfs *v, struct vfs_node *n)
 	else
 		in.flags = 0;
 	if (!r && !(in.flags & META_F_DIRTY))
-		r = mark_txn(v, n->ino);
+		r = mark_txn(v, n);
 	dirty_event(v, n->ino, DIRTY_WRITE);
 	return r == -ENOENT ? -ESTALE : r;
 }

@@ -901,6 +901,40 @@ static void test_append_to_what_others_made_longer(void **state)
 	assert_memory_equal(buf, "base\ntheirs\nours\n", 17);
 }
 
+/* The row learns of another version just before the first write marks it, and the open file did not
+ * hear of it yet: what is uploaded is theirs with our change, not ours in its place. */
+static void test_mark_after_another_version(void **state)
+{
+	struct fix *f = *state;
+	struct remote *r = &f->remotes[0];
+	struct store_stat st = {0};
+	struct meta_inode in;
+	struct vfs_handle *h;
+	uint64_t ino = make(f, f->aws, "m", "base", 4);
+	struct meta_txn *t;
+	struct err err = {0};
+	char buf[16];
+
+	sync_all(f);
+	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+	assert_int_equal(get(f, h, 0, buf, sizeof(buf)), 4);
+	assert_int_equal(store_put(r->st, NULL, (struct store_obj){r->bucket, "m"}, "theirs", 6,
+				 NULL, &st, &err),
+		0);
+	t = meta_begin(f->m);
+	assert_int_equal(meta_inode_get(t, ino, &in), 0);
+	(void)snprintf(in.loc.etag, sizeof(in.loc.etag), "%s", st.etag);
+	in.size = 6;
+	assert_int_equal(meta_inode_put(t, &in), 0);
+	assert_int_equal(meta_commit(t), 0);
+	store_stat_done(&st);
+	assert_int_equal(put(f, h, 0, "X", 1), 0);
+	close_h(f, h);
+	sync_all(f);
+	assert_int_equal(object_get(r, "m", buf, sizeof(buf)), 6);
+	assert_memory_equal(buf, "Xheirs", 6);
+}
+
 static uint64_t row_size(struct fix *f, uint64_t ino)
 {
 	struct meta_txn *t = meta_begin_read(f->m);
@@ -1151,6 +1185,7 @@ int main(void)
 		T(test_restart_keeps_what_is_dirty),
 		T(test_closes_are_told_together),
 		T(test_append_to_what_others_made_longer),
+		T(test_mark_after_another_version),
 		T(test_catching_up_waits),
 		T(test_rows_that_cannot_be_told),
 		T(test_killed_while_an_upload_settles),
