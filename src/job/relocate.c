@@ -313,6 +313,9 @@ enum step job_remove_source(struct job *job)
 {
 	struct err err = {0};
 
+	/* Gone already, and only the end could not be recorded: what is there now is somebody's. */
+	if (job->own.etag[0] == '\0')
+		return STEP_DONE;
 	job_state_set(job, JOB_CLEANING);
 	if (job_in_use(job, job->src_remote, job->src, job->own.etag))
 		return STEP_LATER;
