@@ -144,7 +144,7 @@ errint_t job_pin_prefix(struct jobs *j, struct meta_txn *t, struct meta_inode *d
 /* in has just lost its name (meta_unlink) and nothing took it. Posts the removal of its object; a
  * row that nobody needs (no object, not open) is deleted with its staging. */
 errint_t job_removed(struct jobs *j, struct meta_txn *t, struct meta_inode *in);
-/* a and b have just changed names with each other. */
+/* a and b have just changed names with each other. Neither is cold (job_is_cold). */
 errint_t job_exchanged(
 	struct jobs *j, struct meta_txn *t, struct meta_inode *a, struct meta_inode *b);
 /* dir is new, and empty: a marker is due. dir may be changed and is stored. */
@@ -177,6 +177,9 @@ errint_t job_orphan_closed(struct jobs *j, struct meta_txn *t, uint64_t ino);
 /* ---- questions ---- */
 
 bool job_live(struct jobs *j, uint64_t ino); /* some job has ino */
+/* in's object is in a class that has to be restored, also when it is restored just now, or is on
+ * its way there. */
+bool job_is_cold(struct jobs *j, const struct meta_inode *in);
 /* A file at the other remote could hold this path (key length, character set): 0,
  * -ENAMETOOLONG, -EILSEQ. */
 errint_t job_path_ok(struct jobs *j, uint32_t remote, const char *path);

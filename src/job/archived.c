@@ -14,7 +14,10 @@
  * - What it was to overwrite goes at once.
  *
  * Nobody waits for loose moves (job_follows_locked): all bytes are in the cloud, if not under the
- * name. What cannot go round, as names exchanged, waits, and who waits for it is told -EIO.
+ * name. What cannot go round waits, and who waits for it is told -EIO.
+ *
+ * Names are not exchanged with an archived file, nor with one that is about to be (job_is_cold):
+ * two objects cannot go round each other. One that the cloud itself archives in between waits.
  *
  * A copy inside a cloud has the class of its source. One that was restored to be read stays until
  * shortly before that is over.
@@ -64,6 +67,33 @@ static bool look(struct job *job, struct meta_inode *in)
 	}
 	store_stat_done(&st);
 	return meta_commit(t) == 0 && same;
+}
+
+static bool is_offline(struct jobs *j, uint32_t remote, unsigned tier)
+{
+	const struct remote *r = remote_of(j, remote);
+
+	return r != NULL && tier < TIER_N && r->classes[tier].offline;
+}
+
+bool job_is_cold(struct jobs *j, const struct meta_inode *in)
+{
+	struct claim *c = NULL;
+
+	if (in->kind == META_DIR)
+		return false;
+	if ((in->flags & META_F_ARCHIVED) != 0 ||
+		((in->flags & META_F_OBJECT) != 0 && is_offline(j, in->loc.remote, in->tier)))
+		return true;
+	LOCKED(&j->g.lock);
+	struct claim_key *k = graph_ino_key(j, in->ino);
+
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (c->job->kind == JOB_TRANSITION &&
+				is_offline(j, c->job->src_remote, c->job->tier))
+				return true;
+	return false;
 }
 
 bool job_is_archived(struct job *job, struct meta_inode *in)
@@ -129,6 +159,14 @@ static enum step job_await(struct job *job, char *note, int64_t wait_ns)
 
 enum step job_await_restore(struct job *job, uint64_t ino, size_t more)
 {
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	bool there = meta_inode_get(t, ino, &in) == 0 && (in.flags & META_F_OBJECT) != 0;
+
+	meta_abort(t);
+	if (there && (in.flags & META_F_ARCHIVED) == 0) /* the cloud did it: else nobody could ask
+							   for a restore */
+		(void)look(job, &in);
 	return job_await(job, archived_note(job, ino, more), ARCHIVE_WAIT_NS);
 }
 
@@ -539,11 +577,8 @@ static int64_t leave_at_ns(const struct job *job, const struct meta_inode *in)
 
 bool job_is_restored(struct job *job, const struct meta_inode *in)
 {
-	const struct remote *r = remote_of(job->jobs, in->loc.remote);
-
-	return r != NULL && job->dst_remote == in->loc.remote &&
-	       leave_at_ns(job, in) > clock_now_ns() && in->tier < TIER_N &&
-	       r->classes[in->tier].offline;
+	return job->dst_remote == in->loc.remote && leave_at_ns(job, in) > clock_now_ns() &&
+	       is_offline(job->jobs, in->loc.remote, in->tier);
 }
 
 /* Nobody behind job counts on its overwriting v, where that lies. */

@@ -16,6 +16,9 @@
  * renamed or unlinked since there are no names to go back to: it is turned only after a while, and
  * then each goes on to its name from where it was.
  *
+ * Archived objects are not exchanged (archived.c). One that its cloud has archived meanwhile waits
+ * for a restore, unless nothing has its name any more: then the other goes on alone.
+ *
  * When one of both has no object, since its upload failed, the other just moves. When one is
  * elsewhere, since an earlier move failed, each goes to its name by a job of its own.
  */
@@ -76,12 +79,63 @@ static bool can_turn(struct job *job)
 	return can;
 }
 
+/* in goes to where its name is by a job of its own; without one it goes for good. */
+static void follow_alone(struct job *job, struct meta_txn *t, struct meta_inode *in)
+{
+	uint64_t id = 0;
+
+	if (in->ino == 0)
+		return;
+	if ((in->flags & META_F_ORPHAN) != 0)
+		(void)job_removed(job->jobs, t, in);
+	else if ((in->flags & META_F_OBJECT) != 0) /* who counts on its key came before this move */
+		(void)alone_post(job, t, in, &id);
+	else
+		(void)job_moved(job->jobs, t, in, NULL, &id);
+}
+
+/* This job ends without its deed. */
+static void undo(struct job *job)
+{
+	LOCKED(&job->jobs->g.lock);
+	job->g.undone = true;
+}
+
+/* They are not where they were to be. First goes the one whose new place is free. */
+static enum step apart(struct job *job)
+{
+	struct meta_inode a = {0}, b = {0};
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	undo(job);
+	(void)meta_inode_get(t, job->ino, &a);
+	(void)meta_inode_get(t, job->victim, &b);
+	bool first_a = at(&a, job->src_remote, job->src);
+
+	if (!job_moves_later(job, first_a ? a.ino : b.ino))
+		follow_alone(job, t, first_a ? &a : &b);
+	if (!job_moves_later(job, first_a ? b.ino : a.ino))
+		follow_alone(job, t, first_a ? &b : &a);
+	return job_finish(job, t);
+}
+
+/* Nobody restores what has no name: it is removed where it lies, and the other goes by itself. */
+static enum step await_restore(struct job *job, uint64_t ino)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	bool named = meta_inode_get(t, ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0;
+
+	meta_abort(t);
+	return named || job->own.phase == PHASE_BACK ? job_await_restore(job, ino, 0) : apart(job);
+}
+
 static enum step carry_failed(struct job *job, uint64_t ino, errint_t r, struct err *err)
 {
 	if (job->own.phase == PHASE_BACK)
 		return persist(job, r, err);
 	if (err->kind == ERR_ARCHIVED && !atomic_load(&job->cancel))
-		return job_await_restore(job, ino, 0);
+		return await_restore(job, ino);
 	if ((err->kind == ERR_STALE || err->kind == ERR_NOT_FOUND) && job->own.tries < 4)
 		err->kind = ERR_RETRY; /* changed outside, maybe seen half: look again */
 	else if (err->kind == ERR_STALE)
@@ -155,7 +209,7 @@ static enum step carry(struct job *job, const struct meta_inode *in, uint32_t re
 			return STEP_LATER;
 	}
 	if (!atomic_load(&job->cancel) && job_is_archived(job, &now))
-		return job_await_restore(job, in->ino, 0);
+		return await_restore(job, in->ino);
 	errint_t r = row_has_object_size(in) ? 0 : object_size(job, &in->loc, &spec.size, &err);
 
 	if (r == 0)
@@ -172,40 +226,6 @@ static enum step carry(struct job *job, const struct meta_inode *in, uint32_t re
 
 	store_stat_done(&st);
 	return s;
-}
-
-/* in goes to where its name is by a job of its own. */
-static void follow_alone(struct job *job, struct meta_txn *t, struct meta_inode *in)
-{
-	uint64_t id = 0;
-
-	if (in->ino != 0 && (in->flags & META_F_ORPHAN) == 0)
-		(void)job_moved(job->jobs, t, in, NULL, &id);
-}
-
-/* This job ends without its deed. */
-static void undo(struct job *job)
-{
-	LOCKED(&job->jobs->g.lock);
-	job->g.undone = true;
-}
-
-/* They are not where they were to be. First goes the one whose new place is free. */
-static enum step apart(struct job *job)
-{
-	struct meta_inode a = {0}, b = {0};
-	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
-
-	undo(job);
-	(void)meta_inode_get(t, job->ino, &a);
-	(void)meta_inode_get(t, job->victim, &b);
-	bool first_a = at(&a, job->src_remote, job->src);
-
-	if (!job_moves_later(job, first_a ? a.ino : b.ino))
-		follow_alone(job, t, first_a ? &a : &b);
-	if (!job_moves_later(job, first_a ? b.ino : a.ino))
-		follow_alone(job, t, first_a ? &b : &a);
-	return job_finish(job, t);
 }
 
 /* Where A came from with its last copy. */

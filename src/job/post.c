@@ -573,12 +573,8 @@ errint_t job_exchanged(
 	char path[2][META_PATH_MAX + 1];
 	bool has[2];
 	uint64_t id = 0;
-	bool loose[2];
 
-	for (int i = 0; i < 2; i++)
-		loose[i] = loose_follows(j, t, in[i]->ino);
-	if (loose[0] || loose[1]) /* each goes to its name by itself */
-		return loose[0] && loose[1] ? 0 : job_moved(j, t, loose[0] ? b : a, NULL, &id);
+	assert(!job_is_cold(j, a) && !job_is_cold(j, b));
 	for (int i = 0; i < 2; i++) {
 		bool pending = false;
 

@@ -648,6 +648,22 @@ static errint_t base_follow(
 	return r;
 }
 
+/* The upload before it sent all, to a key beside (archived.c), and left the way from there to this
+ * one. */
+static enum step finish_beside(struct job *job)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	if (meta_inode_get(t, job->ino, &in) == 0) {
+		if (is_at(job, &in))
+			job_follow_name(job, t, &in);
+		else
+			loose_after(job, t, &in);
+	}
+	return job_finish(job, t);
+}
+
 /* Its first deed that anybody sees is the commit of its parts, which waits for the record itself
  * (move.c): they are sent while the disk is busy with the sync point, of which these bytes are the
  * most. What a power cut leaves of them the sweep of uploads finds. */
@@ -693,7 +709,8 @@ enum step upload_step(struct job *job)
 		return job_gone(job, r == 0 ? &in : NULL);
 	if ((in.flags & META_F_DIRTY) == 0 && job->victim == 0 && (in.flags & META_F_OBJECT) != 0) {
 		job->own.phase = 1;
-		return job_finish_alone(job, 0, NULL);
+		return is_at(job, &in) && !path_is_beside(job->dst) ? job_finish_alone(job, 0, NULL)
+								    : finish_beside(job);
 	}
 	/* The record comes before the deed: after a power cut a write of ours is known as ours. */
 	if (!job_barrier_ok(job, job->g.post_txn) && !is_sent_before_barrier(job, &in))

@@ -129,6 +129,21 @@ static errint_t key_check(struct vfs *v, struct meta_txn *t, const struct meta_i
 	return r ? r : ns_key_ok(v, t, in->ino, below);
 }
 
+static errint_t cold_check(struct vfs *v, const struct names *n)
+{
+	const struct meta_inode *cold = job_is_cold(v->jobs, &n->in)	? &n->in
+					: job_is_cold(v->jobs, &n->old) ? &n->old
+									: NULL;
+
+	if (!cold)
+		return 0;
+	log_warn("vfs",
+		"'%s' is archived, or about to be: names cannot be exchanged with it before it has "
+		"another tier (astra tier FILE HOT)",
+		cold->name);
+	return -EIO;
+}
+
 static errint_t exchange_names(struct vfs_call *c, struct meta_txn *t, struct names *n)
 {
 	struct vfs *v = c->own.v;
@@ -137,7 +152,9 @@ static errint_t exchange_names(struct vfs_call *c, struct meta_txn *t, struct na
 
 	(void)snprintf(tmp, sizeof(tmp), NAME_TMP "-swap-%llu", (unsigned long long)n->in.ino);
 	n->in.ctime_ns = n->old.ctime_ns = clock_now_ns();
-	r = job_pin_prefix(v->jobs, t, &n->in);
+	r = cold_check(v, n);
+	if (!r)
+		r = job_pin_prefix(v->jobs, t, &n->in);
 	if (!r)
 		r = job_pin_prefix(v->jobs, t, &n->old);
 	if (!r)

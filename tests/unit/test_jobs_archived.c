@@ -865,40 +865,93 @@ static void test_directory_above(void **state)
 	read_it(f, d, "w", x);
 }
 
-/* Names exchanged when the objects are elsewhere: each goes to its name by itself. */
-static void test_exchanged_apart(void **state)
-{
-	struct fix *f = *state;
-	uint64_t new = 0, old = rotated(f, &new);
+/* ---- names exchanged ---- */
 
-	make_synced(f, f->aws, "w", "other");
-	assert_int_equal(rename_to(f, f->aws, "w", f->aws, "y", RENAME_EXCHANGE), 0);
-	only_stuck(f, 2);
-	object_is(f, 0, "y", "other");
-	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "w", RENAME_EXCHANGE), 0);
-	all_done(f);
-	object_is(f, 0, "w", "new");
-	object_is(f, 0, "y", "other");
-	assert_int_equal(besides(f, ""), 0);
-	assert_string_equal(getx(f, old, "user.astra.state"), "archived");
+static void exchange_refused(struct fix *f, const char *a, const char *b)
+{
+	assert_int_equal(rename_to(f, f->aws, a, f->aws, b, RENAME_EXCHANGE), -EIO);
+	assert_int_equal(rename_to(f, f->aws, b, f->aws, a, RENAME_EXCHANGE), -EIO);
 }
 
-/* Else they cannot go round: who waits is told, and the job says for what. */
+/* One that is archived, or restored just now, keeps its name. */
+static void test_exchange_refused(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make_text(f, f->aws, "x", "cold"), d = 0;
+
+	archive(f, ino);
+	make_synced(f, f->aws, "w", "other");
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	exchange_refused(f, "x", "w");
+	exchange_refused(f, "x", "d");
+	restore(f, ino);
+	sync_all(f);
+	assert_string_equal(getx(f, ino, "user.astra.state"), "restored");
+	exchange_refused(f, "x", "w");
+	all_done(f);
+	file_is(f, f->aws, "x", "cold");
+	object_is(f, 0, "w", "other");
+}
+
+/* Nor one that goes there, or whose move waits. */
+static void test_exchange_refused_behind(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make_text(f, f->aws, "x", "cold");
+
+	make_synced(f, f->aws, "w", "other");
+	sync_all(f);
+	fault(f, 0, "set_tier:delay=300");
+	assert_int_equal(setx(f, ino, "user.astra.tier", "ARCHIVE"), 0);
+	exchange_refused(f, "x", "w");
+	fault(f, 0, "");
+	sync_all(f);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	exchange_refused(f, "y", "w");
+	only_stuck(f, 1);
+	exchange_refused(f, "y", "w");
+}
+
+/* Its cloud archives what is at key meanwhile. */
+static void cloud_archives(struct fix *f, const char *key)
+{
+	struct store_stat st = {0};
+	struct store_obj o = {"b", key};
+
+	assert_int_equal(store_set_tier(f->remotes[0].st, NULL, o,
+				 f->remotes[0].classes[TIER_ARCHIVE].name, NULL, &st, NULL),
+		0);
+	store_stat_done(&st);
+}
+
+/* x and w are exchanged, and x, or both, are archived before their objects are. */
+static void exchanged_and_archived(struct fix *f, bool both, uint64_t ret[2])
+{
+	ret[0] = make_synced(f, f->aws, "x", "cold");
+	ret[1] = make_synced(f, f->aws, "w", "other");
+	fault(f, 0, "copy:error=EAGAIN");
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "w", RENAME_EXCHANGE), 0);
+	cloud_archives(f, "x");
+	if (both)
+		cloud_archives(f, "w");
+	fault(f, 0, "");
+	only_stuck(f, 1);
+}
+
+/* Who waits is told, and the job says for what. */
 static void test_exchanged(void **state)
 {
 	struct fix *f = *state;
-	uint64_t ino = make_text(f, f->aws, "x", "cold"), w;
+	uint64_t in[2];
 	struct ask *a = ask_new();
 
-	archive(f, ino);
-	w = make_synced(f, f->aws, "w", "other");
-	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "w", RENAME_EXCHANGE), 0);
+	exchanged_and_archived(f, false, in);
 	assert_int_equal(CALL(a, vfs_sync, META_ROOT_INO), -EIO);
 	ask_free(a);
-	notes_say(f, ino, "waiting for restore of /aws/w (archived)");
-	assert_int_equal(write_at(f, w, 0, "O"), -EIO);
-	for (int i = 0; i < 100 && job_live(f->jobs, ino); i++) { /* each place is an archive */
-		restore(f, ino);
+	notes_say(f, in[0], "waiting for restore of /aws/w (archived)");
+	assert_int_equal(write_at(f, in[1], 0, "O"), -EIO);
+	for (int i = 0; i < 100 && job_live(f->jobs, in[0]); i++) { /* each place is an archive */
+		restore(f, in[0]);
 		usleep(100000);
 	}
 	all_done(f);
@@ -906,63 +959,35 @@ static void test_exchanged(void **state)
 	assert_true(is_there(f, 0, "w"));
 }
 
-/* Exchanged while its move has not begun: they are behind it, and it goes when it can. */
-static void test_exchanged_behind(void **state)
+/* The archived one is removed, or replaced: nobody can restore it, and nobody has to. */
+static void test_exchanged_and_removed(void **state)
 {
 	struct fix *f = *state;
-	uint64_t ino = make_text(f, f->aws, "x", "cold");
+	uint64_t in[2];
 
-	make_synced(f, f->aws, "w", "other");
-	archive(f, ino);
-	fault(f, 0, "copy:delay=200");
-	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
-	assert_int_equal(rename_to(f, f->aws, "y", f->aws, "w", RENAME_EXCHANGE), 0);
-	make_text(f, f->aws, "v", "third");
-	assert_int_equal(rename_to(f, f->aws, "w", f->aws, "v", RENAME_EXCHANGE), 0);
-	fault(f, 0, "");
-	for (int i = 0; i < 200 && job_live(f->jobs, ino); i++) {
-		restore(f, ino);
-		usleep(50000);
+	for (int how = 0; how < 4; how++) {
+		exchanged_and_archived(f, how & 1, in);
+		if (how & 2) {
+			make_text(f, f->aws, "n", "new");
+			assert_int_equal(rename_to(f, f->aws, "n", f->aws, "w", 0), 0);
+		} else {
+			assert_int_equal(unlink_in(f, f->aws, "w"), 0);
+		}
+		if (how & 1) { /* the other's move waits, as any of an archived file */
+			only_stuck(f, how & 2 ? 2 : 1);
+			restore(f, in[1]);
+		}
+		all_done(f);
+		if (how & 2)
+			object_is(f, 0, "w", "new");
+		assert_int_equal(is_there(f, 0, "w"), (how & 2) != 0);
+		assert_true(is_there(f, 0, "x"));
+		assert_int_equal(besides(f, ""), 0);
+		if (how & 2)
+			assert_int_equal(unlink_in(f, f->aws, "w"), 0);
+		assert_int_equal(unlink_in(f, f->aws, "x"), 0);
+		all_done(f);
 	}
-	assert_false(job_live(f->jobs, ino));
-	all_done(f);
-	object_is(f, 0, "y", "other");
-	object_is(f, 0, "w", "third");
-	assert_true(is_there(f, 0, "v"));
-	assert_false(is_there(f, 0, "x"));
-	assert_int_equal(job_failures(f), 0);
-}
-
-/* Who replaces a file that lies beside its key waits: no listing makes a file of what it replaces.
- */
-static void test_exchanged_over_new(void **state)
-{
-	struct fix *f = *state;
-	char key[STORE_KEY_MAX + 1];
-	uint64_t new = 0, old = rotated(f, &new), ino = make_text(f, f->aws, "v", "cold");
-
-	make_synced(f, f->aws, "w", "other");
-	archive(f, ino);
-	assert_int_equal(rename_to(f, f->aws, "v", f->aws, "w", RENAME_EXCHANGE), 0);
-	assert_int_equal(rename_to(f, f->aws, "w", f->aws, "x", 0), 0);
-	usleep(200000);
-	assert_int_equal(besides_get(f, "", key), 1);
-	for (int i = 0; i < 2; i++) {
-		assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
-		assert_int_equal(lookup(f, f->aws, key, NULL), -ENOENT);
-		fix_down(f);
-		fix_up(f);
-	}
-	for (int i = 0; i < 200 && job_live(f->jobs, ino); i++) { /* each place is an archive */
-		restore(f, ino);
-		restore(f, old);
-		usleep(50000);
-	}
-	all_done(f);
-	object_is(f, 0, "v", "other");
-	assert_int_equal(besides(f, ""), 0);
-	assert_int_equal(lookup(f, f->aws, key, NULL), -ENOENT);
-	read_it(f, f->aws, "x", ino);
 }
 
 /* ---- somebody has restored it, to read it ---- */
@@ -1071,8 +1096,8 @@ int main(void)
 		T(test_over_another), T(test_over_another_anew), T(test_there_and_back),
 		T(test_back_over_new), T(test_twice), T(test_appended), T(test_append_fails),
 		T(test_directory_twice), T(test_name_of_parked), T(test_name_of_parked_at_once),
-		T(test_name_of_parked_across), T(test_directory_above), T(test_exchanged_apart),
-		T(test_exchanged), T(test_exchanged_behind), T(test_exchanged_over_new),
+		T(test_name_of_parked_across), T(test_directory_above), T(test_exchange_refused),
+		T(test_exchange_refused_behind), T(test_exchanged), T(test_exchanged_and_removed),
 		T(test_restored), T(test_restored_before), T(test_restored_and_replaced)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
