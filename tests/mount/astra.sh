@@ -6,7 +6,6 @@
 ASTRA_RUNTIME_DIR=$work/run
 export ASTRA_RUNTIME_DIR
 a() { "$astra" --mount "$mnt" "$@"; }
-json() { python3 -c 'import json,sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 status_of() { # COMMAND... -> its exit status
     local s=0
     "$@" >"$work/out" 2>&1 || s=$?

@@ -6,7 +6,6 @@ ASTRA_RUNTIME_DIR=$work/run
 export ASTRA_RUNTIME_DIR
 a() { "$astra" --mount "$mnt" "$@"; }
 objects() { find "$data" -path '*/.astra' -prune -o -type f -print | wc -l; }
-json() { python3 -c 'import json,sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 
 # ---- 30 removals where 10 a minute are allowed
 held() { a --json jobs | json '"\n".join("%s %s" % (j["id"], j["source"]) for j in d["jobs"] if j["held"])'; }

@@ -8,7 +8,6 @@ export ASTRA_RUNTIME_DIR
 a() { "$astra" --mount "$mnt" "$@"; }
 get() { getfattr --absolute-names --only-values -n "user.astra.$1" "$2"; }
 object() { truncate -s "$2" "$(native aws "$1")"; } # NAME BYTES
-json() { python3 -c 'import json,sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 tiers() { a --json ls /aws | json '" ".join(i["name"] + "=" + i["tier"] for i in d["items"])'; }
 has() { # FILE LINES...: these lines, in this order, whatever lies between
     python3 - "$@" <<'P'

@@ -5,7 +5,6 @@
 ASTRA_RUNTIME_DIR=$work/run
 export ASTRA_RUNTIME_DIR
 a() { "$astra" --mount "$mnt" "$@"; }
-json() { python3 -c 'import json,sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 tier() { getfattr --absolute-names --only-values -n user.astra.tier "$1"; }
 up() { "$astrafs" -c "$work/c" -o "state=$state,data=$data,log_level=info,log_file=$work/log,$opts" "$mnt"; }
 passes() { # N more of them

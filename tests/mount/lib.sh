@@ -82,4 +82,15 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 same() { [ "$1" = "$2" ] || { echo "line ${BASH_LINENO[0]}: '$1' is not '$2'"; exit 1; }; }
+# What a document says: an expression in Python, where it is d.
+json() { python3 -c 'import json,sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
+# A configuration with two embedded clouds, aws and gcp; `astra debug fault` may set faults of aws.
+two_clouds() { # [LINE of aws...]
+    {
+        printf 'data = %s\n[remote aws]\nprovider = aws\nbucket = astra-aws\nfault =\n' "$data"
+        [ $# = 0 ] || printf '%s\n' "$@"
+        printf '[remote gcp]\nprovider = gcp\nbucket = astra-gcp\n'
+    } >"$work/c"
+    ASTRA_CONF=$work/c
+}
 sum() { sha256sum <"$1" | cut -c1-64; }

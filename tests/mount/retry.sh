@@ -3,7 +3,6 @@
 # `astra jobs retry`: jobs that live, jobs that failed, and what cannot be tried again.
 . "$(dirname "$0")/lib.sh"
 a() { "$astra" --mount "$mnt" "$@"; }
-json() { python3 -c 'import json,sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 says() { # STATUS TEXT COMMAND...
     local want=$1 text=$2 s=0
     shift 2
@@ -17,17 +16,7 @@ job() { # KIND STATE -> the number of the newest one
 fails() { a debug fault aws "$1:error=EACCES/final"; }
 works() { a debug fault aws ''; }
 tier_of() { getfattr --absolute-names --only-values -n user.astra.tier "$1"; }
-cat >"$work/c" <<C
-data = $data
-[remote aws]
-provider = aws
-bucket = astra-aws
-fault =
-[remote gcp]
-provider = gcp
-bucket = astra-gcp
-C
-ASTRA_CONF=$work/c
+two_clouds
 mount_it upload_delay=1h # what is not tried again stays as it is
 
 # An upload: it goes on as another job.

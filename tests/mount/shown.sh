@@ -3,20 +3,8 @@
 # What status and jobs show while something goes on: the same words in both, and in the manual.
 . "$(dirname "$0")/lib.sh"
 a() { "$astra" --mount "$mnt" "$@"; }
-json() { python3 -c 'import json,sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 until_true() { for _ in $(seq 200); do "$@" && return 0; sleep 0.05; done; echo "never: $*"; exit 1; }
-cat >"$work/c" <<C
-data = $data
-[remote aws]
-provider = aws
-bucket = astra-aws
-fault =
-max_requests = 1
-[remote gcp]
-provider = gcp
-bucket = astra-gcp
-C
-ASTRA_CONF=$work/c
+two_clouds 'max_requests = 1'
 mount_it
 
 # The engine's last pass is also one that somebody asked for, of all files and in earnest.

@@ -5,7 +5,6 @@
 ASTRA_RUNTIME_DIR=$work/run
 export ASTRA_RUNTIME_DIR
 a() { "$astra" --mount "$mnt" "$@"; }
-json() { python3 -c 'import json,sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 says() { # STATUS LINES COMMAND...: so many lines at most, none on standard output
     local want=$1 lines=$2 s=0
     shift 2

@@ -5,7 +5,6 @@
 . "$(dirname "$0")/lib.sh"
 mount_it
 a() { "$astra" --mount "$mnt" "$@"; }
-json() { python3 -c 'import json,sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 has() { grep -qF -- "$1" "$work/out" || { echo "no '$1' in:"; cat "$work/out"; exit 1; }; }
 says() { # STATUS TEXT COMMAND...
     local want=$1 text=$2 s=0
