@@ -275,19 +275,6 @@ static void test_replaced(void **state)
 	file_is(f, f->aws, "p", "other");
 }
 
-/* With renames that do not wait for their jobs. */
-static int setup_quick(void **state)
-{
-	struct fix *f;
-	int r = setup(state);
-
-	f = *state;
-	fix_down(f);
-	f->vc.migrate_wait_ns = 1;
-	fix_up(f);
-	return r;
-}
-
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup_quick, teardown)
