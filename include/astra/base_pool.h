@@ -18,6 +18,9 @@ enum pool_lane {
 	LANE_COUNT,
 };
 
+/* Tasks at a time for what is far away, by those for what is near: they mostly wait. */
+#define POOL_WIDER 4
+
 struct pool;	   /* opaque */
 struct pool_share; /* opaque */
 

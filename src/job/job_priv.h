@@ -38,7 +38,6 @@
 
 #define JOB_PART_SIZE  (8u << 20)
 #define JOB_MOVE_PART  (5u << 20) /* between clouds, where every part is read and written */
-#define JOB_WIDER      4	  /* workers for what is far away, by those for what is near */
 #define JOB_KEEP_ENDED 256
 #define JOB_CLAIMS_MAX 7 /* inode, victim, two places, and those that came later */
 

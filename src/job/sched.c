@@ -189,7 +189,7 @@ struct share *share_get_locked(struct jobs *j, enum share_kind kind, uint32_t a,
 {
 	const struct remote *far = remote_of(j, a), *other = remote_of(j, b);
 	bool real = (far != NULL && far->real) || (other != NULL && other->real);
-	unsigned threads = pool_threads(j->conf.pool) * (real ? JOB_WIDER : 1);
+	unsigned threads = pool_threads(j->conf.pool) * (real ? POOL_WIDER : 1);
 	struct share *s = NULL;
 
 	lock_assert_held(&j->g.lock);

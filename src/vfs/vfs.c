@@ -316,7 +316,7 @@ errint_t vfs_new(const struct vfs_conf *conf, struct vfs **ret, struct err *err)
 	ok = v->shares && v->note.ring;
 	for (size_t i = 0; ok && i < conf->nremotes; i++) {
 		v->shares[i] = pool_share_new(conf->pool,
-			pool_threads(conf->pool) * (conf->remotes[i].real ? FAR_WIDER : 1));
+			pool_threads(conf->pool) * (conf->remotes[i].real ? POOL_WIDER : 1));
 		ok = v->shares[i];
 	}
 	if (!ok) {

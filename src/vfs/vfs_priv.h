@@ -49,7 +49,6 @@
 #define ASKERS		256
 #define WHO_MS		10
 #define FETCH_WHOLE_MAX (128u << 10) /* such a file is fetched in one */
-#define FAR_WIDER	4 /* workers of a remote that is far away, by those of a near one */
 #define DIRTY_TICK_NS	(20 * NS_PER_MS)
 #define DIRTY_LOOK_NS	(50 * NS_PER_MS)
 #define DIRTY_BATCH	128
