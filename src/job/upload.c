@@ -195,12 +195,10 @@ static enum step upload_settle(struct job *job)
 
 	if (meta_synced(j->conf.meta) < job->own.barrier_txn)
 		return STEP_BARRIER;
-	if (job->own.etag[0] != '\0') {
-		enum step s = job_remove_source(job);
+	enum step s = job_remove_source(job);
 
-		if (s != STEP_DONE)
-			return s;
-	}
+	if (s != STEP_DONE)
+		return s;
 	errint_t r = stage_get(j->conf.stage, job->ino, false, &f);
 	bool clean = (r == 0 || r == -ENOENT) && became_clean(job, f);
 	struct meta_txn *t = meta_begin(j->conf.meta);
@@ -231,7 +229,7 @@ static enum step upload_settle(struct job *job)
 		if (clean)
 			apply_pin(job, t, &in, asked);
 	}
-	enum step s = job_finish(job, t);
+	s = job_finish(job, t);
 
 	if (s == STEP_DONE && (!clean || (f != NULL && stage_dirty(f))) &&
 		j->conf.hooks.dirty_again != NULL)
