@@ -128,6 +128,8 @@ static void say_tier(struct app *a, const json_t *data, const char *tier)
 		(void)printf("in %s, and stays there", tier);
 }
 
+static double until_before; /* of the file that is restored: 0 = it could not be read */
+
 static void print_until(struct app *a, const json_t *item)
 {
 	const json_t *until = json_object_get(item, "restored_until");
@@ -135,7 +137,10 @@ static void print_until(struct app *a, const json_t *item)
 
 	(void)a;
 	if (until)
-		(void)printf(" until %s", app_time(when, until));
+		(void)printf(" until %s%s", app_time(when, until),
+			json_number_value(until) == until_before
+				? ", as before: that is longer than was asked for"
+				: "");
 }
 
 static void say_restored(struct app *a, const json_t *data, const char *asked)
@@ -144,6 +149,7 @@ static void say_restored(struct app *a, const json_t *data, const char *asked)
 	json_t *req = app_request("ls");
 	int64_t ns = 0;
 
+	until_before = app_num(data, "restored_until");
 	(void)printf("can be read");
 	(void)app_add_path(req, "path", app_str(data, "path"));
 	(void)app_ask(a, req, print_until, &now);

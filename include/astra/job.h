@@ -156,6 +156,7 @@ errint_t job_emptied_dir(struct jobs *j, struct meta_txn *t, uint64_t dir);
  * class; 0 and *ret_job 0 when it is there already. */
 errint_t job_tier(struct jobs *j, struct meta_txn *t, const struct meta_inode *in, enum tier tier,
 	bool by_engine, uint64_t *ret_job, struct err *err);
+/* One that is restored stays so long from now on; *ret_job 0 when it does already. */
 errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode *in, unsigned days,
 	uint64_t *ret_job, struct err *err);
 /* Mode, owner, times or xattrs of a file changed: into the object's metadata, coalesced. Where that

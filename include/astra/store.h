@@ -289,7 +289,8 @@ errint_t store_copy(struct store *s, const struct store_call *c, struct store_ob
  * version is in ret (the ETag may stay). Out of an offline class: ERR_ARCHIVED unless restored. */
 errint_t store_set_tier(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *class_name, const char *if_match, struct store_stat *ret, struct err *err);
-/* Starts bringing an offline object back for days days; 0 also when already under way or done. */
+/* Starts bringing an offline object back for days days; 0 also when already under way. One that is
+ * restored stays so long from now on, where that is longer. */
 errint_t store_restore(struct store *s, const struct store_call *c, struct store_obj o,
 	unsigned days, struct err *err);
 errint_t store_parts_begin(struct store *s, const struct store_call *c, struct store_obj o,

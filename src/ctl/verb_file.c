@@ -306,6 +306,9 @@ static errint_t set_xattr(struct ctl_conn *c, const struct meta_inode *in, const
 	/* dirty: what is to be done follows its upload */
 	*ret_data = json_pack("{s:o, s:s, s:b}", "path", json_text(path), "kind",
 		in->kind == META_DIR ? "dir" : "file", "dirty", (in->flags & META_F_DIRTY) != 0);
+	if (*ret_data && vfs_restored_until(in))
+		(void)json_object_set_new(*ret_data, "restored_until",
+			json_real((double)in->restored_until_ns / 1e9));
 	if (*ret_data && job_info_since(c->ctl->conf.jobs, in->ino, since, ji))
 		(void)json_object_set_new(*ret_data, "job", item_job(ji));
 	return *ret_data ? 0 : no_memory(err);

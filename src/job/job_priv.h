@@ -125,7 +125,7 @@ struct job {
 		char etag[META_ETAG_MAX], dst_etag[META_ETAG_MAX], class_name[META_CLASS_MAX];
 		uint64_t size, seq;
 		uint32_t crc;
-		bool has_crc, restored_asked, uploaded;
+		bool has_crc, restored_asked, asked_again, uploaded;
 		uint32_t attrs_sum;    /* upload: of the metadata that went along */
 		bool marked_only;      /* upload: nothing was changed, the row's times hold */
 		bool attrs_known;      /* upload: and that is the object's */

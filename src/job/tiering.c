@@ -7,6 +7,7 @@
 
 #define POLL_NS	      (500 * NS_PER_MS) /* how often a restore is asked about */
 #define EMPTY_LOOK_NS (200 * NS_PER_MS)
+#define DAY_NS	      (86400 * NS_PER_S)
 #define ATTR_RACES    5 /* changes by others that a change of attributes meets */
 
 static errint_t simple_post(struct jobs *j, struct meta_txn *t, enum job_kind kind, uint64_t ino,
@@ -63,13 +64,16 @@ errint_t job_restore(struct jobs *j, struct meta_txn *t, const struct meta_inode
 	*ret_job = 0;
 	if (in->kind != META_FILE || (in->flags & (META_F_OBJECT | META_F_ORPHAN)) != META_F_OBJECT)
 		return err_set(err, -EINVAL, ERR_FINAL, "it is not an object in a cloud");
-	if ((in->flags & META_F_ARCHIVED) == 0)
+	/* One that is restored may stay longer, never shorter. */
+	if ((in->flags & META_F_ARCHIVED) == 0 &&
+		(in->restored_until_ns == 0 ||
+			in->restored_until_ns >= clock_now_ns() + days * DAY_NS))
 		return 0;
 	{
 		LOCKED(&j->g.lock);
 		struct job *last = graph_last_of(j, in->ino);
 
-		if (last != NULL && last->kind == JOB_RESTORE) {
+		if (last != NULL && last->kind == JOB_RESTORE && last->days >= days) {
 			*ret_job = last->id;
 			return 0;
 		}
@@ -211,6 +215,14 @@ static uint64_t object_hash(const struct meta_loc *loc)
 		loc->path, strlen(loc->path), hash64(loc->etag, strlen(loc->etag), loc->remote));
 }
 
+/* Its stay was asked for by somebody else, for less: clouds take no other wish while a restore is
+ * under way. They may round, and the clocks may differ. */
+static bool lacks_days(const struct store_stat *st, unsigned days)
+{
+	return st->restored_until_ns != 0 &&
+	       st->restored_until_ns + DAY_NS <= clock_now_ns() + days * DAY_NS;
+}
+
 /* Asks for a restore once, then looks until it is there. */
 static enum step restore_poll(
 	struct job *job, const struct meta_inode *in, unsigned days, bool done_when_ready)
@@ -232,6 +244,13 @@ static enum step restore_poll(
 	if (r < 0)
 		return simple_trouble(job, r, &err);
 	bool ready = !st.archived;
+
+	if (ready && done_when_ready && !job->own.asked_again && lacks_days(&st, days)) {
+		job->own.asked_again = true;
+		job->own.restored_asked = false;
+		store_stat_done(&st);
+		return STEP_AGAIN;
+	}
 	enum step s = row_from_stat(job, in, &st, ready && done_when_ready);
 
 	store_stat_done(&st);

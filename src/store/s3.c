@@ -496,7 +496,9 @@ static errint_t s3_restore(struct store *s, const struct store_call *c, struct s
 		return err_set(err, -EINVAL, ERR_FINAL,
 			"%s/%s is in class %s, which needs no restore", o.bucket, o.key,
 			st.class_name);
-	if (st.restoring)
+	/* What is restored may stay longer, never shorter. */
+	if (st.restoring || st.restored_until_ns >= clock_now_ns() + atomic_load(&d->skew_ns) +
+							    days * (86400 * NS_PER_S))
 		return 0;
 	(void)restore_body(d, &st, days, &b);
 	s3_param(&q, "restore", "");

@@ -144,11 +144,13 @@ int xattr_set_restore(struct vfs_call *c, const char *value)
 		return xattr_bad_value(c, value, "a duration up to 3650d, for example 7d");
 	t = meta_begin(v->conf.meta);
 	r = meta_inode_get(t, c->own.ino, &in);
-	if (!r && (in.flags & META_F_ARCHIVED)) {
+	if (!r && ((in.flags & META_F_ARCHIVED) || in.restored_until_ns)) {
 		r = job_restore(
 			v->jobs, t, &in, (unsigned)((ns + DAY_NS - 1) / DAY_NS), &job, &err);
 		if (r)
 			log_warn("vfs", "'%s' cannot be restored: %s", in.name, err_text(&err, r));
+		else if (!job)
+			log_info("vfs", "'%s' can be read for longer than that already", in.name);
 	}
 	if (r) {
 		meta_abort(t);

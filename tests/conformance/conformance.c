@@ -718,6 +718,32 @@ static void rehydrated(struct world *w, const char *cold, const char *warm)
 	assert_int_equal(store_remove(w->st, NULL, obj(w, "k"), NULL, &err), 0);
 }
 
+static int64_t stays_until(struct world *w)
+{
+	struct store_stat st;
+
+	assert_int_equal(store_head(w->st, NULL, obj(w, "k"), &st, NULL), 0);
+	assert_false(st.archived);
+	store_stat_done(&st);
+	return st.restored_until_ns;
+}
+
+/* k is restored for two days. */
+static void restored_again(struct world *w)
+{
+	int64_t day = 86400 * NS_PER_S, until = stays_until(w);
+	struct err err;
+
+	assert_int_equal(store_restore(w->st, NULL, obj(w, "k"), 1, &err), 0);
+	assert_true(stays_until(w) >= until);
+	assert_int_equal(store_restore(w->st, NULL, obj(w, "k"), 9, &err), 0);
+	assert_true(stays_until(w) >= until + 6 * day);
+	if (w->rm->real)
+		return;
+	clock_skew_add(4 * day);
+	check_text(w, "k", "hello");
+}
+
 static void test_tiers(void **state)
 {
 	NEEDS(archive);
@@ -770,8 +796,9 @@ static void test_tiers(void **state)
 	if (!w->rm->real) /* not every server tells it in lists */
 		assert_true(!page.e[0].archived && !page.e[0].restoring);
 	store_page_done(&page);
+	restored_again(w);
 	if (!w->rm->real) {
-		clock_skew_add(3 * 86400 * NS_PER_S);
+		clock_skew_add(6 * 86400 * NS_PER_S);
 		assert_int_equal(
 			store_get(w->st, NULL, obj(w, "k"), NULL, 0, b, sizeof(b), &n, &err), -EIO);
 		assert_int_equal(store_restore(w->st, NULL, obj(w, "k"), 1, &err), 0);

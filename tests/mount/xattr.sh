@@ -237,6 +237,13 @@ for mode in error request block:20s; do
     at=$(date -d "$until" '+%Y-%m-%d %H:%M')
     a ls -l | grep -q " restored .* now  (can be read until $at)\$"
     a ls -l | grep " cold/\$" | grep -qv until
+    if [ $mode = error ]; then # longer, never shorter
+        at=$(date -d "$(a restore /aws/now 30d | sed 's/.* until //')" +%s)
+        days=$(((at - $(date +%s) + 3600) / 86400))
+        same "$days" 30
+        same "$(a restore /aws/now 1d)" "/aws/now: can be read until $(date -d @$at '+%Y-%m-%d %H:%M'), as before: that is longer than was asked for"
+        same "$(date -d "$(get restored_until now)" '+%F %R')" "$(date -d @$at '+%F %R')"
+    fi
     # It can be replaced and removed without a restore.
     set_ tier AUTO now
     rm now

@@ -1026,6 +1026,46 @@ static void test_restored(void **state)
 	stays_restored(f, ino, "y");
 }
 
+static int64_t until_of(struct fix *f, uint64_t ino)
+{
+	struct meta_inode in;
+
+	struct meta_txn *t = meta_begin_read(f->m);
+
+	assert_int_equal(meta_inode_get(t, ino, &in), 0);
+	meta_abort(t);
+	return in.restored_until_ns;
+}
+
+/* Restored again it stays longer, never shorter; also when the first restore is under way. */
+static void test_restored_again(void **state)
+{
+	struct fix *f = *state;
+	int64_t day = 86400 * NS_PER_S, until;
+	uint64_t ino, id = 0;
+	struct job_info i;
+
+	f->keep_restored = true;
+	fix_down(f);
+	fix_up(f);
+	ino = renamed_archived(f);
+	restore(f, ino);
+	sync_all(f);
+	until = until_of(f, ino);
+	assert_true(until > clock_now_ns());
+	assert_int_equal(setx(f, ino, "user.astra.restore", "10d"), 0);
+	id = job_of(f, ino, JOB_RESTORE);
+	while (job_info_get(f->jobs, id, &i) && i.ended_ns == 0)
+		usleep(1000);
+	assert_true(until_of(f, ino) > until + 8 * day);
+	until = until_of(f, ino);
+	restore(f, ino);
+	assert_true(job_info_ino(f->jobs, ino, &i));
+	assert_int_equal(i.kind, JOB_RELOCATE);
+	assert_true(until_of(f, ino) == until);
+	stays_restored(f, ino, "y");
+}
+
 static void test_restored_before(void **state)
 {
 	struct fix *f = *state;
@@ -1098,7 +1138,8 @@ int main(void)
 		T(test_directory_twice), T(test_name_of_parked), T(test_name_of_parked_at_once),
 		T(test_name_of_parked_across), T(test_directory_above), T(test_exchange_refused),
 		T(test_exchange_refused_behind), T(test_exchanged), T(test_exchanged_and_removed),
-		T(test_restored), T(test_restored_before), T(test_restored_and_replaced)};
+		T(test_restored), T(test_restored_again), T(test_restored_before),
+		T(test_restored_and_replaced)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -766,6 +766,27 @@ static void restores_are_asked_for(void **state)
 	store_destroy(s);
 }
 
+/* What is restored for two days stays longer when that is asked for, and never shorter. */
+static void restores_are_lengthened(void **state)
+{
+	char date[NET_DATE_LEN + 1], lines[300];
+	struct step step[] = {{"HEAD /bucket/key", 200, lines},
+		{"POST /bucket/key?restore=", 200, NULL, ""}, {"HEAD /bucket/key", 200, lines}};
+	struct store *s = driver(NULL);
+
+	net_date_format(clock_now_ns() + 2 * 86400 * NS_PER_S, date);
+	snprintf(lines, sizeof(lines),
+		HEAD_OK "x-amz-storage-class: GLACIER\r\n"
+			"x-amz-restore: ongoing-request=\"false\", expiry-date=\"%s\"\r\n",
+		date);
+	script_set(step, ARRAY_SIZE(step));
+	assert_int_equal(store_restore(s, NULL, key, 3, &err), 0);
+	assert_non_null(strstr(script.seen[1].body, "<Days>3</Days>"));
+	assert_int_equal(store_restore(s, NULL, key, 1, &err), 0);
+	script_done();
+	store_destroy(s);
+}
+
 /* ---- listings ---- */
 
 #define LIST(more)                                                                                 \
@@ -1094,6 +1115,7 @@ int main(void)
 		cmocka_unit_test(conditions_that_do_not_hold),
 		cmocka_unit_test(archives_tell_their_state),
 		cmocka_unit_test(restores_are_asked_for),
+		cmocka_unit_test(restores_are_lengthened),
 		cmocka_unit_test(a_page_has_everything),
 		cmocka_unit_test(bad_pages_are_refused),
 		cmocka_unit_test(uploads_and_buckets_come_in_pages),
