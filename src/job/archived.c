@@ -13,6 +13,9 @@
  *
  * - What it was to overwrite goes at once.
  *
+ * One that was replaced while its directory moves does not follow that either: it keeps its key, by
+ * a move behind what replaces it, until that is there.
+ *
  * Nobody waits for loose moves (job_follows_locked): all bytes are in the cloud, if not under the
  * name. What cannot go round waits, and who waits for it is told -EIO.
  *
@@ -27,7 +30,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "job_priv.h"
+#include "walk.h"
 
 #define ARCHIVE_WAIT_NS (5 * NS_PER_S)
 #define ARCHIVE_LOOK_NS (300 * NS_PER_S)
@@ -383,6 +386,22 @@ static bool is_in_the_way(struct job *job, const struct meta_inode *in, struct j
 	       (*ret_next == NULL || (*ret_next)->kind != JOB_EXCHANGE);
 }
 
+/* A new move of in, from where it is. */
+static errint_t post_from(struct job *job, struct meta_txn *t, const struct meta_inode *in,
+	uint32_t remote, const char *path, uint64_t *ret_id)
+{
+	struct job *next = job_alloc(job->jobs, JOB_RELOCATE, in->ino);
+
+	if (next == NULL)
+		return -ENOMEM;
+	if (job_set_src(next, in->loc.remote, in->loc.path) < 0 ||
+		job_set_dst(next, remote, path) < 0) {
+		job_free(next);
+		return -ENOMEM;
+	}
+	return job_post(job->jobs, t, next, ret_id);
+}
+
 /* The move of in that comes next has the key from here on; without one there is a new one. */
 static errint_t hand_on(struct job *job, struct meta_txn *t, const struct meta_inode *in,
 	struct job *next, uint64_t *ret_id)
@@ -403,14 +422,7 @@ static errint_t hand_on(struct job *job, struct meta_txn *t, const struct meta_i
 		return r < 0 ? r : journal_put(t, next);
 	}
 	r = meta_desired(t, in->ino, &remote, path);
-	if (r < 0 || (next = job_alloc(j, JOB_RELOCATE, in->ino)) == NULL)
-		return r < 0 ? r : -ENOMEM;
-	if (job_set_src(next, in->loc.remote, in->loc.path) < 0 ||
-		job_set_dst(next, remote, path) < 0) {
-		job_free(next);
-		return -ENOMEM;
-	}
-	return job_post(j, t, next, ret_id);
+	return r < 0 ? r : post_from(job, t, in, remote, path, ret_id);
 }
 
 static bool gives_way(struct job *job, const struct meta_inode *in, enum step *ret)
@@ -434,28 +446,49 @@ static bool gives_way(struct job *job, const struct meta_inode *in, enum step *r
 	return true;
 }
 
+/* Somebody is to take the place of in's file, which has no name any more. */
+static bool has_replacer_locked(struct job *job, const struct meta_inode *in)
+{
+	struct claim_key *k = graph_ino_key(job->jobs, in->ino);
+	struct claim *c = NULL;
+
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (c->job->id > job->id && c->job->victim == in->ino &&
+				c->job->kind != JOB_EXCHANGE)
+				return true;
+	return false;
+}
+
 bool alone_may(struct job *job, const struct meta_inode *in, uint32_t remote, const char *to)
 {
 	struct jobs *j = job->jobs;
+	bool orphan = (in->flags & META_F_ORPHAN) != 0;
 	LOCKED(&j->g.lock);
 	const struct job *next = next_move_locked(job, in);
 
-	if ((in->flags & META_F_ORPHAN) != 0 || is_held_fast_locked(job, in))
+	if (is_held_fast_locked(job, in))
 		return false;
-	return next != NULL ? next->kind == JOB_RELOCATE
-			    : graph_untouched(j, in->ino, remote, to, job);
+	if (next != NULL)
+		return next->kind == JOB_RELOCATE || (orphan && next->kind == JOB_REMOVE);
+	return orphan ? has_replacer_locked(job, in) : graph_untouched(j, in->ino, remote, to, job);
 }
 
 errint_t alone_post(
 	struct job *job, struct meta_txn *t, const struct meta_inode *in, uint64_t *ret_id)
 {
 	struct job *next = NULL;
+	char to[META_PATH_MAX + 1];
 
 	others_go_beside(job, t, in);
 	{
 		LOCKED(&job->jobs->g.lock);
 		next = next_move_locked(job, in);
 	}
+	/* One that was replaced keeps its key until the other is there, or did not come. */
+	if (next == NULL && (in->flags & META_F_ORPHAN) != 0 && job->kind == JOB_DIRMOVE &&
+		walk_target(job, in->loc.remote, in->loc.path, to) == 0)
+		return post_from(job, t, in, job->dst_remote, to, ret_id);
 	return hand_on(job, t, in, next, ret_id);
 }
 
@@ -627,10 +660,20 @@ static errint_t victim_goes(struct job *job)
 	return meta_commit(t);
 }
 
+/* It is to be removed, not yet: the delete guard holds that back, and has the key from here on. */
+static bool is_removed_later(struct job *job)
+{
+	LOCKED(&job->jobs->g.lock);
+	const struct job *last = graph_last_of(job->jobs, job->ino);
+
+	return last != NULL && last->kind == JOB_REMOVE && job->attempts == 0;
+}
+
 /* Others go round it, or before it; then it waits, as note (owned) says. */
 static enum step park(struct job *job, const struct meta_inode *in, char *note)
 {
-	bool may = !job->firm && !job->own.turned && (in->flags & META_F_ORPHAN) == 0;
+	bool may = !job->firm && !job->own.turned &&
+		   ((in->flags & META_F_ORPHAN) == 0 || is_removed_later(job));
 	enum step s = STEP_AGAIN;
 
 	if (may && job->victim != 0)

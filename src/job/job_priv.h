@@ -584,7 +584,7 @@ bool loose_follows(struct jobs *j, struct meta_txn *t, uint64_t ino);
  * read it for a while yet. */
 bool job_is_restored(struct job *job, const struct meta_inode *in);
 /* in, an archived file below a directory that job moves, can have a move of its own, to `to`, which
- * is as good: nobody counts on what job does with it. */
+ * is as good: nobody counts on what job does with it. One that was replaced has no use for it. */
 bool alone_may(struct job *job, const struct meta_inode *in, uint32_t remote, const char *to);
 /* It gets one, or the one that it has goes on from where its object is. */
 errint_t alone_post(

@@ -325,6 +325,87 @@ static void test_unlinked_name_taken(void **state)
 	unlinked(*state, true);
 }
 
+/* Another file takes its new name while the directory moves: one in another cloud, one in the same,
+ * and one that is not in a cloud yet. The archived one is removed where it was. */
+static void replaced_in_moved(struct fix *f, unsigned how, bool taken)
+{
+	uint64_t x = 0, q = 0, e = tree(f, &x), d = 0, from = how == 0 ? f->gcp : f->aws;
+
+	q = make_text(f, from, "q", "new");
+	if (how != 2)
+		sync_all(f);
+	fault(f, 0, "copy:delay=300");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	assert_int_equal(rename_to(f, from, "q", e, "x", 0), 0);
+	if (taken) {
+		assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+		make_text(f, d, "x", "other");
+	}
+	all_done(f);
+	fault(f, 0, "");
+	object_is(f, 0, "e/x", "new");
+	object_is(f, 0, "e/y", "one");
+	object_is(f, 0, "e/s/z", "two");
+	assert_false(is_there(f, 0, "d/y"));
+	assert_false(is_there(f, how == 0 ? 1 : 0, "q"));
+	file_is(f, e, "x", "new");
+	assert_false(job_live(f->jobs, q));
+	if (taken)
+		object_is(f, 0, "d/x", "other");
+	else
+		assert_false(is_there(f, 0, "d/x"));
+	assert_int_equal(besides(f, "d/"), 0);
+	assert_int_equal(besides(f, "e/"), 0);
+}
+
+static void test_moved_and_replaced_across(void **state)
+{
+	replaced_in_moved(*state, 0, false);
+}
+
+static void test_moved_and_replaced(void **state)
+{
+	replaced_in_moved(*state, 1, false);
+}
+
+static void test_moved_and_replaced_by_new(void **state)
+{
+	replaced_in_moved(*state, 2, false);
+}
+
+/* And something else has its old key by then. */
+static void test_moved_and_replaced_taken(void **state)
+{
+	replaced_in_moved(*state, 0, true);
+}
+
+static void test_moved_and_replaced_by_new_taken(void **state)
+{
+	replaced_in_moved(*state, 2, true);
+}
+
+/* The other cannot come: the archived file has a name again, which is that of its key. */
+static void test_moved_and_replacer_fails(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, e = tree(f, &x), d = 0, now = 0;
+
+	make_text(f, f->gcp, "q", "new");
+	sync_all(f);
+	fault(f, 0, "put:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	(void)rename_to(f, f->gcp, "q", e, "x", 0);
+	all_done(f);
+	fault(f, 0, "");
+	file_is(f, f->gcp, "q", "new");
+	file_is(f, e, "y", "one");
+	assert_int_equal(lookup(f, f->aws, "d", &d), 0);
+	assert_int_equal(lookup(f, d, "x", &now), 0);
+	assert_int_equal(now, x);
+	assert_string_equal(getx(f, x, "user.astra.state"), "archived");
+	assert_true(is_there(f, 0, "d/x"));
+}
+
 /* A file that was archived as x and is called y: its move waits for the restore. */
 static uint64_t renamed_archived(struct fix *f)
 {
@@ -1130,7 +1211,10 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_inside), T(test_across), T(test_waited_for),
 		T(test_cancelled), T(test_name_taken), T(test_name_taken_cancelled),
-		T(test_unlinked), T(test_unlinked_name_taken), T(test_emptied), T(test_replaced),
+		T(test_unlinked), T(test_unlinked_name_taken), T(test_moved_and_replaced_across),
+		T(test_moved_and_replaced), T(test_moved_and_replaced_by_new),
+		T(test_moved_and_replaced_taken), T(test_moved_and_replaced_by_new_taken),
+		T(test_moved_and_replacer_fails), T(test_emptied), T(test_replaced),
 		T(test_replacer_fails), T(test_emptied_and_refused), T(test_renamed_on),
 		T(test_few_requests), T(test_new_file), T(test_new_file_goes_on), T(test_rotation),
 		T(test_over_another), T(test_over_another_anew), T(test_there_and_back),
