@@ -283,6 +283,11 @@ static bool is_held_fast_locked(const struct job *job, const struct meta_inode *
 	return false;
 }
 
+static bool is_in_place(const struct job *o)
+{
+	return o->src_remote == o->dst_remote && strcmp(o->src, o->dst) == 0;
+}
+
 /* One of o's places, in the same remote, is path now. */
 static errint_t place_set(struct meta_txn *t, struct job *o, bool dst, const char *path)
 {
@@ -290,13 +295,14 @@ static errint_t place_set(struct meta_txn *t, struct job *o, bool dst, const cha
 	uint32_t remote = dst ? o->dst_remote : o->src_remote;
 	cleanup_free char *old = strdup(dst ? o->dst : o->src);
 	errint_t r = old == NULL ? -ENOMEM : 0;
+	bool both = is_in_place(o); /* one claim for two places */
 	{
 		LOCKED(&j->g.lock);
 		if (r == 0)
 			r = dst ? job_set_dst(o, remote, path) : job_set_src(o, remote, path);
 		if (r == 0)
 			r = graph_claim_new(j, o, remote, path);
-		if (r == 0)
+		if (r == 0 && !both)
 			graph_leave(j, o, remote, old);
 		o->g.post_txn = meta_txn_id(t); /* the record comes before the deed */
 	}
@@ -345,8 +351,7 @@ static errint_t go_beside(struct meta_txn *t, struct job *o)
 	return r;
 }
 
-/* All that can do without in's key. */
-static void others_go_beside(struct job *job, struct meta_txn *t, const struct meta_inode *in)
+void others_go_beside(struct job *job, struct meta_txn *t, const struct meta_inode *in)
 {
 	struct job *o = NULL;
 	uint64_t after = 0;
@@ -355,6 +360,16 @@ static void others_go_beside(struct job *job, struct meta_txn *t, const struct m
 		after = o->id;
 		(void)go_beside(t, o); /* if not, it waits */
 	}
+}
+
+static void make_room(struct job *job, const struct meta_inode *in)
+{
+	if (next_waiting(job, in, 0) == NULL)
+		return;
+	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
+
+	others_go_beside(job, t, in);
+	(void)meta_commit(t); /* if not, they wait */
 }
 
 /* ---- giving way ---- */
@@ -621,34 +636,62 @@ static bool is_spare(struct job *job, const struct meta_inode *v)
 	return graph_untouched(job->jobs, v->ino, v->loc.remote, v->loc.path, job);
 }
 
+/* At the key that job is to get, which it still claims: those behind it count on that too. */
+static errint_t victim_remove(struct job *job, const struct meta_inode *v)
+{
+	struct err err = {0};
+
+	if (v->loc.remote != job->dst_remote || strcmp(v->loc.path, job->dst) != 0)
+		return -EBUSY;
+	if (!job_barrier_ok(job, job->g.post_txn) ||
+		job_in_use(job, v->loc.remote, v->loc.path, v->loc.etag))
+		return -EAGAIN;
+	errint_t r = job_remove_own(job, v, &err);
+
+	err_clear(&err);
+	return r;
+}
+
+static errint_t removal_post(struct jobs *j, struct meta_txn *t, const struct meta_inode *v)
+{
+	struct job *gone = job_alloc(j, JOB_REMOVE, v->ino);
+
+	if (gone == NULL || job_set_src(gone, v->loc.remote, v->loc.path) < 0 ||
+		job_set_dst(gone, v->loc.remote, v->loc.path) < 0) {
+		job_free(gone);
+		return -ENOMEM;
+	}
+	return job_post(j, t, gone, NULL);
+}
+
 /* What in was to overwrite goes now: its name is in's, which may not come for long. */
 static errint_t victim_goes(struct job *job)
 {
 	struct jobs *j = job->jobs;
 	struct meta_inode v;
-	struct job *gone = NULL;
-	uint64_t ino = job->victim;
-	struct meta_txn *t = meta_begin(j->conf.meta);
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	bool has = meta_inode_get(t, job->victim, &v) == 0 && (v.flags & META_F_OBJECT) != 0;
+	bool spare = has && is_spare(job, &v);
 	errint_t r = 0;
 
-	bool has = meta_inode_get(t, ino, &v) == 0 && (v.flags & META_F_OBJECT) != 0;
-
-	if (has && !is_spare(job, &v)) {
+	meta_abort(t);
+	if (has && !spare)
+		r = victim_remove(job, &v);
+	if (r < 0)
+		return r;
+	t = meta_begin(j->conf.meta);
+	if (spare && !is_spare(job, &v)) { /* since a moment ago */
 		meta_abort(t);
-		return -EBUSY;
+		return -EAGAIN;
 	}
-	if (has) {
-		gone = job_alloc(j, JOB_REMOVE, ino);
-		if (gone == NULL || job_set_src(gone, v.loc.remote, v.loc.path) < 0 ||
-			job_set_dst(gone, v.loc.remote, v.loc.path) < 0) {
-			job_free(gone);
-			meta_abort(t);
-			return -ENOMEM;
-		}
-		r = job_post(j, t, gone, NULL);
-	} else {
-		r = orphan_sweep(j, t, ino, job);
+	if (spare)
+		r = removal_post(j, t, &v);
+	else if (has && meta_inode_get(t, v.ino, &v) == 0) {
+		v.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
+		r = meta_inode_put(t, &v);
 	}
+	if (r == 0 && !spare)
+		r = orphan_sweep(j, t, job->victim, job);
 	if (r == 0) {
 		LOCKED(&j->g.lock);
 		graph_leave_victim(j, job);
@@ -669,6 +712,15 @@ static bool is_removed_later(struct job *job)
 	return last != NULL && last->kind == JOB_REMOVE && job->attempts == 0;
 }
 
+bool archived_alone(struct job *job, const struct meta_inode *in)
+{
+	if (job->victim != 0 && (job->firm || job->own.turned || victim_goes(job) < 0))
+		return false;
+	make_room(job, in);
+	LOCKED(&job->jobs->g.lock);
+	return !graph_claimed_by_others(job->jobs, in, job);
+}
+
 /* Others go round it, or before it; then it waits, as note (owned) says. */
 static enum step park(struct job *job, const struct meta_inode *in, char *note)
 {
@@ -678,16 +730,11 @@ static enum step park(struct job *job, const struct meta_inode *in, char *note)
 
 	if (may && job->victim != 0)
 		may = victim_goes(job) == 0;
-
-	if (next_waiting(job, in, 0) != NULL) {
-		struct meta_txn *t = meta_begin(job->jobs->conf.meta);
-
-		others_go_beside(job, t, in);
-		(void)meta_commit(t); /* if not, they wait */
-	}
+	make_room(job, in);
 	if (may && !job->g.loose) {
 		LOCKED(&job->jobs->g.lock);
-		graph_leave(job->jobs, job, job->dst_remote, job->dst);
+		if (!is_in_place(job))
+			graph_leave(job->jobs, job, job->dst_remote, job->dst);
 		job->g.loose = true;
 	}
 	if (may && gives_way(job, in, &s)) {

@@ -438,6 +438,12 @@ errint_t graph_later_inos(struct jobs *j, const struct job *job, uint64_t **ret,
 	return 0;
 }
 
+/* The file that replaces own has a claim for it (key_hand_over). */
+static bool replaces(const struct job *job, uint64_t own)
+{
+	return own != 0 && job->victim == own && job->kind != JOB_EXCHANGE;
+}
+
 /* By a job of another inode than `own` as well as another than `but`. */
 static bool claimed(
 	struct jobs *j, uint32_t remote, const char *path, const struct job *but, uint64_t own)
@@ -452,7 +458,7 @@ static bool claimed(
 
 	if (k != NULL)
 		TAILQ_FOREACH (c, &k->queue, link)
-			if (c->job != but && c->job->ino != own)
+			if (c->job != but && c->job->ino != own && !replaces(c->job, own))
 				return true;
 	TAILQ_FOREACH (o, &j->g.moves, move) {
 		if (o == but)

@@ -575,6 +575,11 @@ errint_t loose_aim(struct job *job);
 /* A move cannot go on: its object is archived, or was restored to be read, or a loose one's
  * destination is not free. *ret is the end of the step then. */
 bool loose_waits(struct job *job, struct meta_inode *in, enum step *ret);
+/* All that wait for job to get in's key, and have not begun, get one beside it. */
+void others_go_beside(struct job *job, struct meta_txn *t, const struct meta_inode *in);
+/* Nobody counts on the key of in's archived object, nor on what job, its move, was to overwrite:
+ * they go beside it, and that goes at once. */
+bool archived_alone(struct job *job, const struct meta_inode *in);
 /* The cloud says that in's object, which a relocation is to move, is archived. */
 enum step loose_archived(struct job *job, const struct meta_inode *in);
 /* ino has a loose move, which looks for itself where the name is. It does so when t has committed.

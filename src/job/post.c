@@ -398,7 +398,8 @@ errint_t job_moved(struct jobs *j, struct meta_txn *t, struct meta_inode *in,
 
 		if (!busy && (victim->flags & META_F_OBJECT) == 0) {
 			victim_ino = 0; /* only staged: nothing of it is in a cloud */
-		} else if (!pending && !has && !busy && victim->loc.remote == want_remote &&
+		} else if (!pending && !has && !busy && !job_is_cold(j, victim) &&
+			   victim->loc.remote == want_remote &&
 			   strcmp(victim->loc.path, want) == 0) {
 			/* save by rename: the upload overwrites what the name stood for */
 			in->loc = victim->loc;

@@ -12,6 +12,8 @@
 
 #include "job_priv.h"
 
+#define STAY_LOOK_NS (100 * NS_PER_MS)
+
 void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const char *path,
 	const struct store_stat *st)
 {
@@ -388,32 +390,58 @@ static bool no_use_of_it(struct job *job, const struct meta_inode *in, bool *ret
 	return false;
 }
 
-/* It stays where it is until what takes its place is in the cloud; then its removal is posted. The
- * next upload of the same file claims the key meanwhile. */
+/* What brings in's new content, or the file that replaces it, has a claim on its key from here on:
+ * who wants that comes when it is free. */
+static errint_t key_hand_over(struct job *job, struct meta_txn *t, const struct meta_inode *in)
+{
+	struct jobs *j = job->jobs;
+	struct job *next = NULL, *other = NULL;
+	struct claim *c = NULL;
+	errint_t r = 0;
+	{
+		LOCKED(&j->g.lock);
+		TAILQ_FOREACH (c, &graph_ino_key(j, job->ino)->queue, link) {
+			struct job *o = c->job;
+
+			if (o->ino == job->ino && o->kind == JOB_UPLOAD && next == NULL)
+				next = o;
+			if (o->victim == job->ino && o->g.nclaims < JOB_CLAIMS_MAX && other == NULL)
+				other = o;
+		}
+		if (next != NULL)
+			r = job_set_src(next, in->loc.remote, in->loc.path);
+		if (next != NULL && r == 0)
+			r = graph_claim_src(j, next);
+		if (other != NULL && r == 0)
+			r = graph_claim_new(j, other, in->loc.remote, in->loc.path);
+	}
+	if (next == NULL && (in->flags & META_F_ORPHAN) == 0)
+		return -ENOENT;
+	return next != NULL && r == 0 ? journal_put(t, next) : r;
+}
+
+/* It stays where it is until what takes its place is in the cloud; then its removal is posted. */
 static enum step stay(struct job *job, const struct meta_inode *in)
 {
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
-	struct job *next = NULL;
-	struct claim *c = NULL;
-	bool wanted = false;
-	errint_t r = 0;
+	bool wanted = false, needed = false;
 	{
 		LOCKED(&job->jobs->g.lock);
 		wanted = graph_claimed_by_others(job->jobs, in, job);
-		TAILQ_FOREACH (c, &graph_ino_key(job->jobs, job->ino)->queue, link)
-			if (c->job->ino == job->ino && c->job->kind == JOB_UPLOAD && next == NULL)
-				next = c->job;
-		if (next != NULL && !wanted)
-			r = job_set_src(next, in->loc.remote, in->loc.path);
-		if (next != NULL && !wanted && r == 0)
-			r = graph_claim_src(job->jobs, next);
+		needed = job->g.ndependents != 0;
 	}
-	if (wanted) { /* since a moment ago */
+	errint_t r = wanted ? -EAGAIN : key_hand_over(job, t, in);
+
+	if (r == -ENOENT && !needed) { /* its upload is not due yet: job keeps the key for it */
 		meta_abort(t);
-		return STEP_AGAIN;
+		job_note(job, "the file has new content, whose upload is not due yet");
+		job->own.wake_mono_ns = clock_mono_ns() + STAY_LOOK_NS;
+		return STEP_LATER;
 	}
-	if (next != NULL && r == 0)
-		(void)journal_put(t, next);
+	if (r == -EAGAIN || r == -ENOENT) {
+		meta_abort(t);
+		return r == -EAGAIN ? STEP_AGAIN : job_drop_object(job, in);
+	}
 	if (r < 0)
 		meta_txn_fail(t, r);
 	return job_finish(job, t);
@@ -428,12 +456,12 @@ static bool is_replaced(struct job *job, const struct meta_inode *in, enum step 
 		return false;
 	{
 		LOCKED(&job->jobs->g.lock);
-		wanted = graph_claimed_by_others(job->jobs, in, job);
+		wanted = job->victim != 0 || graph_claimed_by_others(job->jobs, in, job);
 	}
-	if (!wanted && job->victim == 0)
-		*ret = stay(job, in);
-	else if (sure)
+	if (wanted && sure)
 		*ret = job_drop_object(job, in);
+	else if (!wanted || archived_alone(job, in))
+		*ret = stay(job, in);
 	else
 		return false;
 	return true;

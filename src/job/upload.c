@@ -66,6 +66,7 @@ void job_victim_gone(struct job *job, struct meta_txn *t)
 		v.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
 		(void)meta_inode_put(t, &v);
 	} else if ((v.flags & META_F_ORPHAN) != 0) {
+		others_go_beside(job, t, &v); /* they wait for job, and would come first */
 		(void)job_removed(job->jobs, t, &v);
 	}
 }
@@ -147,14 +148,11 @@ void job_follow_name(struct job *job, struct meta_txn *t, struct meta_inode *in)
 	char want[META_PATH_MAX + 1];
 	uint32_t remote = 0;
 	uint64_t id = 0;
-	bool last = false;
+	bool last = !job_moves_later(job, in->ino);
 	{
 		LOCKED(&job->jobs->g.lock);
-		const struct job *l = graph_last_of(job->jobs, in->ino);
-
-		last = (l == job || (l != NULL && l->kind == JOB_ATTR)) &&
-		       (TAILQ_EMPTY(&job->jobs->g.moves) || job->kind == JOB_RELOCATE ||
-			       path_is_beside(job->dst));
+		last = last && (TAILQ_EMPTY(&job->jobs->g.moves) || job->kind == JOB_RELOCATE ||
+				       path_is_beside(job->dst));
 	}
 	if (last && (in->flags & META_F_ORPHAN) == 0 &&
 		meta_desired(t, in->ino, &remote, want) == 0 &&

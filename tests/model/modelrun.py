@@ -44,7 +44,7 @@ def program(args, name, words, timeout):
     except subprocess.TimeoutExpired as e:
         raise h.Fail("%s hangs: %s" % (name, (e.stdout or b"")[-300:])) from None
     if r.returncode != 0:
-        raise h.Fail("%s: %s" % (name, r.stdout.decode(errors="replace")[-1500:]))
+        raise h.Fail("%s: %s" % (name, r.stdout.decode(errors="replace")[-6000:]))
     return r.stdout.decode(errors="replace").strip()
 
 
@@ -63,12 +63,15 @@ def model(args, rng, seed, d, work):
 
 
 def names(args, rng, seed, d):
-    settle = "ASTRA_RUNTIME_DIR=%s timeout 120 %s --mount %s status --wait-clean >/dev/null" % (
-        d.env["ASTRA_RUNTIME_DIR"], d.astra, d.mnt)
-    return program(args, "names", ["--mount", d.mnt, "--data", d.data, "--settle", settle,
-                                   "--roots", rng.choice(("aws,gcp", "aws", "aws,gcp,azure")),
-                                   "--seed", str(seed), "--rounds", str(args.rounds), "--pause",
-                                   str(rng.choice((0, 3, 15)))], args.timeout)
+    astra = "timeout 120 %s --mount %s" % (d.astra, d.mnt)
+    wait = "%s jobs wait; " % astra if args.archive else ""
+    settle = "export ASTRA_RUNTIME_DIR=%s; exec >&2; { %s%s status --wait-clean; } >/dev/null " \
+             "|| { %s jobs; false; }" % (d.env["ASTRA_RUNTIME_DIR"], wait, astra, astra)
+    words = ["--mount", d.mnt, "--data", d.data, "--settle", settle,
+             "--roots", rng.choice(("aws,gcp", "aws", "aws,gcp,azure")),
+             "--seed", str(seed), "--rounds", str(args.rounds), "--pause",
+             str(rng.choice((0, 3, 15)))]
+    return program(args, "names", words + ["--archive"] * args.archive, args.timeout)
 
 
 def one(args, seed, work):
@@ -79,6 +82,8 @@ def one(args, seed, work):
     with open(d.conf, "w", encoding="utf-8") as f:
         for r in h.ROOTS:
             f.write(CONFIG % (r, r, r, slow(rng)))
+            if args.archive:
+                f.write("restore_delay = %dms\n" % rng.choice((50, 500)))
     try:
         d.start()
         out = names(args, rng, seed, d) if args.names else model(args, rng, seed, d, work)
@@ -95,6 +100,7 @@ def one(args, seed, work):
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--names", action="store_true", help="the names test instead of the model")
+    p.add_argument("--archive", action="store_true", help="names: archived files among them")
     p.add_argument("--steps", type=int, default=3000, help="of a model run")
     p.add_argument("--rounds", type=int, default=15, help="of a names run")
     p.add_argument("--timeout", type=int, default=300, help="seconds for one run")

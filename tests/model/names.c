@@ -7,6 +7,9 @@
  * mount and the stores' own directories must hold exactly the model: for each name its bytes, and
  * nothing else.
  *
+ * With --archive the files go to ARCHIVE and back at random; what then needs their bytes may fail
+ * with EIO, and changes nothing. Before the stores are compared all are brought back to HOT.
+ *
  * A store's directory is DATA/ROOT/astra-ROOT, or what --native says with %s for the root.
  * Entries that --ignore matches (fnmatch, default ".astra*") are the driver's own. One thread.
  */
@@ -23,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,7 +42,7 @@ static struct {
 	const char *mnt, *data, *settle, *native, *ignore;
 	char *roots[ROOTS_MAX];
 	size_t nroots;
-	bool verbose;
+	bool archive, verbose;
 } opt = {.seed = 1, .rounds = 10, .ops = 24, .pause_ms = 15, .ignore = ".astra*"};
 
 static struct file {
@@ -169,6 +173,8 @@ static void op_rename(size_t r, size_t i, size_t r2, size_t i2, unsigned flags)
 	if (!f->exists || (flags == RENAME_EXCHANGE && !g->exists))
 		want = ENOENT;
 	got_errno = renameat2(AT_FDCWD, p, AT_FDCWD, q, flags) < 0 ? errno : 0;
+	if (opt.archive && got_errno == EIO && (r != r2 || flags == RENAME_EXCHANGE))
+		return; /* one of them is archived */
 	if (got_errno != want)
 		fail("rename %s to %s: %s, expected %s", p, q, strerror(got_errno), strerror(want));
 	if (want || f == g)
@@ -194,14 +200,17 @@ static void op_copy(size_t r, size_t i, size_t r2, size_t i2)
 	path_of(p, r, i);
 	path_of(q, r2, i2);
 	note("copy %s/%s -> %s/%s", opt.roots[r], names[i], opt.roots[r2], names[i2]);
-	*g = *f;
 	in = open(p, O_RDONLY);
+	if (in < 0 && opt.archive && errno == EIO)
+		return;
+	*g = *f;
 	out = open(q, O_WRONLY | O_CREAT | O_TRUNC, 0644);
 	if (in < 0 || out < 0)
 		fail("copy %s to %s: %s", p, q, strerror(errno));
 	while ((n = copy_file_range(in, NULL, out, NULL, 1 << 30, 0)) > 0)
 		done += (size_t)n;
-	if (n < 0 && (done || (errno != EOPNOTSUPP && errno != EXDEV)))
+	if (n < 0 &&
+		(done || (errno != EOPNOTSUPP && errno != EXDEV && !(opt.archive && errno == EIO))))
 		fail("copy_file_range %s to %s: %s", p, q, strerror(errno));
 	if (n == 0 && done != f->size)
 		fail("copy_file_range %s to %s: %zu of %zu bytes", p, q, done, f->size);
@@ -213,11 +222,31 @@ static void op_copy(size_t r, size_t i, size_t r2, size_t i2)
 	}
 }
 
+static void tier_set(size_t r, size_t i, const char *tier)
+{
+	char p[PATH_BYTES];
+
+	path_of(p, r, i);
+	note("tier %s/%s %s", opt.roots[r], names[i], tier);
+	if (setxattr(p, "user.astra.tier", tier, strlen(tier), 0) < 0)
+		fail("tier %s of %s: %s", tier, p, strerror(errno));
+}
+
+static void op_tier(size_t r, size_t i)
+{
+	if (model[r][i].exists)
+		tier_set(r, i, below(4) ? "ARCHIVE" : "HOT");
+}
+
 static void one_op(void)
 {
 	size_t r = below(opt.nroots), r2 = below(3) ? r : below(opt.nroots);
 	size_t i = below(NAMES), i2 = below(NAMES);
 
+	if (opt.archive && below(4) == 0) {
+		op_tier(r, i);
+		return;
+	}
 	switch (below(12)) {
 	case 10:
 	case 11:
@@ -256,12 +285,14 @@ static void one_op(void)
 
 /* ---- the comparison ---- */
 
-static void same_body(const char *path, const struct file *f, const char *where)
+static void same_body(const char *path, const struct file *f, const char *where, bool settled)
 {
 	int fd = open(path, O_RDONLY);
 	size_t n = 0;
 	ssize_t k;
 
+	if (fd < 0 && opt.archive && !settled && errno == EIO)
+		return;
 	if (fd < 0)
 		fail("%s: cannot open %s: %s", where, path, strerror(errno));
 	while (n < sizeof got && (k = read(fd, got + n, sizeof got - n)) != 0) {
@@ -280,7 +311,7 @@ static void same_body(const char *path, const struct file *f, const char *where)
 }
 
 /* dir must hold the existing names of root r and nothing else. */
-static void same_dir(const char *dir, size_t r, bool native)
+static void same_dir(const char *dir, size_t r, bool native, bool settled)
 {
 	const char *where = native ? "store" : "mount";
 	bool seen[NAMES] = {false};
@@ -303,7 +334,7 @@ static void same_dir(const char *dir, size_t r, bool native)
 			fail("%s: %s/%s should not be there", where, dir, e->d_name);
 		seen[i] = true;
 		snprintf(p, sizeof p, "%s/%s", dir, e->d_name);
-		same_body(p, &model[r][i], where);
+		same_body(p, &model[r][i], where, settled);
 	}
 	closedir(d);
 	for (size_t i = 0; i < NAMES; i++)
@@ -318,7 +349,7 @@ static void compare(bool settled)
 
 	for (size_t r = 0; r < opt.nroots; r++) {
 		snprintf(p, sizeof p, "%s/%s", opt.mnt, opt.roots[r]);
-		same_dir(p, r, false);
+		same_dir(p, r, false, settled);
 		if (!settled || !opt.data)
 			continue;
 		if (opt.native)
@@ -326,7 +357,45 @@ static void compare(bool settled)
 		else
 			snprintf(sub, sizeof sub, "%s/astra-%s", opt.roots[r], opt.roots[r]);
 		if (snprintf(p, sizeof p, "%s/%s", opt.data, sub) < (int)sizeof p)
-			same_dir(p, r, true);
+			same_dir(p, r, true, true);
+	}
+}
+
+/* Nothing is archived, or on its way there, or has to be. */
+static bool all_hot(void)
+{
+	char p[PATH_BYTES], tier[32];
+	bool hot = true;
+
+	for (size_t r = 0; r < opt.nroots; r++)
+		for (size_t i = 0; i < NAMES; i++) {
+			ssize_t n;
+
+			if (!model[r][i].exists)
+				continue;
+			path_of(p, r, i);
+			n = getxattr(p, "user.astra.tier", tier, sizeof tier - 1);
+			if (n < 0)
+				fail("tier of %s: %s", p, strerror(errno));
+			tier[n] = '\0';
+			if (strcmp(tier, "HOT"))
+				hot = false;
+			tier_set(r, i, "HOT");
+		}
+	return hot;
+}
+
+static void settle(uint64_t round)
+{
+	for (unsigned tries = 0;; tries++) {
+		bool hot = !opt.archive || all_hot();
+
+		if (system(opt.settle) != 0)
+			fail("round %llu: '%s' failed", (unsigned long long)round, opt.settle);
+		if (hot)
+			return;
+		if (tries == 20)
+			fail("round %llu: files are still archived", (unsigned long long)round);
 	}
 }
 
@@ -334,7 +403,7 @@ static void usage(void)
 {
 	fprintf(stderr, "usage: names --mount MNT --data DIR --settle COMMAND [--roots aws,gcp]\n"
 			"  [--seed S] [--rounds N] [--ops N] [--pause MS] [--native FORMAT]\n"
-			"  [--ignore PATTERN] [--verbose]\n");
+			"  [--ignore PATTERN] [--archive] [--verbose]\n");
 	exit(2);
 }
 
@@ -343,7 +412,8 @@ static void args_read(int argc, char **argv)
 	static const struct option longs[] = {{"mount", 1, NULL, 'm'}, {"data", 1, NULL, 'd'},
 		{"settle", 1, NULL, 'c'}, {"roots", 1, NULL, 'r'}, {"seed", 1, NULL, 's'},
 		{"rounds", 1, NULL, 'n'}, {"ops", 1, NULL, 'o'}, {"pause", 1, NULL, 'p'},
-		{"native", 1, NULL, 'N'}, {"ignore", 1, NULL, 'i'}, {"verbose", 0, NULL, 'v'}, {0}};
+		{"native", 1, NULL, 'N'}, {"ignore", 1, NULL, 'i'}, {"archive", 0, NULL, 'a'},
+		{"verbose", 0, NULL, 'v'}, {0}};
 	char *roots = NULL, *t;
 	int c;
 
@@ -368,6 +438,8 @@ static void args_read(int argc, char **argv)
 			opt.ops = (unsigned)v;
 		else if (c == 'p')
 			opt.pause_ms = (unsigned)v;
+		else if (c == 'a')
+			opt.archive = true;
 		else if (c == 'v')
 			opt.verbose = true;
 		else
@@ -394,8 +466,7 @@ int main(int argc, char **argv)
 		for (unsigned i = (unsigned)below(opt.ops) + 1; i > 0; i--)
 			one_op();
 		compare(false);
-		if (system(opt.settle) != 0)
-			fail("round %llu: '%s' failed", (unsigned long long)round, opt.settle);
+		settle(round);
 		compare(true);
 	}
 	printf("names: seed %llu, %llu rounds, stores and mount as expected\n",

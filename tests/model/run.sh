@@ -16,7 +16,11 @@ common=(--astrafs "$build/astrafs" --astra "$build/astra" --work "$work" --seed 
 case ${1:-} in
 kill) "$here/killrun.py" "${common[@]}" --runs "$(n 40 200)" ;;
 cut) "$here/cutrun.py" "${common[@]}" --cutfs "$build/cutfs" --runs "$(n 30 200)" ;;
-names) "$here/modelrun.py" "${common[@]}" --build "$build" --opts "" --names --runs "$(n 6 60)" ;;
+names)
+    "$here/modelrun.py" "${common[@]}" --build "$build" --opts "" --names --runs "$(n 6 60)"
+    "$here/modelrun.py" "${common[@]}" --build "$build" --opts "" --names --archive \
+        --runs "$(n 4 60)"
+    ;;
 tree)
     "$here/modelrun.py" "${common[@]}" --build "$build" --opts "" --timeout 1800 \
         --runs "$(n 8 50)" --steps "$(n 5000 20000)"

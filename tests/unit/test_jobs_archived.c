@@ -946,6 +946,108 @@ static void test_directory_above(void **state)
 	read_it(f, d, "w", x);
 }
 
+/* Another file, which goes beside its key, has a change of tier behind it: it comes to its name all
+ * the same. */
+static void test_beside_changes_tier(void **state)
+{
+	struct fix *f = *state;
+	uint64_t old = renamed_archived(f), n = make_synced(f, f->aws, "n", "new");
+
+	assert_int_equal(rename_to(f, f->aws, "n", f->aws, "x", 0), 0);
+	assert_int_equal(setx(f, n, "user.astra.tier", "WARM"), 0);
+	only_stuck(f, 2);
+	assert_int_equal(besides(f, ""), 1);
+	restore(f, old);
+	all_done(f);
+	object_is(f, 0, "x", "new");
+	assert_int_equal(besides(f, ""), 0);
+}
+
+/* It is brought back for good while its move waits, and another waits for what it replaced. */
+static void test_hot_again(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = make_text(f, f->aws, "x", "cold");
+
+	archive(f, x);
+	make_synced(f, f->aws, "y", "other");
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	assert_int_equal(setx(f, x, "user.astra.tier", "HOT"), 0);
+	all_done(f);
+	object_is(f, 0, "y", "cold");
+	assert_false(is_there(f, 0, "x"));
+	file_is(f, f->aws, "y", "cold");
+}
+
+/* It replaces one, is replaced itself, and something else is to get the key of the first. */
+static void test_replaced_in_turn(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = make_text(f, f->aws, "x", "cold");
+
+	archive(f, x);
+	make_synced(f, f->aws, "y", "one");
+	make_synced(f, f->aws, "z", "two");
+	make_synced(f, f->aws, "n", "three");
+	fault(f, 0, "copy:delay=300");
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "y", f->aws, "w", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "z", f->aws, "y", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "n", f->aws, "w", 0), 0);
+	fault(f, 0, "");
+	all_done(f);
+	object_is(f, 0, "y", "two");
+	object_is(f, 0, "w", "three");
+	assert_false(is_there(f, 0, "x"));
+	assert_int_equal(besides(f, ""), 0);
+	assert_int_equal(job_failures(f), 0);
+}
+
+/* Renamed, it gets new content, which is not uploaded yet: a new file of its old name waits. */
+static void test_new_content_and_name(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = make_text(f, f->aws, "x", "cold");
+
+	archive(f, x);
+	fault(f, 0, "copy:delay=300");
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	struct vfs_handle *h = written_anew(f, x);
+
+	usleep(300000);
+	make_synced(f, f->aws, "x", "other");
+	object_is(f, 0, "x", "other");
+	close_h(f, h);
+	all_done(f);
+	fault(f, 0, "");
+	file_is(f, f->aws, "x", "other");
+	object_is(f, 0, "x", "other");
+	object_is(f, 0, "y", "new");
+	assert_int_equal(job_failures(f), 0);
+}
+
+/* As a log that is rotated, and begun anew at once, under the name that an archived one has left.
+ */
+static void test_beside_and_written(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = make_text(f, f->aws, "x", "cold"), n = 0;
+
+	archive(f, x);
+	n = make_synced(f, f->aws, "n", "new");
+	fault(f, 0, "copy:delay=300");
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "n", f->aws, "x", 0), 0);
+	close_h(f, written_anew(f, n));
+	usleep(300000);
+	fault(f, 0, "");
+	restore(f, x);
+	all_done(f);
+	object_is(f, 0, "x", "new");
+	assert_int_equal(besides(f, ""), 0);
+	assert_int_equal(job_failures(f), 0);
+}
+
 /* ---- names exchanged ---- */
 
 static void exchange_refused(struct fix *f, const char *a, const char *b)
@@ -991,6 +1093,23 @@ static void test_exchange_refused_behind(void **state)
 	exchange_refused(f, "y", "w");
 	only_stuck(f, 1);
 	exchange_refused(f, "y", "w");
+}
+
+/* What has replaced it, and is not uploaded yet, has nothing to wait for. */
+static void test_exchange_of_replacer(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make_text(f, f->aws, "x", "cold");
+
+	archive(f, ino);
+	make_synced(f, f->aws, "w", "other");
+	make_text(f, f->aws, "n", "new");
+	assert_int_equal(rename_to(f, f->aws, "n", f->aws, "x", 0), 0);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "w", RENAME_EXCHANGE), 0);
+	all_done(f);
+	object_is(f, 0, "w", "new");
+	object_is(f, 0, "x", "other");
+	assert_int_equal(job_failures(f), 0);
 }
 
 /* Its cloud archives what is at key meanwhile. */
@@ -1220,7 +1339,9 @@ int main(void)
 		T(test_over_another), T(test_over_another_anew), T(test_there_and_back),
 		T(test_back_over_new), T(test_twice), T(test_appended), T(test_append_fails),
 		T(test_directory_twice), T(test_name_of_parked), T(test_name_of_parked_at_once),
-		T(test_name_of_parked_across), T(test_directory_above), T(test_exchange_refused),
+		T(test_name_of_parked_across), T(test_directory_above), T(test_beside_changes_tier),
+		T(test_hot_again), T(test_replaced_in_turn), T(test_new_content_and_name),
+		T(test_beside_and_written), T(test_exchange_of_replacer), T(test_exchange_refused),
 		T(test_exchange_refused_behind), T(test_exchanged), T(test_exchanged_and_removed),
 		T(test_restored), T(test_restored_again), T(test_restored_before),
 		T(test_restored_and_replaced)};
