@@ -273,8 +273,8 @@ static errint_t ask_mount(const char *mount)
 	return -r;
 }
 
-/* No daemon of ours says that it serves this mount. */
-static int none_there(const char *mount)
+/* No daemon of ours says that it serves this mount; err: what one of them says instead, "" none. */
+static int none_there(const char *mount, const struct err *err)
 {
 	errint_t r = ask_mount(mount);
 
@@ -285,18 +285,20 @@ static int none_there(const char *mount)
 			mount, mount, mount);
 	else if (r == -ETIMEDOUT)
 		(void)fprintf(stderr, "astra: the mount at %s does not answer\n", mount);
+	else if (*err->msg)
+		(void)fprintf(stderr, "astra: the mount at %s: %s\n", mount, err->msg);
 	else
 		(void)fprintf(stderr, "astra: no astrafs of yours is mounted at %s\n", mount);
 	return EXIT_NO_MOUNT;
 }
 
-static int choose(
-	struct app *a, const struct ctl_mount *all, size_t n, const char *hint, size_t *ret)
+static int choose(struct app *a, const struct ctl_mount *all, size_t n, const char *hint,
+	size_t *ret, const struct err *err)
 {
 	if (a->mount) {
 		for (*ret = 0; *ret < n && strcmp(all[*ret].mountpoint, a->mount) != 0;)
 			++*ret;
-		return *ret < n ? EXIT_DONE : none_there(a->mount);
+		return *ret < n ? EXIT_DONE : none_there(a->mount, err);
 	}
 	if (!n) {
 		(void)fprintf(stderr, "astra: no astrafs of yours is mounted; mount one by "
@@ -323,7 +325,7 @@ int app_connect(struct app *a, const char *hint)
 	if (a->connected)
 		return EXIT_DONE;
 	r = ctl_mounts(&all, &n, &err);
-	code = r ? app_fail(a, r, &err) : choose(a, all, n, hint, &mine);
+	code = r ? app_fail(a, r, &err) : choose(a, all, n, hint, &mine, &err);
 	for (size_t i = 0; i < n; i++) {
 		if (code == EXIT_DONE && i == mine)
 			a->m = all[i];

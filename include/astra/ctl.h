@@ -95,7 +95,8 @@ struct ctl_mount {	  /* one that answers */
 	char *socket;	  /* owned */
 };
 void ctl_mount_done(struct ctl_mount *m);
-/* All mounts that answer. *ret is an owned array. */
+/* All mounts that answer. *ret is an owned array. 0 with err filled: one that has no room for us is
+ * not among them. */
 errint_t ctl_mounts(struct ctl_mount **ret, size_t *ret_n, struct err *err);
 
 /* Connects to a socket; the descriptor or -errno. */

@@ -19,8 +19,10 @@
 #include <unistd.h>
 
 #include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
 
 #define MOUNTS_MAX   256
+#define HELLO_NS     (10 * NS_PER_S)
 #define CTL_DIR_HINT "; ASTRA_RUNTIME_DIR or XDG_RUNTIME_DIR can name another place"
 
 /* ---- where the sockets are ---- */
@@ -140,16 +142,11 @@ int ctl_connect(const char *path)
 	return steal_fd(&fd);
 }
 
-errint_t ctl_ask(int fd, const json_t *request, int (*fn)(void *arg, const json_t *line), void *arg,
-	json_t **ret, struct err *err)
+static errint_t get_answer(
+	int fd, int (*fn)(void *arg, const json_t *line), void *arg, json_t **ret, struct err *err)
 {
-	errint_t r = json_write_line(fd, request);
+	errint_t r;
 
-	if (ret)
-		*ret = NULL;
-	if (r)
-		return err_set(
-			err, r, ERR_UNKNOWN, "the daemon does not listen: %s", err_text(NULL, r));
 	for (;;) {
 		cleanup_json json_t *line = NULL;
 		const json_t *ok;
@@ -176,6 +173,24 @@ errint_t ctl_ask(int fd, const json_t *request, int (*fn)(void *arg, const json_
 	}
 }
 
+errint_t ctl_ask(int fd, const json_t *request, int (*fn)(void *arg, const json_t *line), void *arg,
+	json_t **ret, struct err *err)
+{
+	errint_t r = json_write_line(fd, request), said;
+
+	if (ret)
+		*ret = NULL;
+	if (!r)
+		return get_answer(fd, fn, arg, ret, err);
+	/* It has closed the connection, and mostly said why before. */
+	if (r == -EPIPE || r == -ECONNRESET) {
+		said = get_answer(fd, NULL, NULL, NULL, err);
+		if (said && said != -ECONNRESET)
+			return said;
+	}
+	return err_set(err, r, ERR_UNKNOWN, "the daemon does not listen: %s", err_text(NULL, r));
+}
+
 void ctl_mount_done(struct ctl_mount *m)
 {
 	if (m->fd >= 0)
@@ -185,25 +200,38 @@ void ctl_mount_done(struct ctl_mount *m)
 	*m = (struct ctl_mount){.fd = -1};
 }
 
-/* False: nobody answers there. */
+/* Asks who is there, and does not wait for the answer. False: nobody listens. */
 static bool mount_ask(const char *path, struct ctl_mount *ret)
 {
-	const struct timeval wait = {.tv_sec = 10};
-	cleanup_json json_t *req = json_pack("{s:s}", "verb", "hello"), *data = NULL;
-	const char *mountpoint;
+	cleanup_json json_t *req = json_pack("{s:s}", "verb", "hello");
 
 	*ret = (struct ctl_mount){.fd = ctl_connect(path)};
 	if (ret->fd < 0 || !req)
 		return false;
-	/* A daemon that hangs must not hang us while we look for another one. */
-	(void)setsockopt(ret->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
-	if (ctl_ask(ret->fd, req, NULL, NULL, &data, NULL))
-		return false;
-	(void)setsockopt(ret->fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){0}, sizeof(wait));
-	mountpoint = json_string_value(json_object_get(data, "mountpoint"));
-	ret->mountpoint = mountpoint ? strdup(mountpoint) : NULL;
+	(void)json_write_line(ret->fd, req); /* if not, it may have said why */
 	ret->socket = strdup(path);
-	return ret->mountpoint && ret->socket;
+	return ret->socket;
+}
+
+/* A daemon that hangs must not hang us while we look for another one: until then it may take. What
+ * is here already is read later as well. */
+static errint_t mount_answer(struct ctl_mount *m, int64_t until_ns, struct err *err)
+{
+	cleanup_json json_t *data = NULL;
+	int64_t left = MAX_OF(until_ns - clock_mono_ns(), NS_PER_MS);
+	struct timeval wait = {
+		.tv_sec = left / NS_PER_S, .tv_usec = left % NS_PER_S / (NS_PER_MS / 1000)};
+	const char *mountpoint;
+	errint_t r;
+
+	(void)setsockopt(m->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+	r = get_answer(m->fd, NULL, NULL, &data, err);
+	if (r)
+		return err_wrap(err, r, "%s", m->socket);
+	(void)setsockopt(m->fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){0}, sizeof(wait));
+	mountpoint = json_string_value(json_object_get(data, "mountpoint"));
+	m->mountpoint = mountpoint ? strdup(mountpoint) : NULL;
+	return m->mountpoint ? 0 : err_set(err, -EPROTO, ERR_FINAL, "%s: no mount", m->socket);
 }
 
 /* Adds those of one directory. */
@@ -234,6 +262,36 @@ static errint_t mounts_in(const char *dir, struct ctl_mount *all, size_t *n, str
 	return 0;
 }
 
+/* All were asked at once, and have the same time: a connection that waits while others are asked
+ * one by one would be closed as idle. Those that answer stay. One that has no room for us is there,
+ * which is an error when no other one is. */
+static errint_t mounts_answer(struct ctl_mount *all, size_t *n, struct err *err)
+{
+	int64_t until_ns = clock_mono_ns() + HELLO_NS;
+	size_t asked = *n;
+	errint_t r = 0;
+
+	*n = 0;
+	for (size_t i = 0; i < asked; i++) {
+		struct ctl_mount m = all[i];
+		struct err one = {0};
+		errint_t bad = mount_answer(&m, until_ns, &one);
+
+		all[i] = (struct ctl_mount){.fd = -1};
+		if (!bad) {
+			all[(*n)++] = m;
+			continue;
+		}
+		if (bad == -EAGAIN) {
+			r = bad;
+			if (err)
+				*err = one;
+		}
+		ctl_mount_done(&m);
+	}
+	return r;
+}
+
 errint_t ctl_mounts(struct ctl_mount **ret, size_t *ret_n, struct err *err)
 {
 	struct dirs d;
@@ -253,5 +311,7 @@ errint_t ctl_mounts(struct ctl_mount **ret, size_t *ret_n, struct err *err)
 		bad = mounts_in(d.path[i], *ret, ret_n, err);
 		r = r ? r : bad;
 	}
+	bad = mounts_answer(*ret, ret_n, err);
+	r = bad ? bad : r;
 	return *ret_n ? 0 : r;
 }

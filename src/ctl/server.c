@@ -84,11 +84,18 @@ static void *conn_main(void *arg)
 		struct err err = {0};
 
 		r = json_read_line(c->fd, CTL_REQUEST_MAX, &req, &err);
-		if (r == -EBADMSG || r == -EMSGSIZE)
+		if (r == -ETIMEDOUT)
+			(void)err_set(&err, r, ERR_FINAL,
+				"the connection was closed: it asked nothing for %d s", CTL_IDLE_S);
+		if (r == -EBADMSG || r == -EMSGSIZE || r == -ETIMEDOUT)
 			(void)answer(c, r, NULL, &err);
 		if (!r)
 			r = serve_one(c, req);
 	}
+	/* Also to who has not asked yet: it finds that before it finds the end. */
+	if (!c->hold && atomic_load(&c->ctl->stop))
+		(void)answer(c, -ECONNREFUSED, NULL,
+			&(struct err){.kind = ERR_FINAL, .msg = "the daemon is ending"});
 	/* The accepting thread closes the descriptor, which it polls. */
 	atomic_store(&c->ended, true);
 	(void)eventfd_write(c->ctl->wake_fd, 1);
