@@ -223,6 +223,24 @@ static bool lacks_days(const struct store_stat *st, unsigned days)
 	       st->restored_until_ns + DAY_NS <= clock_now_ns() + days * DAY_NS;
 }
 
+/* 0 also when there is nothing to be restored (any more): a move may have brought it to a class
+ * that needs none. */
+static errint_t restore_ask(
+	const struct objref *o, const struct store_call *call, unsigned days, struct err *err)
+{
+	struct store_stat st = {0};
+	errint_t r = store_restore(o->st, call, o->o, days, err);
+
+	if (r == 0 || err->kind != ERR_FINAL || store_head(o->st, call, o->o, &st, NULL) < 0)
+		return r;
+	if (!st.archived) {
+		err_clear(err);
+		r = 0;
+	}
+	store_stat_done(&st);
+	return r;
+}
+
 /* Asks for a restore once, then looks until it is there. */
 static enum step restore_poll(
 	struct job *job, const struct meta_inode *in, unsigned days, bool done_when_ready)
@@ -235,7 +253,7 @@ static enum step restore_poll(
 
 	call_init(&call, job);
 	if (r == 0 && (!job->own.restored_asked || job->own.seq != object_hash(&in->loc))) {
-		r = store_restore(o.st, &call, o.o, days != 0 ? days : 1, &err);
+		r = restore_ask(&o, &call, days != 0 ? days : 1, &err);
 		job->own.restored_asked = r == 0;
 		job->own.seq = object_hash(&in->loc);
 	}
