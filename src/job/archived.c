@@ -486,7 +486,8 @@ bool alone_may(struct job *job, const struct meta_inode *in, uint32_t remote, co
 		return false;
 	if (next != NULL)
 		return next->kind == JOB_RELOCATE || (orphan && next->kind == JOB_REMOVE);
-	return orphan ? has_replacer_locked(job, in) : graph_untouched(j, in->ino, remote, to, job);
+	return orphan ? has_replacer_locked(job, in)
+		      : graph_carried_on(j, in->ino, remote, to, job);
 }
 
 errint_t alone_post(

@@ -495,7 +495,7 @@ static bool can_go_alone(struct job *job, struct meta_txn *t, const struct dirmo
 	struct meta_inode in;
 	char to[META_PATH_MAX + 1];
 
-	if (job->firm || d->narchived > ALONE_MAX)
+	if ((job->firm && job_src_hidden(job)) || d->narchived > ALONE_MAX)
 		return false;
 	for (size_t i = 0; i < d->narchived; i++) {
 		if (meta_inode_get(t, d->archived[i], &in) < 0 ||

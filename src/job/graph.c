@@ -532,6 +532,22 @@ bool graph_untouched(
 	return graph_place_untouched(j, remote, path, but) && !others_claim(j, name, but);
 }
 
+bool graph_carried_on(
+	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but)
+{
+	char name[KEY_NAME_MAX], key[KEY_NAME_MAX];
+	struct job *o = NULL;
+
+	lock_assert_held(&j->g.lock);
+	TAILQ_FOREACH (o, &j->g.moves, move)
+		if (o->id < but->id && (below(remote, path, o->src_remote, o->src) ||
+					       below(remote, path, o->dst_remote, o->dst)))
+			return false;
+	ino_name(name, ino);
+	key_name(key, remote, path);
+	return !others_claim(j, key, but) && !others_claim(j, name, but);
+}
+
 bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struct job *but)
 {
 	char name[KEY_NAME_MAX];

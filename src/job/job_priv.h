@@ -342,6 +342,10 @@ bool graph_place_untouched(
 	struct jobs *j, uint32_t remote, const char *path, const struct job *but);
 bool graph_untouched(
 	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but);
+/* The same, but for later moves of the directories that it will be in: who does not come to path
+ * is carried on to where its name is by then. */
+bool graph_carried_on(
+	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but);
 /* A marker is claimed, or by a move that was posted before its directory was made. */
 bool graph_marker_wanted(struct jobs *j, uint32_t remote, const char *path, uint64_t moves_before,
 	const struct job *but);

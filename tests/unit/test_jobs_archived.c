@@ -847,6 +847,41 @@ static void test_directory_twice(void **state)
 	assert_string_equal(getx(f, x, "user.astra.state"), "archived");
 }
 
+/* At once, also to another cloud in the end, and when another takes the name in between. */
+static void test_directory_twice_at_once(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, o = 0;
+
+	for (int far = 0; far < 2; far++) {
+		uint64_t d = tree(f, &x);
+
+		assert_int_equal(mkdir_in(f, f->aws, "o", &o), 0);
+		make_synced(f, o, "x", "other");
+		fault(f, 0, "copy:delay=200");
+		assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+		assert_int_equal(rename_to(f, f->aws, "e", far ? f->gcp : f->aws, "g", 0), 0);
+		assert_int_equal(rename_to(f, f->aws, "o", f->aws, "e", 0), 0);
+		fault(f, 0, "");
+		only_stuck(f, 1);
+		object_is(f, far, "g/y", "one");
+		object_is(f, far, "g/s/z", "two");
+		object_is(f, 0, "e/x", "other");
+		assert_true(is_there(f, 0, "d/x"));
+		restore(f, x);
+		all_done(f);
+		assert_true(is_there(f, far, "g/x"));
+		assert_false(is_there(f, 0, "d/x"));
+		read_it(f, d, "x", x);
+		assert_int_equal(unlink_in(f, o, "x"), 0);
+		assert_int_equal(rmdir_in(f, f->aws, "e"), 0);
+		assert_int_equal(
+			rename_to(f, far ? f->gcp : f->aws, "g", f->aws, far ? "o1" : "o0", 0), 0);
+		all_done(f);
+	}
+	assert_int_equal(job_failures(f), 0);
+}
+
 /* Another directory takes the name of one whose archived file has not left: what would get its key
  * goes beside it. */
 static void name_of_parked(struct fix *f, bool at_once)
@@ -1045,6 +1080,30 @@ static void test_beside_and_written(void **state)
 	all_done(f);
 	object_is(f, 0, "x", "new");
 	assert_int_equal(besides(f, ""), 0);
+	assert_int_equal(job_failures(f), 0);
+}
+
+/* Directories are exchanged around it. */
+static void test_exchange_of_directories(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, d = tree(f, &x), o = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "o", &o), 0);
+	make_text(f, o, "x", "other");
+	make_text(f, o, "w", "third");
+	sync_all(f);
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "o", RENAME_EXCHANGE), 0);
+	only_stuck(f, 2); /* its own, and that of the one that gets its key */
+	object_is(f, 0, "o/y", "one");
+	object_is(f, 0, "o/s/z", "two");
+	object_is(f, 0, "d/w", "third");
+	beside_is(f, "d/", "other");
+	restore(f, x);
+	all_done(f);
+	object_is(f, 0, "d/x", "other");
+	assert_true(is_there(f, 0, "o/x"));
+	read_it(f, d, "x", x);
 	assert_int_equal(job_failures(f), 0);
 }
 
@@ -1337,10 +1396,12 @@ int main(void)
 		T(test_few_requests), T(test_new_file), T(test_new_file_goes_on), T(test_rotation),
 		T(test_over_another), T(test_over_another_anew), T(test_there_and_back),
 		T(test_back_over_new), T(test_twice), T(test_appended), T(test_append_fails),
-		T(test_directory_twice), T(test_name_of_parked), T(test_name_of_parked_at_once),
-		T(test_name_of_parked_across), T(test_directory_above), T(test_beside_changes_tier),
-		T(test_hot_again), T(test_replaced_in_turn), T(test_new_content_and_name),
-		T(test_beside_and_written), T(test_exchange_of_replacer), T(test_exchange_refused),
+		T(test_directory_twice), T(test_directory_twice_at_once),
+		T(test_exchange_of_directories), T(test_name_of_parked),
+		T(test_name_of_parked_at_once), T(test_name_of_parked_across),
+		T(test_directory_above), T(test_beside_changes_tier), T(test_hot_again),
+		T(test_replaced_in_turn), T(test_new_content_and_name), T(test_beside_and_written),
+		T(test_exchange_of_replacer), T(test_exchange_refused),
 		T(test_exchange_refused_behind), T(test_exchanged), T(test_exchanged_and_removed),
 		T(test_restored), T(test_restored_again), T(test_restored_before),
 		T(test_restored_and_replaced)};
