@@ -80,6 +80,9 @@ static void print_status(struct app *a, const json_t *d)
 		app_time(since, json_object_get(d, "since")), app_str(d, "version"),
 		(long long)app_int(d, "pid"));
 	(void)printf("State:      %s\n", app_str(d, "state"));
+	if (app_int(json_object_get(d, "index"), "damaged"))
+		(void)printf("Index:      DAMAGED, last met %s: see 'astra doctor'\n",
+			app_time(since, json_object_get(json_object_get(d, "index"), "damaged")));
 	(void)printf("Remotes:\n");
 	print_remotes(json_object_get(d, "remotes"));
 	(void)printf(

@@ -321,6 +321,13 @@ errint_t meta_scan(struct meta *m, uint64_t after, unsigned max, uint64_t *ret_n
 /* Checks every invariant between the tables (dentry<->inode<->order, nchild, totals, dirty list);
  * calls report for each violation; returns the number found or -errno. */
 int meta_check(struct meta *m, void (*report)(void *arg, const char *line), void *arg);
+/* When something of the index was met that is not what was written; wall clock, 0 = never. The log
+ * tells it too, once a minute. Damage in some places ends the process: LMDB does not go on there.
+ */
+int64_t meta_damaged(struct meta *m);
+#define META_DAMAGE_HELP                                                                           \
+	"unmounted, 'astra db check' tells more and 'astra db rebuild' makes it anew from the "    \
+	"clouds"
 /* One JSON object per line, all tables; load refuses a non-empty index. */
 errint_t meta_dump(struct meta *m, int fd, struct err *err);
 errint_t meta_load(struct meta *m, int fd, struct err *err);

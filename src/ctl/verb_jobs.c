@@ -374,9 +374,13 @@ static void on_violation(void *arg, const char *line)
 
 errint_t verb_db_check(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
 {
-	int n = meta_check(c->ctl->conf.meta, on_violation, c);
+	struct meta *m = c->ctl->conf.meta;
+	int n;
 
 	(void)req;
+	if (meta_damaged(m)) /* looking at all of it may end the mount */
+		return err_set(err, -EBADMSG, ERR_FINAL, "the index is damaged: " META_DAMAGE_HELP);
+	n = meta_check(m, on_violation, c);
 	if (n < 0)
 		return err_set(
 			err, n, ERR_FINAL, "the index cannot be checked: %s", err_text(NULL, n));

@@ -98,14 +98,16 @@ static json_t *engine_json(struct tier_engine *e)
 
 static json_t *index_json(struct meta *m)
 {
+	json_int_t damaged = (json_int_t)(meta_damaged(m) / NS_PER_S);
 	struct meta_stat st;
 
 	if (meta_stat(m, &st))
-		return json_null();
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "inodes", (json_int_t)st.inodes,
-		"names", (json_int_t)st.dentries, "used_bytes", (json_int_t)st.used_bytes,
-		"file_bytes", (json_int_t)st.file_bytes, "map_bytes", (json_int_t)st.map_bytes,
-		"last_txn", (json_int_t)st.last_txn, "synced_txn", (json_int_t)st.synced_txn);
+		return json_pack("{s:I}", "damaged", damaged);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "damaged", damaged, "inodes",
+		(json_int_t)st.inodes, "names", (json_int_t)st.dentries, "used_bytes",
+		(json_int_t)st.used_bytes, "file_bytes", (json_int_t)st.file_bytes, "map_bytes",
+		(json_int_t)st.map_bytes, "last_txn", (json_int_t)st.last_txn, "synced_txn",
+		(json_int_t)st.synced_txn);
 }
 
 static json_t *budget_json(struct store_budget *b)
@@ -358,6 +360,8 @@ static errint_t check_index(struct ctl_conn *c)
 	char have[MONEY_TEXT_MAX], floor[MONEY_TEXT_MAX];
 	uint64_t free_bytes, floor_bytes;
 
+	if (meta_damaged(conf->meta))
+		return finding(c, "error", "index", "is damaged: " META_DAMAGE_HELP);
 	if (meta_has_room(conf->meta))
 		return finding(c, "ok", "index", "has room");
 	if (!meta_disk_low(conf->meta, &free_bytes, &floor_bytes))

@@ -49,6 +49,11 @@ static errint_t check(const struct options *o, struct err *err)
 		return r;
 	bad = meta_check(m, on_violation, NULL);
 	meta_close(m);
+	if (bad == -EBADMSG)
+		return err_set(err, bad, ERR_FINAL,
+			"the index in %s is damaged: 'astra db rebuild' makes it anew from the "
+			"clouds",
+			o->state);
 	if (bad < 0)
 		return err_set(err, bad, ERR_FINAL, "the index in %s cannot be checked: %s",
 			o->state, err_text(NULL, bad));

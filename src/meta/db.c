@@ -73,12 +73,35 @@ errint_t db_err(int rc)
 	}
 }
 
-errint_t db_fail(struct meta_txn *t, errint_t r)
+/* Whoever meets damage has only an errno, and may be anybody: it is told here. Before a mount has
+ * begun, and to those who look for it, the caller tells. Returns r. */
+static errint_t met(struct meta *m, errint_t r)
+{
+	if (r != -EBADMSG || !m->started)
+		return r;
+	atomic_store(&m->damaged_ns, clock_now_ns());
+	if (log_seldom("index damaged"))
+		log_error("meta", "the index %s/" META_FILE_DATA " is damaged: " META_DAMAGE_HELP,
+			m->dir);
+	return r;
+}
+
+int64_t meta_damaged(struct meta *m)
+{
+	return atomic_load(&m->damaged_ns);
+}
+
+static errint_t fail(struct meta_txn *t, errint_t r)
 {
 	assert(r < 0);
 	if (t->failed == 0 && !t->is_shared)
 		t->failed = r;
 	return t->failed;
+}
+
+errint_t db_fail(struct meta_txn *t, errint_t r)
+{
+	return fail(t, t->is_shared ? r : met(t->m, r));
 }
 
 errint_t meta_txn_failed(const struct meta_txn *t)
@@ -88,7 +111,7 @@ errint_t meta_txn_failed(const struct meta_txn *t)
 
 void meta_txn_fail(struct meta_txn *t, errint_t r)
 {
-	(void)db_fail(t, r);
+	(void)fail(t, r);
 }
 
 uint64_t meta_txn_id(const struct meta_txn *t)
@@ -297,7 +320,7 @@ struct meta_txn *meta_begin_read(struct meta *m)
 		rc = mdb_txn_renew(t->txn);
 	}
 	if (rc != 0)
-		t->failed = db_err(rc);
+		t->failed = met(m, db_err(rc));
 	else
 		t->id = mdb_txn_id(t->txn);
 	return t;
@@ -352,7 +375,7 @@ struct meta_txn *meta_begin(struct meta *m)
 	rc = mdb_txn_begin(m->env, NULL, 0, &t->txn);
 	if (rc != 0) {
 		t->txn = NULL;
-		t->failed = db_err(rc);
+		t->failed = met(m, db_err(rc));
 	} else {
 		t->id = mdb_txn_id(t->txn);
 	}
@@ -378,7 +401,7 @@ static errint_t write_end(struct meta_txn *t, bool commit)
 	}
 	r = commit ? t->failed : -ECANCELED;
 	if (r == 0)
-		r = db_err(mdb_txn_commit(t->txn));
+		r = met(m, db_err(mdb_txn_commit(t->txn)));
 	else if (t->txn != NULL)
 		mdb_txn_abort(t->txn);
 	t->txn = NULL;
@@ -447,6 +470,22 @@ static uint64_t map_size_wish(const struct meta_conf *conf)
 	return size & ~((UINT64_C(1) << 20) - 1);
 }
 
+/* LMDB found a page that cannot be, and ends the process; what only looks at the index does so with
+ * an exit status. */
+static void on_assert(MDB_env *env, const char *what)
+{
+	const struct meta *m = mdb_env_get_userctx(env);
+
+	log_error("meta",
+		"the index %s/" META_FILE_DATA " is damaged (%s): unmounted, 'astra db "
+		"rebuild' makes it anew from the clouds",
+		m->dir, what);
+	if (!m->read_only)
+		return;
+	(void)fflush(NULL);
+	_exit(EXIT_FAILURE);
+}
+
 /* Opens m->env over the file `name`, with a smaller map when the address space is short. */
 static errint_t env_open(struct meta *m, const char *name, uint64_t map, struct err *err)
 {
@@ -461,6 +500,8 @@ static errint_t env_open(struct meta *m, const char *name, uint64_t map, struct 
 		rc = mdb_env_create(&m->env);
 		if (rc != 0)
 			break;
+		(void)mdb_env_set_userctx(m->env, m);
+		(void)mdb_env_set_assert(m->env, on_assert);
 		(void)mdb_env_set_maxdbs(m->env, T_N);
 		(void)mdb_env_set_maxreaders(m->env, READERS_MAX);
 		rc = mdb_env_set_mapsize(m->env, map);

@@ -97,6 +97,7 @@ struct meta {
 	uint64_t *hidden; /* owned: directories in the root that are not shown; set before use */
 	size_t nhidden;
 	bool started; /* the initial sync point was made: a clean mark may be written at the end */
+	_Atomic int64_t damaged_ns; /* see meta_damaged */
 
 	struct {
 		struct lock lock; /* RANK_META_W, held from meta_begin to its end */
