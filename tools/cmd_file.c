@@ -28,15 +28,18 @@ static void print_name(struct app *a, const json_t *i)
 
 static void print_long(struct app *a, const json_t *i)
 {
-	char size[32], cost[MONEY_TEXT_MAX], when[32];
+	char size[32] = "-", cost[MONEY_TEXT_MAX], when[32];
 	bool dir = !strcmp(app_str(i, "kind"), "dir");
+	const json_t *bytes = json_object_get(i, dir ? "bytes" : "size");
 
 	(void)a;
 	(void)printf("%-7s%s %-14s %10s ", dir ? "" : app_str(i, "tier"),
 		json_is_true(json_object_get(i, "pinned")) ? "*" : " ",
 		dir ? "" : app_str(i, "class"),
-		app_size(size, (uint64_t)app_int(i, dir ? "bytes" : "size")));
-	if (dir)
+		json_is_null(bytes) ? size : app_size(size, (uint64_t)json_integer_value(bytes)));
+	if (json_is_null(bytes))
+		(void)printf("%10s %6s %-5s ", "", "-", "files");
+	else if (dir)
 		(void)printf("%10s %6lld %-5s ", "", (long long)app_int(i, "files"),
 			app_int(i, "files") == 1 ? "file" : "files");
 	else

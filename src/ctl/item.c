@@ -58,12 +58,16 @@ static errint_t add_facts(struct ctl_conn *c, struct meta_txn *t, const struct m
 	return r == -EINVAL ? 0 : r; /* of no configured remote: without these */
 }
 
-static errint_t add_totals(struct ctl_conn *c, const struct meta_inode *in, json_t *o)
+/* Of a directory that was not listed yet nobody knows what is in it. */
+static json_t *total(const struct meta_inode *in, int64_t n)
 {
-	(void)c;
-	return json_object_set_new(o, "files", json_integer((json_int_t)in->totals.files)) ||
-			       json_object_set_new(
-				       o, "bytes", json_integer((json_int_t)in->totals.bytes))
+	return in->listed_at_ns ? json_integer((json_int_t)n) : json_null();
+}
+
+static errint_t add_totals(const struct meta_inode *in, json_t *o)
+{
+	return json_object_set_new(o, "files", total(in, in->totals.files)) ||
+			       json_object_set_new(o, "bytes", total(in, in->totals.bytes))
 		       ? -ENOMEM
 		       : 0;
 }
@@ -93,7 +97,7 @@ json_t *item_file(struct ctl_conn *c, struct meta_txn *t, const struct meta_inod
 	if (!r && in->kind == META_FILE)
 		r = add_facts(c, t, in, v, o);
 	if (!r && in->kind == META_DIR)
-		r = add_totals(c, in, o);
+		r = add_totals(in, o);
 	if (r) {
 		json_decref(o);
 		return NULL;

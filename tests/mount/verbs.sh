@@ -204,4 +204,18 @@ a sync
 says 0 " 1 time " a ls -l /gcp/once
 printf x >"$mnt/gcp/once"
 says 0 " 1 byte " a ls -l /gcp/once
+# What is in a directory that was not listed yet nobody knows.
+mkdir -p "$(native gcp far)"
+echo x >"$(native gcp far/x)"
+setfattr -n user.astra.refresh -v 1 "$mnt/gcp"
+a ls -l /gcp | grep -q "^  *-  *- files .* far/\$"
+same "$(a --json ls -l /gcp | json '[(i["files"], i["bytes"]) for i in d["items"] if i["name"] == "far"]')" "[(None, None)]"
+ls "$mnt/gcp/far" >"$work/out"
+has x
+for _ in $(seq 100); do
+    a ls -l /gcp >"$work/out"
+    grep -q " 2 bytes  *1 file .* far/\$" "$work/out" && break
+    sleep 0.05
+done
+grep -q " 2 bytes  *1 file .* far/\$" "$work/out"
 unmount_it
