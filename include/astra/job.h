@@ -268,7 +268,7 @@ bool job_info_held(struct jobs *j, uint64_t id);
 bool job_info_ino(struct jobs *j, uint64_t ino, struct job_info *ret);
 /* The live job that has begun and has most to move; false = none has begun. */
 bool job_info_largest(struct jobs *j, struct job_info *ret);
-/* job_info_ino, or else the newest that ended since (wall clock). */
+/* The newest of ino that lives, or has ended since (wall clock). */
 bool job_info_since(struct jobs *j, uint64_t ino, int64_t since_ns, struct job_info *ret);
 /* -ENOENT; -EALREADY past its commit point. Rolls back. */
 errint_t job_cancel(struct jobs *j, uint64_t id);

@@ -271,19 +271,18 @@ bool job_info_largest(struct jobs *j, struct job_info *ret)
 bool job_info_since(struct jobs *j, uint64_t ino, int64_t since_ns, struct job_info *ret)
 {
 	struct ended *e = NULL;
+	bool found = job_info_ino(j, ino, ret);
 
-	if (job_info_ino(j, ino, ret))
-		return true;
 	LOCKED(&j->g.lock);
 	TAILQ_FOREACH (e, &j->g.ended, link) {
 		if (e->info.ended_ns < since_ns)
 			break;
-		if (e->info.ino == ino) {
+		if (e->info.ino == ino && (!found || e->info.id > ret->id)) {
 			*ret = e->info;
-			return true;
+			found = true;
 		}
 	}
-	return false;
+	return found;
 }
 
 errint_t job_cancel(struct jobs *j, uint64_t id)

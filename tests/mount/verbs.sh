@@ -189,6 +189,11 @@ a debug fault azure 'restore:error=EACCES/final'
 for _ in $(seq 5); do
     says 1 "astra restore: it failed: fault: restore fails" a restore /azure/cold
 done
+# What it waits for as well does not hide that.
+mv "$mnt/azure/cold" "$mnt/azure/colder"
+for _ in $(seq 5); do says 1 "astra restore: it failed: fault: restore fails" a restore /azure/colder; done
+rm "$mnt/azure/colder"
+a sync
 # One is one.
 says 0 "/aws/warm/1 has 1 access more" a simulate-access --filename /aws/warm/1 --count 1
 says 0 "/aws/warm/1 is 1 day older now" a age-file --filename /aws/warm/1 --days 1
