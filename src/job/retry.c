@@ -65,8 +65,10 @@ static errint_t tier_again(struct jobs *j, struct meta_txn *t, const struct meta
 static errint_t restore_again(struct jobs *j, struct meta_txn *t, const struct meta_inode *in,
 	unsigned days, struct err *err)
 {
+	bool readable =
+		(in->flags & META_F_ARCHIVED) == 0 && in->restored_until_ns > clock_now_ns();
 	uint64_t id = 0;
-	errint_t r = job_restore(j, t, in, days, &id, err);
+	errint_t r = readable ? 0 : job_restore(j, t, in, days, &id, err);
 
 	return r == 0 && id == 0 ? no(err, "the file can be read") : r;
 }
