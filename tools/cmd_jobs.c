@@ -33,6 +33,11 @@ static void print_job(const json_t *j)
 		(void)printf("%s/s, %s left  ", app_size(speed, (uint64_t)app_num(j, "speed")),
 			app_span(left, app_num(j, "left_s")));
 	app_puts(app_str(j, "source"), 0);
+	if (*app_str(j, "object")) {
+		(void)printf(" (object ");
+		app_puts(app_str(j, "object"), 0);
+		(void)printf(")");
+	}
 	if (*app_str(j, "destination") &&
 		strcmp(app_str(j, "source"), app_str(j, "destination")) != 0) {
 		(void)printf(" -> ");

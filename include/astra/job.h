@@ -258,6 +258,13 @@ struct job_info {
 	bool held;     /* a removal that the delete guard keeps back */
 	bool archived; /* it waits for a restore, or behind one that does; the note says which */
 };
+struct job_file {
+	char path[META_PATH_MAX + 66]; /* "/aws/a/b" */
+	char key[META_PATH_MAX + 1];   /* of its object, where the path does not stand for that */
+};
+/* The file of a job that brings it to the cloud, or leaves its object where it is, as it is called
+ * now. False: other jobs are about places; or it has no name any more. */
+bool job_file(struct jobs *j, enum job_kind kind, uint64_t ino, struct job_file *ret);
 /* Live jobs in order, then the last (up to 256) ended ones, newest first. fn returns non-zero to
  * stop. */
 void job_each(struct jobs *j, int (*fn)(void *arg, const struct job_info *i), void *arg);

@@ -96,7 +96,7 @@ static inline void ctl_wait_free_p(struct ctl_wait **w)
 json_t *item_money(money_t m);
 json_t *item_file(struct ctl_conn *c, struct meta_txn *t, const struct meta_inode *in,
 	const struct verdict *v);
-json_t *item_job(const struct job_info *i);
+json_t *item_job(struct ctl_conn *c, const struct job_info *i);
 json_t *item_jobs_stat(const struct jobs_stat *s);
 json_t *item_totals(const struct price_book *b, const struct policy_totals *t);
 

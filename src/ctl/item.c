@@ -105,7 +105,22 @@ json_t *item_file(struct ctl_conn *c, struct meta_txn *t, const struct meta_inod
 	return o;
 }
 
-json_t *item_job(const struct job_info *i)
+/* Users know names; a file's object may have another key. What has ended did so where it was. */
+static void add_place(struct ctl_conn *c, const struct job_info *i, json_t *o)
+{
+	struct job_file f;
+	bool upload = i->kind == JOB_UPLOAD;
+
+	if (upload && i->ended_ns) {
+		(void)json_object_set_new(o, "source", json_text(i->dst));
+	} else if (job_file(c->ctl->conf.jobs, i->kind, i->ino, &f)) {
+		(void)json_object_set_new(o, "source", json_text(f.path));
+		if (*f.key && !upload)
+			(void)json_object_set_new(o, "object", json_text(f.key));
+	}
+}
+
+json_t *item_job(struct ctl_conn *c, const struct job_info *i)
 {
 	int64_t now = clock_now_ns();
 	json_t *o = json_pack(
@@ -124,6 +139,7 @@ json_t *item_job(const struct job_info *i)
 
 	if (!o)
 		return NULL;
+	add_place(c, i, o);
 	if (i->kind == JOB_TRANSITION && i->tier < TIER_N)
 		(void)json_object_set_new(o, "tier", json_string(tier_name(i->tier)));
 	/* Since it began; a resumed job was faster before. */

@@ -310,7 +310,7 @@ static errint_t set_xattr(struct ctl_conn *c, const struct meta_inode *in, const
 		(void)json_object_set_new(*ret_data, "restored_until",
 			json_real((double)in->restored_until_ns / 1e9));
 	if (*ret_data && job_info_since(c->ctl->conf.jobs, in->ino, since, ji))
-		(void)json_object_set_new(*ret_data, "job", item_job(ji));
+		(void)json_object_set_new(*ret_data, "job", item_job(c, ji));
 	return *ret_data ? 0 : no_memory(err);
 }
 

@@ -20,6 +20,7 @@
 /* ---- list ---- */
 
 struct list {
+	struct ctl_conn *c;
 	json_t *array;
 	bool live_only;
 	uint64_t ended_max, ended; /* so many of those that ended */
@@ -35,13 +36,14 @@ static int on_job(void *arg, const struct job_info *i)
 	if (json_array_size(l->array) >= LIST_MAX)
 		l->more++;
 	else
-		(void)json_array_append_new(l->array, item_job(i));
+		(void)json_array_append_new(l->array, item_job(l->c, i));
 	return 0;
 }
 
 errint_t verb_jobs(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
 {
-	struct list l = {.array = json_array(),
+	struct list l = {.c = c,
+		.array = json_array(),
 		.live_only = json_is_true(json_object_get(req, "live")),
 		.ended_max = UINT64_MAX};
 	struct jobs_stat js;
@@ -111,7 +113,7 @@ static void look_at_file(struct ctl_conn *c, struct wait_ids *w, struct list *l,
 		w->archived = w->info.archived;
 		*ret_done |= w->archived;
 		(void)snprintf(w->note, sizeof(w->note), "%s", w->info.note);
-		(void)json_array_append_new(l->array, item_job(&w->info));
+		(void)json_array_append_new(l->array, item_job(c, &w->info));
 	}
 	for (unsigned i = 0; i < w->n && *ret_done; i++)
 		*ret_failed += job_info_get(jobs, w->id[i], &w->info) && has_failed(&w->info);
@@ -126,7 +128,7 @@ static void look_at_file(struct ctl_conn *c, struct wait_ids *w, struct list *l,
 static json_t *look(struct ctl_conn *c, struct wait_ids *w, bool *ret_done, unsigned *ret_failed)
 {
 	struct jobs *jobs = c->ctl->conf.jobs;
-	struct list l = {.array = json_array(), .live_only = true};
+	struct list l = {.c = c, .array = json_array(), .live_only = true};
 	struct jobs_stat js;
 
 	*ret_failed = 0;
@@ -151,7 +153,7 @@ static json_t *look(struct ctl_conn *c, struct wait_ids *w, bool *ret_done, unsi
 			*ret_failed += has_failed(&w->info);
 		} else {
 			*ret_done = false;
-			(void)json_array_append_new(l.array, item_job(&w->info));
+			(void)json_array_append_new(l.array, item_job(c, &w->info));
 		}
 	}
 	return l.array;

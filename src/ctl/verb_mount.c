@@ -200,7 +200,7 @@ static errint_t wait_clean(struct ctl_conn *c, struct err *err)
 			r = ctl_send(c, "progress",
 				json_pack("{s:o, s:I, s:o*}", "jobs", item_jobs_stat(&cl.js),
 					"dirty", (json_int_t)cl.vs.dirty, "job",
-					job_info_largest(c->ctl->conf.jobs, i) ? item_job(i)
+					job_info_largest(c->ctl->conf.jobs, i) ? item_job(c, i)
 									       : NULL));
 			pulse = clock_mono_ns() + PULSE_MS * NS_PER_MS;
 		}
@@ -230,15 +230,19 @@ static void sync_pulse(struct ctl_conn *c)
 
 	char text[sizeof(i.src) + sizeof(i.note) + 8] = "";
 	unsigned n = job_wait_reason(c->ctl->conf.jobs, c->sync_ino, &i);
+	struct job_file f;
 
 	if (n)
-		(void)snprintf(text, sizeof(text), "%s%s%s", *i.dst ? i.dst : i.src,
+		(void)snprintf(text, sizeof(text), "%s%s%s",
+			job_file(c->ctl->conf.jobs, i.kind, i.ino, &f) ? f.path
+			: *i.dst				       ? i.dst
+								       : i.src,
 			*i.note ? ": " : "", i.note);
 	(void)is_clean(&c->ctl->conf, &cl);
 	(void)ctl_send(c, "progress",
 		json_pack("{s:o, s:I, s:I, s:o, s:o*}", "jobs", item_jobs_stat(&cl.js), "dirty",
 			(json_int_t)cl.vs.dirty, "waits", (json_int_t)n, "for", json_text(text),
-			"job", n ? item_job(&i) : NULL));
+			"job", n ? item_job(c, &i) : NULL));
 }
 
 /* What a sync that ended well left out, as those who wait for it do: archived files. */

@@ -92,6 +92,8 @@ static void end_of(const struct drain *d, const struct jobs_stat *js, const stru
 	struct ctl_end *e)
 {
 	uint64_t stuck = js->stuck - js->lost;
+	const char *place;
+	struct job_file f;
 	struct job_info i;
 	char lost[200];
 
@@ -113,11 +115,11 @@ static void end_of(const struct drain *d, const struct jobs_stat *js, const stru
 		add(e, "%s", lost);
 	if (!example(d, e->files > vs->held, &i))
 		return;
+	place = job_file(d->jobs, i.kind, i.ino, &f) ? f.path : *i.dst ? i.dst : i.src;
 	if (*i.note)
-		add(e, "%s: %s", *i.dst ? i.dst : i.src, i.note);
+		add(e, "%s: %s", place, i.note);
 	else
-		add(e, "%s: %s, %s", *i.dst ? i.dst : i.src, job_kind_name(i.kind),
-			job_state_name(i.state));
+		add(e, "%s: %s, %s", place, job_kind_name(i.kind), job_state_name(i.state));
 }
 
 void drain_run(const struct drain *d, struct ctl_end *ret)

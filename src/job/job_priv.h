@@ -419,6 +419,9 @@ struct share *share_get_locked(struct jobs *j, enum share_kind kind, uint32_t a,
 void sched_sleep_locked(struct jobs *j, struct job *job); /* until own.wake_mono_ns */
 void sched_unlist_locked(struct jobs *j, struct job *job);
 bool job_barrier_ok(struct job *job, uint64_t txn); /* false: return STEP_BARRIER */
+/* What job is about, for the log: "'/aws/a' (object 'b')", or "'a' -> 'b'". */
+#define JOB_WORDS_MAX (2 * META_PATH_MAX + 100)
+const char *job_words(struct job *job, char ret[JOB_WORDS_MAX]);
 /* What to do about a failed step: retry later (STEP_LATER), or final (own.result set, returns
  * STEP_DONE after give_up). */
 enum step job_trouble(struct job *job, errint_t r, const struct err *err);

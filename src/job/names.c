@@ -88,6 +88,48 @@ errint_t job_path_ok(struct jobs *j, uint32_t remote, const char *path)
 	return 0;
 }
 
+static bool is_about_file(enum job_kind kind)
+{
+	return kind == JOB_UPLOAD || kind == JOB_TRANSITION || kind == JOB_RESTORE ||
+	       kind == JOB_ATTR;
+}
+
+bool job_file(struct jobs *j, enum job_kind kind, uint64_t ino, struct job_file *ret)
+{
+	struct meta_inode in;
+	uint32_t remote = 0;
+
+	if (!is_about_file(kind))
+		return false;
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	bool named = meta_inode_get(t, ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0 &&
+		     meta_path(t, ino, ret->path, sizeof(ret->path)) == 0;
+
+	if (named && (in.flags & META_F_OBJECT) != 0 &&
+		meta_desired(t, ino, &remote, ret->key) == 0 &&
+		(remote != in.loc.remote || strcmp(ret->key, in.loc.path) != 0))
+		(void)snprintf(ret->key, sizeof(ret->key), "%s", in.loc.path);
+	else
+		ret->key[0] = '\0';
+	meta_abort(t);
+	return named;
+}
+
+const char *job_words(struct job *job, char ret[JOB_WORDS_MAX])
+{
+	struct job_file f;
+
+	if (job_file(job->jobs, job->kind, job->ino, &f))
+		(void)snprintf(ret, JOB_WORDS_MAX, "'%s'%s%s%s", f.path,
+			f.key[0] != '\0' ? " (object '" : "", f.key, f.key[0] != '\0' ? "')" : "");
+	else if (job->src[0] != '\0' && job->dst[0] != '\0')
+		(void)snprintf(ret, JOB_WORDS_MAX, "'%s' -> '%s'", job->src, job->dst);
+	else
+		(void)snprintf(
+			ret, JOB_WORDS_MAX, "'%s'", job->src[0] != '\0' ? job->src : job->dst);
+	return ret;
+}
+
 void mark_make(const struct job *job, char *ret, size_t size)
 {
 	(void)snprintf(ret, size, "%016llx.%llu.%u", (unsigned long long)job->nonce,

@@ -133,6 +133,7 @@ static int64_t refused_ns(const struct err *err)
 static enum step later(struct job *job, errint_t r, const struct err *err)
 {
 	bool refused = strcmp(err->code, STORE_CODE_BREAKER) == 0;
+	char words[JOB_WORDS_MAX];
 
 	job->own.tries += !refused;
 	(void)atomic_fetch_add(&job->repeats, 1);
@@ -140,9 +141,8 @@ static enum step later(struct job *job, errint_t r, const struct err *err)
 	job->own.wake_mono_ns = clock_mono_ns() + (refused ? refused_ns(err) : backoff_ns(job));
 	job_note(job, "try %u: %s", job->own.tries, err_text(err, r));
 	if (!refused && (job->own.tries == 3 || job->own.tries % 50 == 0))
-		log_warn("job", "%s %llu '%s': %s; trying on", job_kind_name(job->kind),
-			(unsigned long long)job->id, job->dst[0] != '\0' ? job->dst : job->src,
-			err_text(err, r));
+		log_warn("job", "%s %llu %s: %s; trying on", job_kind_name(job->kind),
+			(unsigned long long)job->id, job_words(job, words), err_text(err, r));
 	return STEP_LATER;
 }
 
@@ -164,6 +164,7 @@ enum step job_trouble(struct job *job, errint_t r, const struct err *err)
 enum step job_follow(struct job *job, errint_t r, const struct err *err)
 {
 	struct err e = *err;
+	char words[JOB_WORDS_MAX];
 	int64_t now = clock_mono_ns();
 
 	if (!atomic_load(&job->jobs->stopping))
@@ -174,9 +175,9 @@ enum step job_follow(struct job *job, errint_t r, const struct err *err)
 		job->own.follow_until_ns =
 			now +
 			(job->jobs->conf.follow_ns != 0 ? job->jobs->conf.follow_ns : FOLLOW_NS);
-		log_warn("job", "%s %llu '%s': %s; it is tried again for a while",
-			job_kind_name(job->kind), (unsigned long long)job->id, job->src,
-			err_text(err, r));
+		log_warn("job", "%s %llu %s: %s; it is tried again for a while",
+			job_kind_name(job->kind), (unsigned long long)job->id,
+			job_words(job, words), err_text(err, r));
 	}
 	if (now < job->own.follow_until_ns)
 		e.kind = ERR_RETRY;
@@ -388,6 +389,7 @@ static void keep_ended_locked(struct jobs *j, struct job *job)
 static void job_end(struct jobs *j, struct job *job)
 {
 	errint_t r = job->own.result;
+	char words[JOB_WORDS_MAX];
 	bool trim = false;
 
 	if (r < 0) {
@@ -395,11 +397,9 @@ static void job_end(struct jobs *j, struct job *job)
 
 		if (!asked)
 			count_inc(jobs_failed);
-		log_msg(asked ? LOG_LVL_NOTICE : LOG_LVL_ERROR, "job", "%s %llu '%s'%s%s: %s",
+		log_msg(asked ? LOG_LVL_NOTICE : LOG_LVL_ERROR, "job", "%s %llu %s: %s",
 			job_kind_name(job->kind), (unsigned long long)job->id,
-			job->src[0] != '\0' ? job->src : job->dst,
-			job->src[0] != '\0' && job->dst[0] != '\0' ? " -> " : "",
-			job->src[0] != '\0' ? job->dst : "", job->own.why);
+			job_words(job, words), job->own.why);
 	}
 	count_inc(jobs_done);
 	log_debug("job", "%llu ended: %d, '%s' -> '%s'", (unsigned long long)job->id, r, job->src,

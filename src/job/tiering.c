@@ -146,6 +146,7 @@ static enum step unsure_finish(struct job *job, errint_t r, const char *why)
 	struct meta_inode in;
 	struct err err = {0};
 	struct meta_txn *t = NULL;
+	char words[JOB_WORDS_MAX];
 	bool there = false;
 
 	if (job->own.doubt || job->nonce != job->jobs->nonce) {
@@ -154,7 +155,7 @@ static enum step unsure_finish(struct job *job, errint_t r, const char *why)
 		meta_abort(t);
 	}
 	if (there && row_follow(job, &in, &err) < 0)
-		log_warn("job", "'%s': %s: its version is not known", in.loc.path,
+		log_warn("job", "%s: %s: its version is not known", job_words(job, words),
 			err_text(&err, -EIO));
 	return job_finish_alone(job, r, why);
 }
@@ -420,7 +421,7 @@ enum step attr_step(struct job *job)
 	struct store_stat st = {0};
 	struct err err = {0};
 	cleanup_meta_set struct meta_set meta = {0};
-	char mark[64];
+	char mark[64], words[JOB_WORDS_MAX];
 
 	if (!object_row(job, &in) || (in.flags & (META_F_DIRTY | META_F_ARCHIVED)) != 0 ||
 		(in.flags & META_F_ATTR_LOCAL) == 0 ||
@@ -443,8 +444,8 @@ enum step attr_step(struct job *job)
 	if (r == 0)
 		r = attr_send(job, &in, &o, &meta, &st, &err);
 	if (r < 0 && err.kind == ERR_STALE) { /* seen at the next LIST */
-		log_warn("job", "'%s': %s: its attributes are those that it has there", in.loc.path,
-			err.msg);
+		log_warn("job", "%s: %s: its attributes are those that it has there",
+			job_words(job, words), err.msg);
 		return job_finish_alone(job, 0, NULL);
 	}
 	if (r < 0)

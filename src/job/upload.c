@@ -403,6 +403,7 @@ static enum step failed_unsure(struct job *job)
 {
 	struct jobs *j = job->jobs;
 	struct meta_txn *t = meta_begin(j->conf.meta);
+	char words[JOB_WORDS_MAX];
 	errint_t told = job->own.result, r;
 
 	say_failed(job, t);
@@ -415,8 +416,8 @@ static enum step failed_unsure(struct job *job)
 	job->own.wake_mono_ns =
 		clock_mono_ns() + MIN_OF(setback_delay_ns(j, job->ino), UNSURE_MAX_NS);
 	job_note(job, "failed, and may have been done: %s", job->own.why);
-	log_warn("job", "upload %llu '%s': %s; an earlier try of it may have been done",
-		(unsigned long long)job->id, job->dst, job->own.why);
+	log_warn("job", "upload %llu %s: %s; an earlier try of it may have been done",
+		(unsigned long long)job->id, job_words(job, words), job->own.why);
 	wait_tell(job, told);
 	return STEP_LATER;
 }

@@ -80,7 +80,10 @@ timeout 20 sync app.log
 live_are 2
 
 # ---- restored it can be read as long as was said, and follows when it is told
-a restore /aws/app.log.2 1d | grep -q "/aws/app.log.2: can be read until "
+a restore /aws/app.log.2 1d 2>"$work/says" | grep -q "/aws/app.log.2: can be read until "
+if grep "/aws/app.log\$" "$work/says"; then exit 1; fi
+grep -q "^restore waiting  /aws/app.log.2\$" "$work/says"
+a jobs | grep -Eq "restore +done +/aws/app.log.2 \(object app.log\)\$"
 sleep 1
 same "$(cat app.log.2)" old
 same "$(getfattr --only-values -n user.astra.state app.log.2)" restored

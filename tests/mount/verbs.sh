@@ -189,9 +189,11 @@ a debug fault azure 'restore:error=EACCES/final'
 for _ in $(seq 5); do
     says 1 "astra restore: it failed: fault: restore fails" a restore /azure/cold
 done
+grep -q " error job: restore [0-9]* '/azure/cold': fault: restore fails" "$work/log"
 # What it waits for as well does not hide that.
 mv "$mnt/azure/cold" "$mnt/azure/colder"
 for _ in $(seq 5); do says 1 "astra restore: it failed: fault: restore fails" a restore /azure/colder; done
+grep -q " error job: restore [0-9]* '/azure/colder' (object 'cold'): fault: restore fails" "$work/log"
 rm "$mnt/azure/colder"
 a sync
 # One is one.
