@@ -99,6 +99,10 @@ for i in $(seq 40); do
 done
 same "$(ls "$a/k" | grep -c conflict || true)" 0
 
+# An upload whose begin was not answered when the daemon was killed is in no record, and left to the
+# weekly sweep.
+left=$(boto "$vgw_url" uploads astra-aws)
+
 echo "-- kill -9 in the middle of uploads in parts: what was begun is ended"
 for i in 1 2; do cp "$work/f30000001" "$a/mid$i"; done
 for _ in $(seq 200); do
@@ -110,11 +114,11 @@ rm "$a/mid2"
 kill -9 "$pid"
 wait "$pid" 2>/dev/null || true
 umount -l "$mnt" 2>/dev/null || true
-same "$(boto "$vgw_url" uploads astra-aws)" 2
+same "$(boto "$vgw_url" uploads astra-aws)" $((left + 2))
 sed -i 's/^fault = .*/fault =/' "$work/conf"
 mount_it
 settle
-same "$(boto "$vgw_url" uploads astra-aws)" 0
+same "$(boto "$vgw_url" uploads astra-aws)" "$left"
 boto "$vgw_url" same astra-aws mid1 "$work/f30000001" >/dev/null
 if boto "$vgw_url" keys astra-aws | grep -Fqx mid2; then echo "mid2 is there"; exit 1; fi
 
