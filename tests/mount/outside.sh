@@ -10,9 +10,15 @@ again() {
     cp "$work/fill" "$mnt/gcp/fill2"
     settle
     echo 3 >/proc/sys/vm/drop_caches
+    listed aws
+}
+# What somebody has put into a cloud until now is known: it is listed again, behind who reads it.
+listed() { # REMOTE
+    news=$((${news:-0} + 1))
+    echo >"$(native "$1" "news$news")"
     sleep 0.3
-    ls "$mnt/aws" >/dev/null
-    sleep 0.3
+    for _ in $(seq 200); do ls "$mnt/$1" | grep -qx "news$news" && break; sleep 0.1; done
+    ls "$mnt/$1" | grep -qx "news$news"
 }
 head -c 9000000 /dev/urandom >"$work/fill"
 mount_it metadata_ttl=200ms,cache_size=16M
@@ -81,8 +87,7 @@ printf 'edited' | dd of="$(native gcp large)" bs=1 seek=9000000 conv=notrunc sta
 printf 'edited' | dd of="$work/large" bs=1 seek=9000000 conv=notrunc status=none
 echo more >>"$(native aws cold)"
 again
-ls "$mnt/gcp" >/dev/null
-sleep 0.3
+listed gcp
 cmp "$work/large" "$mnt/gcp/large"
 same "$(tr '\n' ' ' <"$mnt/aws/cold")" "cold more "
 same "$(get state "$mnt/aws/cold")" settled
