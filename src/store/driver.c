@@ -96,11 +96,13 @@ errint_t driver_restore(const struct remote_class *cl, const struct store_stat *
 		return err_set(err, -EINVAL, ERR_FINAL,
 			"%s/%s is in class %s, which needs no restore", o.bucket, o.key,
 			st->class_name);
-	if (st->archived && !st->restoring)
+	if (st->restoring)
+		return 0; /* as Amazon: no other wish meanwhile */
+	if (st->archived)
 		cold->ready_ns = clock_now_ns() + k->restore_delay_ns;
 	until = MAX_OF(cold->ready_ns, clock_now_ns()) + span;
-	/* A second request may lengthen the stay of the copy, never shorten it. */
-	if ((st->archived && !st->restoring) || until > cold->until_ns)
+	/* A further request may lengthen the stay of the copy, never shorten it. */
+	if (st->archived || until > cold->until_ns)
 		cold->until_ns = until;
 	return 0;
 }

@@ -1296,7 +1296,23 @@ static int64_t until_of(struct fix *f, uint64_t ino)
 	return in.restored_until_ns;
 }
 
-/* Restored again it stays longer, never shorter; also when the first restore is under way. */
+/* The cloud takes no longer wish while a restore is under way: it is told afterwards. */
+static void test_restored_for_longer(void **state)
+{
+	struct fix *f = *state;
+	int64_t day = 86400 * NS_PER_S, from = clock_now_ns();
+	uint64_t ino = make_text(f, f->aws, "x", "cold");
+
+	archive(f, ino);
+	assert_int_equal(setx(f, ino, "user.astra.restore", "1d"), 0);
+	assert_int_equal(setx(f, ino, "user.astra.restore", "10d"), 0);
+	sync_all(f);
+	for (int k = 0; k < 20000 && until_of(f, ino) < from + 9 * day; k++)
+		usleep(1000);
+	assert_true(until_of(f, ino) >= from + 9 * day);
+}
+
+/* Restored again it stays longer, never shorter. */
 static void test_restored_again(void **state)
 {
 	struct fix *f = *state;
@@ -1406,8 +1422,8 @@ int main(void)
 		T(test_replaced_in_turn), T(test_new_content_and_name), T(test_beside_and_written),
 		T(test_exchange_of_replacer), T(test_exchange_refused),
 		T(test_exchange_refused_behind), T(test_exchanged), T(test_exchanged_and_removed),
-		T(test_restored), T(test_restored_again), T(test_restored_before),
-		T(test_restored_and_replaced)};
+		T(test_restored), T(test_restored_again), T(test_restored_for_longer),
+		T(test_restored_before), T(test_restored_and_replaced)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
