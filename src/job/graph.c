@@ -480,6 +480,25 @@ bool graph_claimed_by_others(struct jobs *j, const struct meta_inode *in, const 
 	return claimed(j, in->loc.remote, in->loc.path, but, in->ino);
 }
 
+bool graph_moves_before(struct jobs *j, const struct job *job, const struct meta_inode *in)
+{
+	struct claim_key *k = graph_ino_key(j, in->ino);
+	struct claim *c = NULL;
+	struct job *o = NULL;
+
+	lock_assert_held(&j->g.lock);
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (c->job->id < job->id && c->job->ino == in->ino)
+				return true;
+	TAILQ_FOREACH (o, &j->g.moves, move)
+		if (o->id < job->id &&
+			(below(in->loc.remote, in->loc.path, o->src_remote, o->src) ||
+				below(in->loc.remote, in->loc.path, o->dst_remote, o->dst)))
+			return true;
+	return false;
+}
+
 static bool others_claim(struct jobs *j, const char *name, const struct job *but)
 {
 	struct claim_key *k = key_find(j, name);

@@ -73,6 +73,8 @@ errint_t jobs_open(const struct jobs_conf *conf, struct jobs **ret, struct err *
 	size_t len = 0;
 	errint_t r = meta_job_each(t, load_record, j);
 
+	if (r == 0)
+		r = keys_hand_over_again(j, t);
 	if (meta_kv_get(t, "listed_epoch", &j->listed_epoch_ns, sizeof(j->listed_epoch_ns), &len) <
 		0)
 		j->listed_epoch_ns = 0;

@@ -337,6 +337,8 @@ errint_t graph_later_inos(struct jobs *j, const struct job *job, uint64_t **ret,
 bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
 /* The key of in's object, by something else than in's own jobs. */
 bool graph_claimed_by_others(struct jobs *j, const struct meta_inode *in, const struct job *but);
+/* in has a job of its own before job, or lies in what a directory move before it moves. */
+bool graph_moves_before(struct jobs *j, const struct job *job, const struct meta_inode *in);
 /* Nobody but job, and restores and looks, which nobody waits for, claims this key, or the inode. */
 bool graph_place_untouched(
 	struct jobs *j, uint32_t remote, const char *path, const struct job *but);
@@ -568,6 +570,8 @@ errint_t job_remove_own(struct job *job, const struct meta_inode *in, struct err
 /* Removes job->src version own.etag after the sync point, and ends the job. */
 enum step job_vacate(struct job *job);
 enum step job_remove_source(struct job *job);
+/* When the journal was read: who replaces a file has a claim on the key where that lies, again. */
+errint_t keys_hand_over_again(struct jobs *j, struct meta_txn *t);
 /* The index points to the destination from here on, where st is a copy of `from`. -ESTALE: the row
  * names another object by now, or none; it is as it was. */
 errint_t job_point(struct job *job, const struct meta_loc *from, const struct store_stat *st);

@@ -420,6 +420,24 @@ static errint_t key_hand_over(struct job *job, struct meta_txn *t, const struct 
 	return next != NULL && r == 0 ? journal_put(t, next) : r;
 }
 
+errint_t keys_hand_over_again(struct jobs *j, struct meta_txn *t)
+{
+	const uint32_t is = META_F_OBJECT | META_F_ORPHAN;
+	struct job *job = NULL;
+	struct meta_inode v;
+	errint_t r = 0;
+
+	TAILQ_FOREACH (job, &j->g.all, link) {
+		if (job->victim == 0 || job->kind == JOB_EXCHANGE ||
+			meta_inode_get(t, job->victim, &v) < 0 || (v.flags & is) != is)
+			continue;
+		LOCKED(&j->g.lock);
+		if (r == 0 && !graph_moves_before(j, job, &v))
+			r = graph_claim_new(j, job, v.loc.remote, v.loc.path);
+	}
+	return r;
+}
+
 /* It stays where it is until what takes its place is in the cloud; then its removal is posted. */
 static enum step stay(struct job *job, const struct meta_inode *in)
 {

@@ -1038,6 +1038,31 @@ static void test_replaced_in_turn(void **state)
 	assert_int_equal(job_failures(f), 0);
 }
 
+/* What replaces it comes late, and a new file has its key in mind: that waits, also after a
+ * restart.
+ */
+static void test_replaced_and_restart(void **state)
+{
+	struct fix *f = *state;
+
+	make_synced(f, f->aws, "n", "three");
+	(void)renamed_archived(f);
+	fault(f, 0, "copy:delay=1000");
+	assert_int_equal(rename_to(f, f->aws, "n", f->aws, "y", 0), 0);
+	usleep(300000);
+	make_text(f, f->aws, "x", "other");
+	usleep(100000);
+	assert_true(is_there(f, 0, "x"));
+	fix_down(f);
+	fix_up(f);
+	all_done(f);
+	object_is(f, 0, "y", "three");
+	object_is(f, 0, "x", "other");
+	file_is(f, f->aws, "x", "other");
+	assert_int_equal(besides(f, ""), 0);
+	assert_int_equal(job_failures(f), 0);
+}
+
 /* Renamed, it gets new content, which is not uploaded yet: a new file of its old name waits. */
 static void test_new_content_and_name(void **state)
 {
@@ -1423,7 +1448,8 @@ int main(void)
 		T(test_exchange_of_replacer), T(test_exchange_refused),
 		T(test_exchange_refused_behind), T(test_exchanged), T(test_exchanged_and_removed),
 		T(test_restored), T(test_restored_again), T(test_restored_for_longer),
-		T(test_restored_before), T(test_restored_and_replaced)};
+		T(test_restored_before), T(test_restored_and_replaced),
+		T(test_replaced_and_restart)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
