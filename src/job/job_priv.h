@@ -555,6 +555,10 @@ void job_follow_name(struct job *job, struct meta_txn *t, struct meta_inode *in)
 void job_expect_etag(struct job *job, struct meta_txn *t, const struct meta_inode *in, char *ret);
 errint_t job_attempt(struct job *job);
 void job_victim_gone(struct job *job, struct meta_txn *t);
+/* What job replaces has no name any more, and an object that is not where job's is to be. */
+bool job_victim_elsewhere(struct job *job, struct meta_txn *t, struct meta_inode *ret);
+/* It goes by a job of its own; who waits for its key, behind job, gets one beside it. */
+void victim_goes_alone(struct job *job, struct meta_txn *t, struct meta_inode *v);
 /* The parent directory of /REMOTE/PATH in the index, made where it is missing, and the last name.
  */
 errint_t job_parent_of(struct jobs *j, struct meta_txn *t, uint32_t remote, const char *path,

@@ -141,14 +141,20 @@ static bool victim_in_use(struct job *job)
 }
 
 /* A job ends that has nothing to bring to job->dst. What it was to overwrite there is taken over by
- * its inode, so that whoever replaces, or removes, that one finds it. */
+ * its inode, so that whoever replaces, or removes, that one finds it. What lies elsewhere is to be
+ * gone before those who wait for its key come, and goes. */
 static void adopt_victim(struct job *job, struct meta_txn *t)
 {
 	struct meta_inode in, v;
 
-	if (job->victim == 0 || meta_inode_get(t, job->ino, &in) < 0 ||
-		(in.flags & META_F_OBJECT) != 0 || meta_inode_get(t, job->victim, &v) < 0 ||
-		(v.flags & META_F_OBJECT) == 0)
+	if (job->victim == 0)
+		return;
+	if (job_victim_elsewhere(job, t, &v)) {
+		victim_goes_alone(job, t, &v);
+		return;
+	}
+	if (meta_inode_get(t, job->ino, &in) < 0 || (in.flags & META_F_OBJECT) != 0 ||
+		meta_inode_get(t, job->victim, &v) < 0 || (v.flags & META_F_OBJECT) == 0)
 		return;
 	in.loc = v.loc;
 	in.has_crc32c = v.has_crc32c;

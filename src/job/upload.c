@@ -54,7 +54,21 @@ errint_t job_attempt(struct job *job)
 	return meta_commit(t);
 }
 
-/* The victim's object was overwritten, or lies elsewhere and goes by a job of its own. */
+bool job_victim_elsewhere(struct job *job, struct meta_txn *t, struct meta_inode *ret)
+{
+	const uint32_t is = META_F_OBJECT | META_F_ORPHAN;
+
+	return meta_inode_get(t, job->victim, ret) == 0 && (ret->flags & is) == is &&
+	       (ret->loc.remote != job->dst_remote || strcmp(ret->loc.path, job->dst) != 0);
+}
+
+void victim_goes_alone(struct job *job, struct meta_txn *t, struct meta_inode *v)
+{
+	others_go_beside(job, t, v); /* they wait for job, and would come first */
+	(void)job_removed(job->jobs, t, v);
+}
+
+/* The victim's object was overwritten, or lies elsewhere. */
 void job_victim_gone(struct job *job, struct meta_txn *t)
 {
 	struct meta_inode v;
@@ -66,8 +80,7 @@ void job_victim_gone(struct job *job, struct meta_txn *t)
 		v.flags &= ~(uint32_t)(META_F_OBJECT | META_F_BASE);
 		(void)meta_inode_put(t, &v);
 	} else if ((v.flags & META_F_ORPHAN) != 0) {
-		others_go_beside(job, t, &v); /* they wait for job, and would come first */
-		(void)job_removed(job->jobs, t, &v);
+		victim_goes_alone(job, t, &v);
 	}
 }
 
@@ -344,6 +357,7 @@ static int learn_upload(struct job *job, struct err *err)
 /* The next upload of it is to replace the same object. */
 static bool hand_on_victim(struct job *job, struct meta_txn *t)
 {
+	struct meta_inode v;
 	struct job *next = NULL;
 	struct claim *c = NULL;
 	errint_t r = 0;
@@ -357,6 +371,12 @@ static bool hand_on_victim(struct job *job, struct meta_txn *t)
 			return false;
 		next->victim = job->victim;
 		r = graph_claim_victim(job->jobs, next);
+	}
+	if (job_victim_elsewhere(job, t, &v)) { /* its key is next's, too (key_hand_over) */
+		others_go_beside(job, t, &v);
+		LOCKED(&job->jobs->g.lock);
+		if (r == 0)
+			r = graph_claim_new(job->jobs, next, v.loc.remote, v.loc.path);
 	}
 	(void)journal_put(t, next);
 	if (r < 0)
@@ -432,11 +452,12 @@ enum step upload_failed(struct job *job, errint_t r, const struct err *err)
 		return failed_unsure(job);
 	/* Never dropped: it stays dirty, says so, and is tried again, more and more seldom. */
 	struct jobs *j = job->jobs;
+	struct meta_inode v;
 	struct meta_txn *t = meta_begin(j->conf.meta);
 
 	say_failed(job, t);
-	if (job->victim != 0)
-		(void)hand_on_victim(job, t);
+	if (job->victim != 0 && !hand_on_victim(job, t) && job_victim_elsewhere(job, t, &v))
+		victim_goes_alone(job, t, &v); /* nobody would know of it any more */
 	s = job_finish(job, t);
 	if (s == STEP_DONE && j->conf.hooks.dirty_again != NULL)
 		j->conf.hooks.dirty_again(

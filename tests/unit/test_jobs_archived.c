@@ -1063,6 +1063,55 @@ static void test_replaced_and_restart(void **state)
 	assert_int_equal(job_failures(f), 0);
 }
 
+/* What replaces it, and was in no cloud, cannot come for now. */
+static void test_replacer_refused(void **state)
+{
+	struct fix *f = *state;
+
+	(void)renamed_archived(f);
+	fault(f, 0, "put:key=y:error=EACCES/auth");
+	make_text(f, f->aws, "n", "three");
+	assert_int_equal(rename_to(f, f->aws, "n", f->aws, "y", 0), 0);
+	usleep(300000);
+	make_text(f, f->aws, "x", "other");
+	usleep(300000);
+	fault(f, 0, "");
+	all_done(f);
+	object_is(f, 0, "y", "three");
+	object_is(f, 0, "x", "other");
+	file_is(f, f->aws, "x", "other");
+	assert_int_equal(besides(f, ""), 0);
+}
+
+/* What replaces it is removed before it has come, and a new file has its key in mind. */
+static void test_replacer_removed(void **state)
+{
+	struct fix *f = *state;
+
+	for (int there = 0; there < 2; there++) {
+		(void)renamed_archived(f);
+		make_text(f, f->aws, "n", "three");
+		if (there)
+			sync_all(f);
+		fault(f, 0, "put:key=y:error=EAGAIN;copy:key=y:error=EAGAIN");
+		assert_int_equal(rename_to(f, f->aws, "n", f->aws, "y", 0), 0);
+		usleep(300000);
+		make_text(f, f->aws, "x", "other");
+		usleep(100000);
+		assert_int_equal(unlink_in(f, f->aws, "y"), 0);
+		all_done(f);
+		fault(f, 0, "");
+		object_is(f, 0, "x", "other");
+		file_is(f, f->aws, "x", "other");
+		assert_false(is_there(f, 0, "y"));
+		assert_false(is_there(f, 0, "n"));
+		assert_int_equal(besides(f, ""), 0);
+		assert_int_equal(job_failures(f), 0);
+		assert_int_equal(unlink_in(f, f->aws, "x"), 0);
+		all_done(f);
+	}
+}
+
 /* Renamed, it gets new content, which is not uploaded yet: a new file of its old name waits. */
 static void test_new_content_and_name(void **state)
 {
@@ -1449,7 +1498,7 @@ int main(void)
 		T(test_exchange_refused_behind), T(test_exchanged), T(test_exchanged_and_removed),
 		T(test_restored), T(test_restored_again), T(test_restored_for_longer),
 		T(test_restored_before), T(test_restored_and_replaced),
-		T(test_replaced_and_restart)};
+		T(test_replaced_and_restart), T(test_replacer_refused), T(test_replacer_removed)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
