@@ -530,21 +530,33 @@ static errint_t clear_destination(
 	return b->keep ? 0 : job_remove_object(job, job->dst_remote, job->dst, b->v.loc.etag, err);
 }
 
-/* What was to be overwritten gets its name again. */
-static void victim_back(struct job *job, struct meta_txn *t)
+/* What was to be overwritten gets its name again, or, where it is not at job->dst and another file
+ * has that name by now, one beside it: then it leaves its key, which that file counts on. */
+static void victim_back(struct job *job, struct meta_txn *t, bool aside)
 {
 	struct jobs *j = job->jobs;
 	struct meta_inode v;
-	uint64_t dir = 0, other = 0;
-	char name[META_NAME_MAX + 1];
+	uint64_t dir = 0, other = 0, id = 0;
+	char base[META_NAME_MAX + 1], name[META_NAME_MAX + 1];
 
 	if (meta_inode_get(t, job->victim, &v) < 0 ||
-		job_parent_of(j, t, v.loc.remote, v.loc.path, &dir, name) < 0 ||
-		meta_lookup(t, dir, name, &other) == 0)
+		job_parent_of(j, t, v.loc.remote, v.loc.path, &dir, base) < 0)
 		return;
+	bool taken = meta_lookup(t, dir, base, &other) == 0;
+
+	if (taken && !aside)
+		return;
+	(void)snprintf(name, sizeof(name), "%s", base);
+	for (unsigned n = 0; meta_lookup(t, dir, name, &other) == 0; n++)
+		unmoved(name, base, strlen(base), n);
 	v.flags &= ~(uint32_t)META_F_ORPHAN;
-	if (meta_link(t, &v, dir, name) == 0)
-		j->conf.hooks.entry_changed(j->conf.hooks.arg, dir, name);
+	if (meta_link(t, &v, dir, name) < 0)
+		return;
+	j->conf.hooks.entry_changed(j->conf.hooks.arg, dir, name);
+	if (aside)
+		others_go_beside(job, t, &v);
+	if (taken)
+		(void)job_moved(j, t, &v, NULL, &id);
 }
 
 /* The object has to leave its key: the job goes on as a move to path. */
@@ -602,11 +614,11 @@ static enum step names_back(struct job *job, const struct back *b)
 			(void)snprintf(path, sizeof(path), "%.*s%s",
 				(int)(META_PATH_MAX - strlen(tail)), in.loc.path, tail);
 		} else if (!b->later && job_name_back(job, t, &in, path) == 0 && b->keep) {
-			victim_back(job, t);
+			victim_back(job, t, false);
 		}
 	}
 	if (b->aside)
-		victim_back(job, t);
+		victim_back(job, t, true);
 	return path[0] != '\0' ? turn(job, t, in.loc.remote, path) : job_finish(job, t);
 }
 

@@ -1112,6 +1112,35 @@ static void test_replacer_removed(void **state)
 	}
 }
 
+/* What replaces it does not come after all, and its old name is another file's. */
+static void test_replacer_fails_name_taken(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0;
+
+	make_text(f, f->gcp, "q", "new");
+	sync_all(f);
+	x = renamed_archived(f);
+	fault(f, 0, "put:key=y:delay=600:error=EIO/final");
+	fix_down(f);
+	f->vc.migrate_wait_ns = 1;
+	fix_up(f);
+	assert_int_equal(rename_to(f, f->gcp, "q", f->aws, "y", 0), 0);
+	make_text(f, f->aws, "x", "other");
+	for (int i = 0; i < 5000 && lookup(f, f->gcp, "q", NULL) != 0; i++)
+		usleep(1000);
+	fault(f, 0, "");
+	file_is(f, f->gcp, "q", "new");
+	file_is(f, f->aws, "x", "other");
+	sync_all(f);
+	restore(f, x);
+	all_done(f);
+	restore(f, x);
+	sync_all(f);
+	object_is(f, 0, "x", "other");
+	assert_int_equal(besides(f, ""), 0);
+}
+
 /* Renamed, it gets new content, which is not uploaded yet: a new file of its old name waits. */
 static void test_new_content_and_name(void **state)
 {
@@ -1498,7 +1527,8 @@ int main(void)
 		T(test_exchange_refused_behind), T(test_exchanged), T(test_exchanged_and_removed),
 		T(test_restored), T(test_restored_again), T(test_restored_for_longer),
 		T(test_restored_before), T(test_restored_and_replaced),
-		T(test_replaced_and_restart), T(test_replacer_refused), T(test_replacer_removed)};
+		T(test_replaced_and_restart), T(test_replacer_refused), T(test_replacer_removed),
+		T(test_replacer_fails_name_taken)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
