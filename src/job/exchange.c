@@ -87,7 +87,7 @@ static void follow_alone(struct job *job, struct meta_txn *t, struct meta_inode 
 	if (in->ino == 0)
 		return;
 	if ((in->flags & META_F_ORPHAN) != 0)
-		(void)job_removed(job->jobs, t, in);
+		victim_goes_alone(job, t, in);
 	else if ((in->flags & META_F_OBJECT) != 0) /* who counts on its key came before this move */
 		(void)alone_post(job, t, in, &id);
 	else

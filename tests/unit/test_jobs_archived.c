@@ -1352,6 +1352,26 @@ static void test_exchanged_and_removed(void **state)
 	}
 }
 
+/* The same, while a new file waits for the key of what was replaced. */
+static void test_exchanged_and_key_wanted(void **state)
+{
+	struct fix *f = *state;
+	uint64_t in[2];
+
+	exchanged_and_archived(f, false, in);
+	make_text(f, f->aws, "n", "new");
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "z", 0), 0);
+	make_text(f, f->aws, "x", "again");
+	usleep(100000);
+	assert_int_equal(rename_to(f, f->aws, "n", f->aws, "w", 0), 0);
+	all_done(f);
+	object_is(f, 0, "w", "new");
+	object_is(f, 0, "x", "again");
+	object_is(f, 0, "z", "other");
+	assert_int_equal(besides(f, ""), 0);
+	assert_int_equal(job_failures(f), 0);
+}
+
 /* ---- somebody has restored it, to read it ---- */
 
 static void stays_restored(struct fix *f, uint64_t ino, const char *name)
@@ -1528,7 +1548,7 @@ int main(void)
 		T(test_restored), T(test_restored_again), T(test_restored_for_longer),
 		T(test_restored_before), T(test_restored_and_replaced),
 		T(test_replaced_and_restart), T(test_replacer_refused), T(test_replacer_removed),
-		T(test_replacer_fails_name_taken)};
+		T(test_replacer_fails_name_taken), T(test_exchanged_and_key_wanted)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
