@@ -119,6 +119,25 @@ static enum step apart(struct job *job)
 	return job_finish(job, t);
 }
 
+/* What A, or B, was copied from, and an attempt over that: the next copy was to replace it. */
+static errint_t remove_left(struct job *job, struct err *err)
+{
+	struct pair p;
+
+	pair_read(job, &p);
+	if (job->own.etag[0] == '\0' || !p.has_b || !at(&p.a, job->dst_remote, p.tmp))
+		return 0;
+	bool at_src = at(&p.b, job->dst_remote, job->dst);
+	uint32_t remote = at_src ? job->src_remote : job->dst_remote;
+	const char *path = at_src ? job->src : job->dst;
+
+	if (job_in_use(job, remote, path, job->own.etag))
+		return -EINPROGRESS;
+	errint_t r = job_remove_copy(job, remote, path, err);
+
+	return r < 0 ? r : job_remove_object(job, remote, path, job->own.etag, err);
+}
+
 /* Nobody restores what has no name: it is removed where it lies, and the other goes by itself. */
 static enum step await_restore(struct job *job, uint64_t ino)
 {
@@ -127,7 +146,14 @@ static enum step await_restore(struct job *job, uint64_t ino)
 	bool named = meta_inode_get(t, ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0;
 
 	meta_abort(t);
-	return named || job->own.phase == PHASE_BACK ? job_await_restore(job, ino, 0) : apart(job);
+	if (named || job->own.phase == PHASE_BACK)
+		return job_await_restore(job, ino, 0);
+	struct err err = {0};
+	errint_t r = remove_left(job, &err);
+
+	if (r == -EINPROGRESS)
+		return STEP_LATER;
+	return r < 0 && job_follow(job, r, &err) != STEP_DONE ? STEP_LATER : apart(job);
 }
 
 static enum step carry_failed(struct job *job, uint64_t ino, errint_t r, struct err *err)

@@ -1372,6 +1372,55 @@ static void test_exchanged_and_key_wanted(void **state)
 	assert_int_equal(job_failures(f), 0);
 }
 
+/* Wherever its object is. */
+static void cloud_archives_it(struct fix *f, uint64_t ino)
+{
+	struct meta_inode in;
+	struct meta_txn *t = meta_begin_read(f->m);
+
+	assert_int_equal(meta_inode_get(t, ino, &in), 0);
+	meta_abort(t);
+	cloud_archives(f, in.loc.path);
+}
+
+/* The cloud archives one when the other has left its place. What was copied from there is not left
+ * behind. */
+static void test_exchanged_half(void **state)
+{
+	struct fix *f = *state;
+	uint64_t in[2];
+
+	for (int how = 0; how < 4; how++) {
+		in[0] = make_synced(f, f->aws, "x", "one");
+		in[1] = make_synced(f, f->aws, "w", "two");
+		fault(f, 0, how & 1 ? "copy:n=3:delay=700" : "copy:n=2:delay=700");
+		assert_int_equal(rename_to(f, f->aws, "x", f->aws, "w", RENAME_EXCHANGE), 0);
+		usleep(300000);
+		cloud_archives_it(f, in[how & 1 ? 0 : 1]);
+		if (how & 2) {
+			make_text(f, f->aws, "n", "new");
+			assert_int_equal(
+				rename_to(f, f->aws, "n", f->aws, how & 1 ? "w" : "x", 0), 0);
+		} else {
+			assert_int_equal(unlink_in(f, f->aws, how & 1 ? "w" : "x"), 0);
+		}
+		fault(f, 0, "");
+		all_done(f);
+		assert_int_equal(is_there(f, 0, "w"), how != 1);
+		assert_int_equal(is_there(f, 0, "x"), how != 0);
+		if (how != 1)
+			object_is(f, 0, "w", how == 3 ? "new" : "one");
+		if (how != 0)
+			object_is(f, 0, "x", how == 2 ? "new" : "two");
+		if (how != 1)
+			assert_int_equal(unlink_in(f, f->aws, "w"), 0);
+		if (how != 0)
+			assert_int_equal(unlink_in(f, f->aws, "x"), 0);
+		all_done(f);
+		assert_false(is_there(f, 0, "w") || is_there(f, 0, "x"));
+	}
+}
+
 /* ---- somebody has restored it, to read it ---- */
 
 static void stays_restored(struct fix *f, uint64_t ino, const char *name)
@@ -1548,7 +1597,8 @@ int main(void)
 		T(test_restored), T(test_restored_again), T(test_restored_for_longer),
 		T(test_restored_before), T(test_restored_and_replaced),
 		T(test_replaced_and_restart), T(test_replacer_refused), T(test_replacer_removed),
-		T(test_replacer_fails_name_taken), T(test_exchanged_and_key_wanted)};
+		T(test_replacer_fails_name_taken), T(test_exchanged_and_key_wanted),
+		T(test_exchanged_half)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
