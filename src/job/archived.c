@@ -772,7 +772,8 @@ static char *restored_note(struct job *job, const struct meta_inode *in)
 	return note;
 }
 
-/* What the archived object that has job's destination waits for; NULL: somebody else has it. */
+/* What the archived object that has job's destination waits for, or that the delete guard holds its
+ * removal; NULL: somebody else has it. */
 static char *taken_note(struct job *job)
 {
 	struct claim *c = NULL;
@@ -784,6 +785,9 @@ static char *taken_note(struct job *job)
 		TAILQ_FOREACH (c, &k->queue, link) {
 			const struct job *cold = c->job->g.cold;
 
+			if (c->job != job && c->job->held)
+				return strdup("its key is that of a removed file, which the delete "
+					      "guard holds");
 			if (c->job != job && cold != NULL && cold != job && cold->g.note != NULL)
 				return strdup(cold->g.note);
 		}

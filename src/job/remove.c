@@ -5,7 +5,8 @@
  * name returns. A minute that comes after one with too many has no free ones until it is quiet
  * again.
  *
- * A held removal is waited for by nobody; when something else wants its key it goes at once.
+ * A held removal is waited for by nobody; when something else wants its key it goes at once, but
+ * for what lies beside that (archived.c).
  */
 #include <stdio.h>
 #include <string.h>

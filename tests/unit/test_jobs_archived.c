@@ -629,6 +629,38 @@ static void test_new_file_goes_on(void **state)
 	object_is(f, 0, "w", "new");
 }
 
+/* Nobody waits for what lies beside the key of a removal that the delete guard holds. */
+static void test_removal_held(void **state)
+{
+	struct fix *f = *state;
+	uint64_t new = 0;
+	struct job_info i;
+
+	fix_down(f);
+	f->delete_guard = 1;
+	fix_up(f);
+	make_synced(f, f->aws, "n", "first");
+	assert_int_equal(unlink_in(f, f->aws, "n"), 0);
+	uint64_t old = rotated(f, &new);
+
+	assert_int_equal(unlink_in(f, f->aws, "y"), 0);
+	sync_all(f);
+	beside_is(f, "", "new");
+	assert_int_equal(job_cancel(f->jobs, job_of(f, old, JOB_REMOVE)), 0);
+	for (int n = 0; n < 5000; n++) {
+		usleep(1000);
+		if (job_info_ino(f->jobs, old, &i) && i.kind == JOB_RELOCATE)
+			break;
+	}
+	assert_int_equal(i.kind, JOB_RELOCATE);
+	only_stuck(f, 2);
+	file_is(f, f->aws, "x", "new");
+	restore(f, old);
+	all_done(f);
+	object_is(f, 0, "x", "new");
+	assert_int_equal(besides(f, ""), 0);
+}
+
 /* Logs that are rotated, the older ones archived: each name and what it stands for. */
 static void test_rotation(void **state)
 {
@@ -1598,7 +1630,7 @@ int main(void)
 		T(test_restored_before), T(test_restored_and_replaced),
 		T(test_replaced_and_restart), T(test_replacer_refused), T(test_replacer_removed),
 		T(test_replacer_fails_name_taken), T(test_exchanged_and_key_wanted),
-		T(test_exchanged_half)};
+		T(test_exchanged_half), T(test_removal_held)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,6 +41,7 @@ struct fix {
 	uint64_t aws, gcp, multi;
 	_Atomic unsigned notes;
 	unsigned queue_max; /* of jobs */
+	uint64_t delete_guard;
 	bool power_cut;	    /* as of the next fix_up, as keep_restored */
 	bool keep_restored; /* moves leave what somebody has restored, to read it */
 };
@@ -132,6 +133,8 @@ static inline void fix_up(struct fix *f)
 		.retry_max_ns = 50 * NS_PER_MS,
 		.late_ns = NS_PER_S,
 		.queue_max = f->queue_max,
+		.delete_guard = f->delete_guard,
+		.undo_window_ns = 600 * NS_PER_S,
 		.leave_ns = f->keep_restored ? 0 : 864000 * NS_PER_S,
 		.power_cut = f->power_cut,
 		.prices = price_book_astra(),
