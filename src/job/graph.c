@@ -551,6 +551,24 @@ bool graph_untouched(
 	return graph_place_untouched(j, remote, path, but) && !others_claim(j, name, but);
 }
 
+/* As others_claim, but for what works on ino's object wherever that is. */
+static bool others_move(struct jobs *j, const char *name, uint64_t ino, const struct job *but)
+{
+	struct claim_key *k = key_find(j, name);
+	struct claim *c = NULL;
+
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link) {
+			const struct job *o = c->job;
+			bool stays =
+				o->ino == ino && (o->kind == JOB_TRANSITION || o->kind == JOB_ATTR);
+
+			if (o != but && !stays && o->kind != JOB_RESTORE && o->kind != JOB_LOOK)
+				return true;
+		}
+	return false;
+}
+
 bool graph_carried_on(
 	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but)
 {
@@ -564,7 +582,7 @@ bool graph_carried_on(
 			return false;
 	ino_name(name, ino);
 	key_name(key, remote, path);
-	return !others_claim(j, key, but) && !others_claim(j, name, but);
+	return !others_move(j, key, ino, but) && !others_move(j, name, ino, but);
 }
 
 bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struct job *but)

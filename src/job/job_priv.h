@@ -345,7 +345,7 @@ bool graph_place_untouched(
 bool graph_untouched(
 	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but);
 /* The same, but for later moves of the directories that it will be in: who does not come to path
- * is carried on to where its name is by then. */
+ * is carried on to where its name is by then; and for changes of its tier and attributes. */
 bool graph_carried_on(
 	struct jobs *j, uint64_t ino, uint32_t remote, const char *path, const struct job *but);
 /* A marker is claimed, or by a move that was posted before its directory was made. */

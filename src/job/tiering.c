@@ -203,6 +203,10 @@ static enum step row_from_stat(
 	}
 	if (done && job->kind == JOB_RESTORE)
 		(void)loose_follows(job->jobs, t, job->ino); /* it says so now */
+	/* What was changed while it was archived could not go along. */
+	if (done && etag[0] != '\0' && job->kind == JOB_TRANSITION &&
+		(in.flags & META_F_ATTR_LOCAL) != 0)
+		(void)job_attr(job->jobs, t, &in);
 	if (done)
 		return job_finish(job, t);
 	(void)meta_commit(t);

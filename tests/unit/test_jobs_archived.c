@@ -1218,6 +1218,41 @@ static void test_beside_and_written(void **state)
 	assert_int_equal(job_failures(f), 0);
 }
 
+/* It is to be brought back for good as soon as its directory has another name: that works where it
+ * is, and the rest does not wait. */
+static void test_tier_in_moved_directory(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, d = tree(f, &x);
+
+	fault(f, 0, "copy:delay=200");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	assert_int_equal(setx(f, x, "user.astra.tier", "HOT"), 0);
+	fault(f, 0, "");
+	make_synced(f, d, "new", "new");
+	object_is(f, 0, "e/new", "new");
+	all_done(f);
+	moved(f, 0, d, x);
+	assert_string_equal(getx(f, x, "user.astra.tier"), "HOT");
+	assert_int_equal(job_failures(f), 0);
+}
+
+/* Its mode was changed meanwhile: that goes to the cloud when the object can take it. */
+static void test_attributes_when_hot_again(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = make_text(f, f->aws, "x", "cold");
+	struct ask *a = ask_new();
+	struct stat st = {.st_mode = S_IFREG | 0600};
+
+	archive(f, x);
+	assert_int_equal(CALL(a, vfs_setattr, x, NULL, &st, VFS_SET_MODE), 0);
+	ask_free(a);
+	assert_int_equal(setx(f, x, "user.astra.tier", "HOT"), 0);
+	all_done(f);
+	assert_string_equal(getx(f, x, "user.astra.state"), "settled");
+}
+
 /* Directories are exchanged around it. */
 static void test_exchange_of_directories(void **state)
 {
@@ -1620,7 +1655,8 @@ int main(void)
 		T(test_over_another), T(test_over_another_anew), T(test_there_and_back),
 		T(test_back_over_new), T(test_twice), T(test_appended), T(test_append_fails),
 		T(test_directory_twice), T(test_directory_twice_at_once),
-		T(test_exchange_of_directories), T(test_name_of_parked),
+		T(test_exchange_of_directories), T(test_tier_in_moved_directory),
+		T(test_attributes_when_hot_again), T(test_name_of_parked),
 		T(test_name_of_parked_at_once), T(test_name_of_parked_across),
 		T(test_directory_above), T(test_beside_changes_tier), T(test_hot_again),
 		T(test_replaced_in_turn), T(test_new_content_and_name), T(test_beside_and_written),
