@@ -16,6 +16,8 @@
 	X(store_bytes_out, "bytes sent to stores")                                                 \
 	X(net_requests, "HTTP requests sent")                                                      \
 	X(net_connections, "HTTP connections opened")                                              \
+	X(net_bytes_out, "bytes of request bodies sent over HTTP")                                 \
+	X(net_bytes_vain, "of these, bytes of requests that failed")                               \
 	X(list_pages, "LIST pages asked for")                                                      \
 	X(meta_commits, "index transactions committed")                                            \
 	X(meta_sync_points, "index sync points")                                                   \
@@ -28,6 +30,7 @@
 	X(stage_misses, "reads that had to fetch")                                                 \
 	X(stage_damaged, "cache chunks whose checksum did not match")                              \
 	X(stage_evicted, "cache files evicted")                                                    \
+	X(stage_cleaned, "changed files whose upload is done")                                     \
 	X(notifies, "kernel invalidations sent")                                                   \
 	X(engine_passes, "engine passes")                                                          \
 	X(engine_moves, "tier changes posted by the engine")

@@ -442,6 +442,9 @@ struct store_trouble {
 	char key[256], text[400]; /* the key may be cut */
 };
 void store_trouble(struct store *s, struct store_trouble *ret);
+/* Something that is to be sent waits for the remote's own limits (bandwidth, requests), and the
+ * remote has no trouble: it goes on by itself. */
+bool store_is_slowed(struct store *s);
 /* "closed" (healthy), "open" (failing fast) or "half-open", of the retry layer's breaker. */
 const char *store_breaker_state(struct store *s);
 

@@ -43,6 +43,7 @@ struct transfer {
 	errint_t failed; /* ours, in a callback; err is set */
 	int64_t started_mono_ns, deadline, stall_ns;
 	size_t body_at; /* of before, body and after, where they are sent in pieces */
+	uint64_t up;	/* bytes of them that were sent, as counted */
 	char error[CURL_ERROR_SIZE];
 };
 
@@ -366,6 +367,18 @@ static curl_off_t bytes_moved(CURL *c, const struct transfer *t)
 	return up + down + (curl_off_t)t->head_bytes + t->sends;
 }
 
+/* While they go: a part may take minutes. */
+static void count_up(CURL *c, struct transfer *t)
+{
+	curl_off_t up = 0;
+
+	(void)curl_easy_getinfo(c, CURLINFO_SIZE_UPLOAD_T, &up);
+	if ((uint64_t)up <= t->up)
+		return; /* none, or again from the beginning */
+	count_add(net_bytes_out, (uint64_t)up - t->up);
+	t->up = (uint64_t)up;
+}
+
 /* CURLE_OK with t->failed when we ended it. */
 static CURLcode run(struct lane *l, struct transfer *t)
 {
@@ -382,6 +395,7 @@ static CURLcode run(struct lane *l, struct transfer *t)
 		int64_t now;
 
 		m = curl_multi_perform(l->multi, &running);
+		count_up(l->easy, t);
 		msg = curl_multi_info_read(l->multi, &left);
 		if (msg) {
 			r = msg->data.result;
@@ -493,6 +507,8 @@ static errint_t perform(struct net *n, struct transfer *t, const char *origin)
 	r = t->failed;
 	if (!r && c)
 		r = explain(t, c);
+	if (t->up && (r || t->a->status >= 400))
+		count_add(net_bytes_vain, t->up);
 	(void)curl_easy_setopt(l->easy, CURLOPT_HTTPHEADER, NULL);
 	(void)curl_easy_setopt(l->easy, CURLOPT_ERRORBUFFER, NULL);
 	list_done(lines);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "astra/base_clock.h"
+#include "astra/base_count.h"
 #include "astra/base_hash.h"
 #include "astra/base_cleanup.h"
 #include "stage_priv.h"
@@ -561,6 +562,7 @@ errint_t stage_clean(struct stage_file *f, uint64_t seq, const char *etag, uint6
 		if (r)
 			goto out;
 		clean_bits(f);
+		count_inc(stage_cleaned);
 	}
 	__atomic_store_n(&h->dirty, 0, __ATOMIC_RELEASE);
 	file_account(f, 0);
@@ -602,6 +604,7 @@ errint_t stage_adopt(struct stage_file *f, uint64_t seq, const char *etag, uint6
 		__atomic_store_n(&h->seq, seq + 1, __ATOMIC_RELEASE);
 		file_base_set(f, etag, size, size);
 		size_set(f, size);
+		count_inc(stage_cleaned);
 		r = 0;
 	}
 	file_account(f, 0);

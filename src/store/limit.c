@@ -26,6 +26,7 @@ struct limit {
 	pthread_cond_t cond;
 	unsigned running;
 	int64_t request_due_ns, bytes_due_ns; /* mono */
+	atomic_uint paused;		      /* calls with bytes to send that wait for these */
 	struct store_budget *budget;	      /* NULL = none; set before use, as the prices */
 	money_t read_cost, write_cost;
 };
@@ -106,6 +107,7 @@ static errint_t spend(
 static errint_t enter(struct limit *t, const struct store_call *c, enum store_op op, uint64_t bytes,
 	struct err *err)
 {
+	bool sends = bytes && !store_op_reads(op);
 	int64_t at;
 	errint_t r = call_check(c, err);
 
@@ -116,7 +118,9 @@ static errint_t enter(struct limit *t, const struct store_call *c, enum store_op
 	at = share_take(t, c, bytes);
 	if (at < 0)
 		return no_room(err);
+	(void)atomic_fetch_add(&t->paused, sends);
 	r = call_sleep_until(c, at, err);
+	(void)atomic_fetch_sub(&t->paused, sends);
 	return r ? r : place_take(t, c, err);
 }
 
@@ -176,6 +180,17 @@ struct store *store_limit_new(struct store *inner, const struct store_limit_conf
 	lock_init(&t->lock, RANK_STORE, "limit");
 	cond_init(&t->cond);
 	return &t->store;
+}
+
+bool store_is_slowed(struct store *s)
+{
+	struct limit *t = (struct limit *)store_layer_find(s, &limit_ops);
+	struct store_trouble tr;
+
+	if (!t || !atomic_load(&t->paused))
+		return false;
+	store_trouble(s, &tr);
+	return !tr.r;
 }
 
 void store_budget_join(struct store *s, struct store_budget *b, money_t read, money_t write)

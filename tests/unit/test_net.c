@@ -111,14 +111,32 @@ static bool serve(struct web *w, struct web_request *q)
 		return web_answer(q->fd, 200, "Date: Sat, 01 Jan 1600 00:00:00 GMT\r\n", "", 0);
 	if (IS("/no-content"))
 		return web_write(q->fd, "HTTP/1.1 204 No Content\r\n\r\n", 27);
+	if (IS("/moves"))
+		return web_answer(q->fd, IS("/moves-in-vain") ? 500 : 200, "", "", 0);
 	if (strstr(p, "echo"))
 		return web_answer(q->fd, 200, "", q->body, q->body_len);
 	snprintf(text, sizeof(text), "%s\n%s", q->head, q->body);
 	return web_answer(q->fd, 200, "", text, strlen(text));
 }
 
+static atomic_bool moved_early;
+
+/* Not a byte of the body is read before some are counted. */
+static bool expect_moves(struct web_request *q)
+{
+	uint64_t before = count_get(COUNT_net_bytes_out);
+
+	(void)web_write(q->fd, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+	for (unsigned i = 0; i < 10000 && count_get(COUNT_net_bytes_out) == before; i++)
+		(void)usleep(1000);
+	atomic_store(&moved_early, count_get(COUNT_net_bytes_out) > before);
+	return true;
+}
+
 static bool expect_answer(struct web *w, struct web_request *q)
 {
+	if (!strncmp(q->path, "/moves", 6))
+		return expect_moves(q);
 	if (!strncmp(q->path, "/expect-no", 10)) {
 		web_answer(q->fd, 403, "Connection: close\r\n", "no", 2);
 		shutdown(q->fd, SHUT_WR);
@@ -197,6 +215,29 @@ static void methods_have_their_bodies(void **state)
 	assert_int_equal(simple("DELETE", "/no-content", &a, &err), 0);
 	assert_int_equal(a.status, 204);
 	net_answer_done(&a);
+}
+
+/* What is sent is counted while it goes, and what was sent in vain. */
+static void bytes_are_counted_on_their_way(void **state)
+{
+	static char body[8 << 20];
+	struct net_req q = {
+		.method = "PUT", .body = body, .body_len = sizeof(body), .expect = true};
+	struct net_answer a;
+	struct err err;
+
+	for (unsigned fails = 0; fails < 2; fails++) {
+		uint64_t out = count_get(COUNT_net_bytes_out),
+			 vain = count_get(COUNT_net_bytes_vain);
+
+		q.url = at(fails ? "/moves-in-vain" : "/moves");
+		assert_int_equal(net_perform(net, &q, &a, &err), 0);
+		assert_int_equal(a.status, fails ? 500 : 200);
+		net_answer_done(&a);
+		assert_true(atomic_load(&moved_early));
+		assert_int_equal(count_get(COUNT_net_bytes_out) - out, sizeof(body));
+		assert_int_equal(count_get(COUNT_net_bytes_vain) - vain, fails ? sizeof(body) : 0);
+	}
 }
 
 static void a_frame_goes_around_the_body(void **state)
@@ -760,6 +801,7 @@ int main(void)
 		cmocka_unit_test(what_is_sent_is_what_was_given),
 		cmocka_unit_test(methods_have_their_bodies),
 		cmocka_unit_test(a_frame_goes_around_the_body),
+		cmocka_unit_test(bytes_are_counted_on_their_way),
 		cmocka_unit_test(connections_are_used_again),
 		cmocka_unit_test(a_get_fills_its_buffer_bit_by_bit),
 		cmocka_unit_test(broken_answers_are_errors),
