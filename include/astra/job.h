@@ -195,6 +195,9 @@ bool job_full(struct jobs *j);				/* too many live jobs: hold new work back */
 void job_foreground(struct jobs *j);
 /* How much later than it is due an upload is to be posted now, in ns; 0 = at once. */
 int64_t job_stand_back(struct jobs *j);
+/* Somebody waits for room in the cache, and says so again while he does: nothing stands back, and
+ * what rests after a failure is tried. Any thread, no locks held. */
+void job_cache_full(struct jobs *j);
 
 /* ---- waiting ---- */
 

@@ -12,6 +12,8 @@
 #define MANY	      30 /* changes within a window */
 #define STAND_BACK_NS (8 * NS_PER_S)
 #define LOOK_NS	      (50 * NS_PER_MS) /* how soon a pause is seen */
+#define FULL_NS	      (1 * NS_PER_S)   /* so long a full cache counts as one */
+#define TRY_NS	      (10 * NS_PER_S)  /* between tries of what rests, while it is */
 
 void job_foreground(struct jobs *j)
 {
@@ -31,6 +33,8 @@ int64_t job_stand_back(struct jobs *j)
 	int64_t window = clock_mono_ns() / WINDOW_NS;
 	LOCKED(&j->front.lock);
 
+	if (clock_mono_ns() < j->front.full_ns)
+		return 0;
 	if (j->front.n >= MANY)
 		return window - j->front.window <= 1 ? STAND_BACK_NS : 0;
 	return j->front.busy && window == j->front.window ? STAND_BACK_NS : 0;
@@ -50,6 +54,42 @@ bool foreground_holds_locked(struct jobs *j, const struct job *job)
 		pool_post_at(j->conf.pool, &j->front.task, j->g.look_ns);
 	}
 	return true;
+}
+
+/* After failures a job rests for minutes: longer than somebody waits for room. A few of them tell
+ * whether their cloud is back; those that it is not wait behind the others. */
+static void try_resting(struct jobs *j)
+{
+	struct job *job = NULL, *next = NULL;
+	unsigned left = j->conf.active_max;
+	LOCKED(&j->g.lock);
+
+	for (job = TAILQ_FIRST(&j->g.asleep); job != NULL && left != 0; job = next) {
+		next = TAILQ_NEXT(job, ready);
+		if (job->own.tries == 0 || job->kind != JOB_UPLOAD)
+			continue;
+		sched_unlist_locked(j, job);
+		sched_make_ready_locked(j, job);
+		left--;
+	}
+}
+
+void job_cache_full(struct jobs *j)
+{
+	int64_t now = clock_mono_ns();
+	bool begins = false, tries = false;
+	{
+		LOCKED(&j->front.lock);
+		begins = now >= j->front.full_ns;
+		tries = now - j->front.tried_ns >= TRY_NS || j->front.tried_ns == 0;
+		j->front.full_ns = now + FULL_NS;
+		if (tries)
+			j->front.tried_ns = now;
+	}
+	if (tries)
+		try_resting(j);
+	if (begins || tries)
+		sched_pump(j);
 }
 
 static void pause_task(struct pool_task *t)

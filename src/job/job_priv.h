@@ -249,6 +249,8 @@ struct jobs {
 		unsigned n;	       /* changes in it */
 		bool busy;	       /* in the one before it were many */
 		struct pool_task task; /* looks for the pause; outside the lock */
+		int64_t full_ns;       /* monotonic: until then nothing stands back */
+		int64_t tried_ns;      /* when what rested was last tried for the cache */
 	} front;
 };
 

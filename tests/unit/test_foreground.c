@@ -151,6 +151,24 @@ static void test_same_name_again(void **state)
 	text_is(f, "a", "two");
 }
 
+/* Nor while somebody waits for room in the cache. */
+static void test_not_when_the_cache_is_full(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "a", "one");
+	sync_all(f);
+	busy_for(f, 3600 * NS_PER_S);
+	assert_int_equal(unlink_in(f, f->aws, "a"), 0);
+	/* Again and again, as long as he waits; the jobs' own patience is over later. */
+	for (int i = 0; i < 100 && is_there(f, "a"); i++) {
+		job_cache_full(f->jobs);
+		assert_int_equal(job_stand_back(f->jobs), 0);
+		usleep(10000);
+	}
+	absent(f, "a");
+}
+
 static void test_stops_while_standing_back(void **state)
 {
 	struct fix *f = *state;
@@ -170,7 +188,8 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_counts), T(test_uploads_wait_for_a_pause),
 		T(test_removals_wait_for_a_pause), T(test_who_waits_is_served), T(test_retry),
-		T(test_not_for_ever), T(test_same_name_again), T(test_stops_while_standing_back)};
+		T(test_not_for_ever), T(test_same_name_again), T(test_not_when_the_cache_is_full),
+		T(test_stops_while_standing_back)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
