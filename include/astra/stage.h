@@ -78,12 +78,13 @@ errint_t stage_read(struct stage_file *f, uint64_t off, void *p, size_t len, siz
 bool stage_missing(
 	struct stage_file *f, uint64_t off, uint64_t len, uint64_t *ret_off, uint64_t *ret_len);
 /* Writes, marks dirty, extends. -ENODATA when a grain is written in part, is not present and lies
- * in the base: fetch [*ret_miss_off, +len) first and call again. -ENOSPC, -EFBIG. */
+ * in the base: fetch [*ret_miss_off, +len) first and call again. -EDQUOT: the quota is full of
+ * what cannot go now; -ENOSPC: the disk is full; -EFBIG. */
 errint_t stage_write(struct stage_file *f, uint64_t off, const void *p, size_t len,
 	uint64_t *ret_miss_off, uint64_t *ret_miss_len);
 /* Stores fetched bytes of base version etag: only into grains neither present nor dirty. Bytes of
  * another version are ignored with -ESTALE. off is grain-aligned; len too unless it ends at the
- * base's size (or at the end of a run that was told as missing). -ENOSPC: not kept. */
+ * base's size (or at the end of a run that was told as missing). -EDQUOT, -ENOSPC: not kept. */
 errint_t stage_fill(
 	struct stage_file *f, const char *etag, uint64_t off, const void *p, size_t len);
 /* Shrinks or grows (zeros). Needs nothing fetched (today; callers handle -ENODATA as for
@@ -93,7 +94,7 @@ errint_t stage_truncate(
 /* Zeros a range (FALLOC_FL_PUNCH_HOLE, keep size). Edge grains as for stage_write. */
 errint_t stage_punch(struct stage_file *f, uint64_t off, uint64_t len, uint64_t *ret_miss_off,
 	uint64_t *ret_miss_len);
-/* fallocate: reserves, extends the size unless keep_size. */
+/* fallocate: reserves, extends the size unless keep_size. -EDQUOT, -ENOSPC as stage_write. */
 errint_t stage_allocate(struct stage_file *f, uint64_t off, uint64_t len, bool keep_size);
 /* SEEK_DATA / SEEK_HOLE; what is not present counts as data. -ENXIO. */
 errint_t stage_seek(struct stage_file *f, uint64_t off, bool hole, uint64_t *ret);
@@ -133,7 +134,7 @@ errint_t stage_sync(struct stage_file *f, struct err *err);
 /* The same for all that changed since the last call: by file when few, by syncfs(2) when many. */
 errint_t stage_sync_all(struct stage *s, struct err *err);
 
-/* Evicts clean files until `need` more bytes fit; -ENOSPC. Used by the calls above. */
+/* Evicts clean files until `need` more bytes fit; -EDQUOT or -ENOSPC. Used by the calls above. */
 errint_t stage_make_room(struct stage *s, uint64_t need);
 struct stage_stat {
 	uint64_t files, clean_bytes, dirty_bytes, quota_bytes;

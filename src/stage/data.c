@@ -444,7 +444,7 @@ errint_t stage_write(struct stage_file *f, uint64_t off, const void *p, size_t l
 		r = stage_make_room(f->s, need);
 		if (r)
 			return r;
-		r = -ENOSPC;
+		r = -EDQUOT; /* somebody was faster, so far */
 	}
 	if (r == -ENODATA) {
 		*ret_miss_off = m.off;
@@ -554,7 +554,7 @@ errint_t stage_fill(struct stage_file *f, const char *etag, uint64_t off, const 
 		r = stage_make_room(f->s, need);
 		if (r)
 			break;
-		r = -ENOSPC;
+		r = -EDQUOT; /* somebody was faster, so far */
 	}
 	return r;
 }
@@ -744,7 +744,7 @@ static errint_t allocate_reserved(struct stage_file *f, uint64_t off, uint64_t e
 
 errint_t stage_allocate(struct stage_file *f, uint64_t off, uint64_t len, bool keep_size)
 {
-	errint_t r = -ENOSPC;
+	errint_t r = -EDQUOT;
 
 	assert(f);
 	if (off > STAGE_SIZE_MAX || len > STAGE_SIZE_MAX - off)
@@ -768,7 +768,7 @@ errint_t stage_allocate(struct stage_file *f, uint64_t off, uint64_t len, bool k
 		r = stage_make_room(f->s, need);
 		if (r)
 			return r;
-		r = -ENOSPC;
+		r = -EDQUOT; /* somebody was faster, so far */
 	}
 	return r;
 }

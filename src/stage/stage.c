@@ -105,6 +105,13 @@ static void entry_ready_locked(struct stage *s, struct entry *e)
 	(void)pthread_cond_broadcast(&s->shared.changed);
 }
 
+static void leave_ended_locked(struct stage *s)
+{
+	s->shared.nleaving--;
+	s->shared.nleft++;
+	(void)pthread_cond_broadcast(&s->shared.changed);
+}
+
 /* Removes the files of an entry that nobody references. Lets the lock go meanwhile. */
 static void entry_remove_locked(struct stage *s, struct entry *e)
 {
@@ -113,11 +120,12 @@ static void entry_remove_locked(struct stage *s, struct entry *e)
 	assert(!e->busy && !e->f);
 	lru_remove_locked(s, e);
 	e->busy = true;
+	s->shared.nleaving++;
 	lock_drop(&s->shared.lock);
 	file_remove(s, ino);
 	lock_take(&s->shared.lock);
 	entry_free_locked(s, e);
-	(void)pthread_cond_broadcast(&s->shared.changed);
+	leave_ended_locked(s);
 }
 
 void stage_mark_unsynced(struct stage *s, struct entry *e)
@@ -170,20 +178,28 @@ bool stage_reserve(struct stage *s, uint64_t bytes)
 
 errint_t stage_make_room(struct stage *s, uint64_t need)
 {
+	uint64_t until = 0;
 	LOCKED(&s->shared.lock);
 
 	for (;;) {
 		uint64_t used = atomic_load(&s->used), lru = s->shared.lru_bytes;
 		struct entry *e = TAILQ_FIRST(&s->shared.lru);
+		bool disk = free_enough(s, need, lru);
 
 		if (need <= s->quota && used <= s->quota - need && free_enough(s, need, 0))
 			return 0;
-		/* Not when it would be in vain. */
-		if (!e || need > s->quota || used - MIN_OF(lru, used) > s->quota - need ||
-			!free_enough(s, need, lru))
-			return -ENOSPC;
-		count_inc(stage_evicted);
-		entry_remove_locked(s, e);
+		if (e && need <= s->quota && used - MIN_OF(lru, used) <= s->quota - need && disk) {
+			count_inc(stage_evicted);
+			entry_remove_locked(s, e);
+			continue;
+		}
+		/* In vain: nothing is evicted. But what others are just letting go may be enough:
+		 * so many as there are now are waited for. */
+		if (!until)
+			until = s->shared.nleft + s->shared.nleaving;
+		if (!s->shared.nleaving || s->shared.nleft >= until)
+			return disk ? -EDQUOT : -ENOSPC;
+		cond_wait(&s->shared.changed, &s->shared.lock);
 	}
 }
 
@@ -307,6 +323,7 @@ void stage_put(struct stage_file *f)
 		return;
 	e->busy = true;
 	e->f = NULL;
+	s->shared.nleaving++;
 	lock_drop(&s->shared.lock);
 	file_unload(f);
 	lock_take(&s->shared.lock);
@@ -315,6 +332,7 @@ void stage_put(struct stage_file *f)
 		entry_remove_locked(s, e);
 	else if (!e->dirty)
 		lru_add_locked(s, e);
+	leave_ended_locked(s);
 }
 
 void stage_drop(struct stage *s, uint64_t ino)

@@ -120,6 +120,9 @@ struct stage {
 		struct entry_list lru;	    /* clean, not referenced; oldest first */
 		struct entry_list unsynced; /* changed since the last stage_sync_all */
 		uint64_t lru_bytes, count, nunsynced;
+		/* Entries whose last reference was just put, or that are being removed: each may
+		 * make room when it is done. And how many were. */
+		uint64_t nleaving, nleft;
 	} shared;
 	atomic_uint_fast64_t used;  /* bytes of present grains, and what is reserved */
 	atomic_uint_fast64_t dirty; /* of these, in dirty grains */

@@ -67,7 +67,7 @@ void call_done(struct vfs_call *c, errint_t r)
 	c->own.node_ref = false;
 	if (c->own.in_rename)
 		atomic_fetch_sub(&v->renames, 1);
-	c->done(c, r); /* c may be gone */
+	c->done(c, r == -EDQUOT ? -ENOSPC : r); /* c may be gone */
 	free(mem);
 	atomic_fetch_sub(&v->active, 1);
 }

@@ -162,6 +162,18 @@ void node_incomplete(struct vfs *v, uint64_t ino)
 		n->complete = false;
 }
 
+bool node_any_closed(struct vfs *v)
+{
+	struct vfs_node *n, *more;
+	LOCKED(&v->open.lock);
+
+	HASH_ITER (hh, v->open.nodes, n, more) {
+		if (TAILQ_EMPTY(&n->open) && node_sf(n))
+			return true;
+	}
+	return false;
+}
+
 bool version_seen(struct vfs *v, uint64_t ino, uint64_t version)
 {
 	size_t i = (size_t)((ino * UINT64_C(0x9e3779b97f4a7c15)) >> 32) % VERSIONS;

@@ -462,7 +462,7 @@ int fetch_failed(struct vfs_call *c, struct vfs_node *n, errint_t r, bool may_re
 	} else if (r == -ETIMEDOUT) {
 		return 0; /* the fetch's time is over; this call may have joined it late */
 	} else {
-		return r == -ENOMEM || r == -ENOSPC ? r : -EIO;
+		return r == -ENOMEM || r == -ENOSPC || r == -EDQUOT ? r : -EIO;
 	}
 	r = row_get(c->own.v, n->ino, &in);
 	if (r || !in.parent)
@@ -629,7 +629,7 @@ static void run_read(struct vfs_call *c)
 		call_done(c, 0);
 		return;
 	}
-	if (r == -ENOSPC) {
+	if (r == -ENOSPC || r == -EDQUOT) {
 		if (!call_is_at_remote(c)) {
 			call_at_remote(c, node_dep_remote(v, n));
 			return;

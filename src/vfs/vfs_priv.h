@@ -175,7 +175,7 @@ struct vfs {
 	_Atomic unsigned renames;    /* that wait */
 	/* A full cache, write.c: no wait while so many bytes less one were sent; when last told. */
 	_Atomic uint64_t full_in_vain;
-	_Atomic int64_t full_told_ns;
+	_Atomic int64_t full_told_ns, full_hurried_ns;
 	_Atomic int64_t
 		vain[VAIN_PLACES]; /* until when no rename waits; by two remotes: rename.c */
 	/* Who listed names without attributes, and whether it then asked for some: dir.c */
@@ -267,6 +267,8 @@ void node_dep_set(struct vfs *v, struct vfs_node *n, const struct meta_inode *in
 uint32_t node_dep_remote(struct vfs *v, struct vfs_node *n);
 /* Bytes of ino, if it is open, may be in its object alone from here on. */
 void node_incomplete(struct vfs *v, uint64_t ino);
+/* Staging of some file is held that nobody has open: by a call, or until its row is told. */
+bool node_any_closed(struct vfs *v);
 void node_orphan_set(struct vfs *v, uint64_t ino, bool orphan);
 /* Before staged content changes: dirty in the index, and on the list. */
 errint_t node_mark(struct vfs *v, struct vfs_node *n);

@@ -10,6 +10,7 @@
 
 #define FULL_PAUSE_NS (50 * NS_PER_MS)
 #define FULL_TOLD_NS  (60 * NS_PER_S)
+#define FULL_HURRY_NS (500 * NS_PER_MS)
 
 #define COPY_BUF (256u << 10)
 #define COPY_MAX (16u << 20) /* of one call; the caller comes again */
@@ -54,10 +55,18 @@ static errint_t write_keep(struct vfs_call *c)
 	return -ENODATA;
 }
 
+/* For one of those who ask, so often at most. */
+static bool is_time(_Atomic int64_t *last_ns, int64_t every_ns)
+{
+	int_fast64_t then = atomic_load(last_ns);
+	int64_t now = clock_mono_ns();
+
+	return (!then || now - then > every_ns) &&
+	       atomic_compare_exchange_strong(last_ns, &then, now);
+}
+
 static void full_tell(struct vfs *v, const struct stage_stat *st, bool in_vain)
 {
-	int_fast64_t then = atomic_load(&v->full_told_ns);
-	int64_t now = clock_mono_ns();
 	unsigned long long mib = st->dirty_bytes >> 20, of = st->quota_bytes >> 20;
 
 	if (in_vain)
@@ -66,44 +75,82 @@ static void full_tell(struct vfs *v, const struct stage_stat *st, bool in_vain)
 			"upload, and nothing could be sent for a while: writing fails (ENOSPC) "
 			"until something is; see 'astra status'",
 			mib, of);
-	else if ((!then || now - then > FULL_TOLD_NS) &&
-		 atomic_compare_exchange_strong(&v->full_told_ns, &then, now))
+	else if (st->dirty_bytes && is_time(&v->full_told_ns, FULL_TOLD_NS))
 		log_warn("vfs",
 			"the cache is full: %llu of %llu MiB are changes that wait for their "
 			"upload; writers wait for it (a larger cache_size holds more)",
 			mib, of);
 }
 
-/* The cache is full of changes. What is uploaded can go, so that writers are as fast as uploads are
- * from here on. When none sends a byte for io_deadline, as to a cloud that is down, the call fails,
- * and others do not wait until one does. While it waits size2 is what was sent, off2 until when.
- * True: parked or answered. */
-static bool write_waits(struct vfs_call *c)
+/* What uploads have done so far; *ret_moved: with what they are sending just now, which is taken
+ * back when it fails. */
+static uint64_t uploads_done(uint64_t *ret_moved)
+{
+	uint64_t done = count_get(COUNT_store_bytes_out) + count_get(COUNT_stage_cleaned);
+	uint64_t vain = count_get(COUNT_net_bytes_vain); /* before those of which it is a part */
+
+	*ret_moved = done + count_get(COUNT_net_bytes_out) - vain;
+	return done;
+}
+
+/* Something can still make room: a change to be uploaded; or who holds what was uploaded just now,
+ * a job that ends soon, or the row of a closed file that is to be told. Else what is here is open,
+ * and nobody knows for how long. */
+static bool room_may_come(struct vfs *v)
+{
+	struct stage_stat st;
+	struct jobs_stat js;
+
+	stage_stat(v->conf.stage, &st);
+	if (st.dirty_bytes || node_any_closed(v))
+		return true;
+	jobs_stat(v->jobs, &js);
+	return js.live > js.stuck + js.looks;
+}
+
+static bool is_slowed(struct vfs *v)
+{
+	for (size_t i = 0; i < v->conf.nremotes; i++) {
+		if (store_is_slowed(v->conf.remotes[i].st))
+			return true;
+	}
+	return false;
+}
+
+/* The cache is full of changes (-EDQUOT; a disk that is full waits for nobody). What is uploaded
+ * can go, so that writers are as fast as uploads are from here on. When none moves for io_deadline,
+ * as to a cloud that is down, the call fails, and others do not wait until one has done something.
+ * While it waits size2 is what was moved, off2 until when. True: parked or answered. */
+static bool full_waits(struct vfs_call *c)
 {
 	const struct call_wait w = {.kind = WAIT_TIME,
 		.timeout_ns = FULL_PAUSE_NS,
 		.on_timeout = ON_TIMEOUT_RERUN,
 		.interruptible = true};
 	struct vfs *v = c->own.v;
-	uint64_t sent = count_get(COUNT_store_bytes_out);
+	uint64_t moved, done = uploads_done(&moved);
 	int64_t now = clock_mono_ns();
+	bool anew = !c->own.off2 || moved > c->own.size2;
 	struct stage_stat st;
 
 	stage_stat(v->conf.stage, &st);
-	/* A disk that is full waits for nobody; nor does a file that is larger than the cache. */
-	if (!st.dirty_bytes || atomic_load(&v->full_in_vain) == sent + 1 ||
-		st.clean_bytes + st.dirty_bytes + c->own.size + STAGE_CHUNK <= st.quota_bytes ||
-		write_keep(c) != -ENODATA)
+	/* Nor does what has no room in an empty one. */
+	if (c->own.size > st.quota_bytes || !room_may_come(v))
 		return false;
-	if (!c->own.off2 || c->own.size2 != sent) {
-		c->own.size2 = sent;
+	job_cache_full(v->jobs);
+	if (atomic_load(&v->full_in_vain) == done + 1)
+		return false;
+	if (anew || is_slowed(v)) {
+		c->own.size2 = MAX_OF(moved, c->own.size2);
 		c->own.off2 = (uint64_t)(now + v->conf.io_deadline_ns);
-		dirty_hurry(v);
 	} else if (now >= (int64_t)c->own.off2) {
-		atomic_store(&v->full_in_vain, sent + 1);
+		atomic_store(&v->full_in_vain, done + 1);
 		full_tell(v, &st, true);
 		return false;
 	}
+	/* Also what others have changed again since. */
+	if (anew || is_time(&v->full_hurried_ns, FULL_HURRY_NS))
+		dirty_hurry(v);
 	full_tell(v, &st, false);
 	if (call_arm(c, &w))
 		call_armed(c);
@@ -123,6 +170,21 @@ static void append_there(struct vfs_call *c, struct vfs_node *n)
 	note_inode(c->own.v, n->ino, true);
 }
 
+/* Again when nothing is left that could make room: it may just have done so. */
+static errint_t write_staged(
+	struct vfs_call *c, struct vfs_node *n, uint64_t *ret_miss_off, uint64_t *ret_miss_len)
+{
+	errint_t r = -EDQUOT;
+
+	for (unsigned i = 0; i < 2 && r == -EDQUOT; i++) {
+		if (i && room_may_come(c->own.v))
+			break;
+		r = stage_write(
+			node_sf(n), c->own.off, c->own.p, c->own.size, ret_miss_off, ret_miss_len);
+	}
+	return r;
+}
+
 static void run_write(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
@@ -139,17 +201,16 @@ static void run_write(struct vfs_call *c)
 	if (!r)
 		append_there(c, n);
 	if (!r)
-		r = stage_write(
-			node_sf(n), c->own.off, c->own.p, c->own.size, &miss_off, &miss_len);
+		r = write_staged(c, n, &miss_off, &miss_len);
 	if (r == -ENODATA)
 		r = write_keep(c);
 	if (r == -ENODATA) {
 		fetch_wait(c, n, miss_off, miss_len, 0);
 		return;
 	}
-	if (r == -ENOSPC && write_waits(c))
+	if (r == -EDQUOT && write_keep(c) == -ENODATA && full_waits(c))
 		return;
-	if (r == -ENOSPC)
+	if (r == -EDQUOT || r == -ENOSPC)
 		dirty_hurry(v); /* what is uploaded can be evicted */
 	if (!r)
 		r = node_mark_check(v, n);
@@ -320,6 +381,8 @@ static void run_fallocate(struct vfs_call *c)
 		r = node_mark(v, n);
 	if (!r)
 		r = allocate(c, node_sf(n), &miss_off, &miss_len);
+	if (r == -EDQUOT && full_waits(c))
+		return;
 	if (r == -ENODATA) {
 		fetch_wait(c, n, miss_off, miss_len, 0);
 		return;
@@ -342,7 +405,7 @@ void vfs_fallocate(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, int 
 	call_begin(v, c, run_fallocate);
 	c->own.h = h;
 	c->own.off = off;
-	c->own.off2 = 0;
+	c->own.off2 = c->own.size2 = 0;
 	c->own.size = len;
 	c->own.what = (unsigned)mode;
 	if (!h->writable)
@@ -535,7 +598,9 @@ static errint_t copy_staged(struct vfs_call *c, struct stage_file *in, struct st
 	}
 	if (c->len)
 		return 0; /* a short copy says the rest */
-	return r == -ENODATA ? -EOPNOTSUPP : r;
+	/* The caller writes what it reads then, which waits for what is missing here, or for room.
+	 */
+	return r == -ENODATA || r == -EDQUOT ? -EOPNOTSUPP : r;
 }
 
 /* As copy_staged; of a whole file the upload is told that its cloud has the bytes already. */

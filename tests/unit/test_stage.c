@@ -387,15 +387,15 @@ static void test_quota(void **state)
 	assert_int_equal(st.clean_bytes, 600 * K);
 	assert_int_equal(st.dirty_bytes, 300 * K);
 	/* In vain: nothing is evicted. */
-	assert_int_equal(wr(f, 300 * K, p, 1 * M), -ENOSPC);
+	assert_int_equal(wr(f, 300 * K, p, 1 * M), -EDQUOT);
 	assert_true(stage_has(s, 3) && stage_has(s, 4));
 	assert_int_equal(stage_size(f), 300 * K);
 	assert_int_equal(wr(f, 300 * K, p, 524 * K), 0);
 	assert_false(stage_has(s, 3) || stage_has(s, 4));
 	/* Full of dirty and open: no more, but what is there can be written over. */
-	assert_int_equal(wr(f, 900 * K, p, 1), -ENOSPC);
+	assert_int_equal(wr(f, 900 * K, p, 1), -EDQUOT);
 	assert_int_equal(wr(f, 5, p, 500 * K), 0);
-	assert_int_equal(stage_allocate(f, 824 * K, 1, false), -ENOSPC);
+	assert_int_equal(stage_allocate(f, 824 * K, 1, false), -EDQUOT);
 	assert_int_equal(stage_punch(f, 0, 100 * K, &mo, &ml), 0);
 	stage_stat(s, &st);
 	assert_int_equal(st.dirty_bytes, 724 * K);
@@ -415,7 +415,7 @@ static void test_quota(void **state)
 	f = get(s, 11);
 	assert_int_equal(stage_allocate(f, 0, 1 * M, false), 0);
 	g = get(s, 12);
-	assert_int_equal(wr(g, 0, p, 1), -ENOSPC);
+	assert_int_equal(wr(g, 0, p, 1), -EDQUOT);
 	assert_int_equal(wr(f, 0, p, 1 * M), 0);
 	stage_put(f);
 	stage_put(g);

@@ -461,12 +461,12 @@ static void *crowd_main(void *arg)
 				break;
 			r = stage_fill(f, "e", mo, c->base + mo, ml);
 			/* The quota holds two of the four. */
-			if (r == -ENOSPC)
+			if (r == -EDQUOT)
 				break;
 		}
 		if (r == 0 && (n != 64 * K || memcmp(p, c->base + off, n)))
 			c->failed = true;
-		if (r && r != -ENOSPC)
+		if (r && r != -EDQUOT)
 			c->failed = true;
 		/* The same bytes: readers beside us see no difference. */
 		if (i % 8 == 0 && f) {

@@ -297,6 +297,112 @@ static void test_changed_outside(void **state)
 	close_h(f, h);
 }
 
+#define SMALL_QUOTA (4u << 20)
+#define FATTER	    (SMALL_QUOTA - (512u << 10))
+
+/* A staging area that one uploaded file fills, which somebody still holds. */
+static struct stage_file *full_and_held(struct fix *f, int64_t io_deadline_ns)
+{
+	struct stage_file *sf = NULL;
+	static char bytes[FATTER];
+	uint64_t ino;
+
+	fix_down(f);
+	f->quota = SMALL_QUOTA;
+	f->buf_size = 8u << 20;
+	f->vc.io_deadline_ns = io_deadline_ns;
+	fix_up(f);
+	ino = make(f, f->aws, "held", bytes, sizeof(bytes));
+	assert_int_equal(stage_get(f->stage, ino, false, &sf), 0);
+	sync_all(f);
+	return sf;
+}
+
+/* All is uploaded, and a job that ends holds it for a moment: no change is left to wait for, and
+ * yet there will be room. */
+static void test_full_until_a_job_ends(void **state)
+{
+	struct fix *f = *state;
+	struct stage_file *sf = full_and_held(f, 3600 * NS_PER_S);
+	struct ask *a = ask_new();
+	struct stage_stat st;
+	struct vfs_handle *h;
+
+	fault(f, 1, "put:hang");
+	(void)make(f, f->gcp, "empty", "", 0); /* a job, and no bytes */
+	h = create_in(f, f->aws, "more", NULL);
+	stage_stat(f->stage, &st);
+	assert_int_equal(st.dirty_bytes, 0);
+	vfs_write(f->v, &a->c, h, 0, big, 1 << 20, false);
+	await_parked(f, 1);
+	assert_int_equal(atomic_load(&a->answers), 0);
+	stage_put(sf);
+	assert_int_equal(ask_wait(a), 0);
+	ask_free(a);
+	fault(f, 1, "");
+	close_h(f, h);
+	sync_all(f);
+}
+
+/* What holds it is open, and nothing is on its way: there is nothing to wait for. */
+static void test_full_of_what_is_open(void **state)
+{
+	struct fix *f = *state;
+	struct stage_file *sf = full_and_held(f, 3600 * NS_PER_S);
+	struct vfs_handle *h = create_in(f, f->aws, "more", NULL);
+
+	assert_int_equal(put(f, h, 0, big, 1 << 20), -ENOSPC);
+	stage_put(sf);
+	assert_int_equal(put(f, h, 0, big, 1 << 20), 0);
+	close_h(f, h);
+	sync_all(f);
+}
+
+/* No byte goes for longer than io_deadline, because the user wants it so. */
+static void test_full_and_slow(void **state)
+{
+	struct fix *f = *state;
+	static char bytes[FATTER];
+	char name[8];
+
+	fix_down(f);
+	remotes_destroy(f->remotes, f->nremotes);
+	conf_destroy(f->conf);
+	fix_remotes(f, "[remote aws]\ntype=mem\nprovider=aws\nbucket=b\nretries=0\nbandwidth=600K\n"
+		       "[remote gcp]\ntype=mem\nprovider=gcp\nbucket=b\nretries=0\nfault=\n"
+		       "[remote multi]\ntype=mem\nprovider=azure\nretries=0\n");
+	f->quota = SMALL_QUOTA;
+	f->buf_size = 8u << 20;
+	f->vc.io_deadline_ns = 3 * NS_PER_S; /* of twice that long waits */
+	fix_up(f);
+	for (unsigned i = 0; i < 3; i++) {
+		(void)snprintf(name, sizeof(name), "f%u", i);
+		(void)make(f, f->aws, name, bytes, sizeof(bytes));
+	}
+}
+
+/* A copy inside, and room that is asked for, wait as writes do. */
+static void test_full_for_others(void **state)
+{
+	struct fix *f = *state;
+	struct stage_file *sf = full_and_held(f, 3600 * NS_PER_S);
+	struct ask *a = ask_new();
+	struct vfs_handle *h;
+
+	fault(f, 1, "put:hang");
+	(void)make(f, f->gcp, "empty", "", 0);
+	h = create_in(f, f->aws, "more", NULL);
+	vfs_fallocate(f->v, &a->c, h, 0, 0, 1 << 20);
+	await_parked(f, 1);
+	assert_int_equal(atomic_load(&a->answers), 0);
+	stage_put(sf);
+	assert_int_equal(ask_wait(a), 0);
+	ask_free(a);
+	fault(f, 1, "");
+	close_h(f, h);
+	sync_all(f);
+}
+
 /* What must not go fills the staging area: writes say so, reads go on. */
 static void test_staging_full(void **state)
 {
@@ -420,6 +526,10 @@ int main(void)
 		T(test_replaced_while_read),
 		T(test_changed_outside),
 		T(test_staging_full),
+		T(test_full_until_a_job_ends),
+		T(test_full_of_what_is_open),
+		T(test_full_and_slow),
+		T(test_full_for_others),
 		T(test_stop_answers_what_is_parked),
 		T(test_close_waits),
 		T(test_full_queue_slows_down),

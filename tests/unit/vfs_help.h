@@ -33,7 +33,8 @@ struct fix {
 	struct pool *pool;
 	struct bufs *bufs;
 	size_t buf_size;	   /* 0 = BUF_SIZE */
-	unsigned workers, buffers; /* 0 = 2; as of the next fix_up, as buf_size */
+	unsigned workers, buffers; /* 0 = 2; as of the next fix_up, as buf_size and quota */
+	uint64_t quota;		   /* of staging; 0 = 64 MiB */
 	struct policy_rules rules;
 	struct vfs_conf vc;
 	struct vfs *v;
@@ -127,7 +128,8 @@ static inline void note_entry_cb(void *arg, uint64_t parent, const char *name)
 
 static inline void fix_up(struct fix *f)
 {
-	struct stage_conf sc = {.dir = f->stage_dir, .quota_bytes = 64u << 20};
+	struct stage_conf sc = {
+		.dir = f->stage_dir, .quota_bytes = f->quota != 0 ? f->quota : 64u << 20};
 	struct jobs_conf jc = {.upload_delay_ns = 20 * NS_PER_MS,
 		.open_grace_ns = 5 * NS_PER_S,
 		.retry_max_ns = 50 * NS_PER_MS,
@@ -188,19 +190,16 @@ static const char fix_conf[] = "[remote aws]\ntype=mem\nprovider=aws\nbucket=b\n
 			       "fault=head:n=999999999:error=EIO\n"
 			       "[remote multi]\ntype=mem\nprovider=azure\nretries=0\n";
 
-static inline int setup(void **state)
+static inline void fix_remotes(struct fix *f, const char *conf)
 {
-	struct fix *f = calloc(1, sizeof(*f));
 	struct err err = {0};
 	char path[128];
 	FILE *file;
 
-	scratch_make(f->dir);
-	(void)snprintf(f->stage_dir, sizeof(f->stage_dir), "%s/stage", f->dir);
 	(void)snprintf(path, sizeof(path), "%s/conf", f->dir);
 	file = fopen(path, "w");
 	assert_non_null(file);
-	fputs(fix_conf, file);
+	fputs(conf, file);
 	fclose(file);
 	f->conf = conf_new();
 	if (conf_load(f->conf, path, &err) ||
@@ -211,6 +210,15 @@ static inline int setup(void **state)
 
 		assert_true(r == 0 || r == -EEXIST);
 	}
+}
+
+static inline int setup(void **state)
+{
+	struct fix *f = calloc(1, sizeof(*f));
+
+	scratch_make(f->dir);
+	(void)snprintf(f->stage_dir, sizeof(f->stage_dir), "%s/stage", f->dir);
+	fix_remotes(f, fix_conf);
 	policy_rules_default(&f->rules);
 	f->vc = (struct vfs_conf){
 		.rules = &f->rules,
