@@ -371,12 +371,27 @@ static int move_report(struct app *a, struct move *m)
 	return app_ask(a, req, NULL, &m->report);
 }
 
+static bool has_report(const struct move *m)
+{
+	return json_object_get(m->report, "time_s") != NULL;
+}
+
+/* What was in no cloud has no job before its upload is due, so that there was nothing to wait for.
+ */
+static int upload_now(struct app *a, const struct move *m)
+{
+	json_t *req = app_request("sync");
+
+	(void)app_add_path(req, "path", m->trail);
+	return app_ask(a, req, NULL, NULL);
+}
+
 /* What the report does not count. */
 static void print_others(const struct move *m)
 {
 	int64_t n = app_int(m->plan, "files") - app_int(m->report, "files");
 
-	if (!json_object_get(m->report, "time_s"))
+	if (!has_report(m))
 		(void)printf("It was in no cloud yet, and has been uploaded to its new place.\n");
 	else if (n > 0)
 		(void)printf("Not moved with it: %lld file%s (in no cloud yet, or archived)\n",
@@ -414,6 +429,8 @@ static int move(struct app *a, char **argv, struct move *m)
 	across &= !is_archived(m->end); /* there is no end of it to report */
 	if (code == EXIT_DONE && across)
 		code = move_report(a, m);
+	if (code == EXIT_DONE && across && !has_report(m))
+		code = upload_now(a, m);
 	if (code == EXIT_DONE && !a->json && !across)
 		print_moved(m);
 	else if (code == EXIT_DONE && !a->json && across)

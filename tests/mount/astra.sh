@@ -85,6 +85,14 @@ same "$(dd if="$mnt/aws/temp_logs.log" bs=1 count=1 status=none | wc -c)" 1
 echo one >"$mnt/aws/one"
 a mv /aws/one /gcp/
 same "$(cat "$mnt/gcp/one")" one
+# What is said of a file that no cloud has is so when it is said, though nothing had it uploaded yet.
+exec 7>"$mnt/aws/held"
+echo held >&7
+a mv /aws/held /gcp/ >"$work/out"
+grep -q "has been uploaded to its new place" "$work/out"
+same "$(cat "$(native gcp held)")" held
+exec 7>&-
+rm "$mnt/gcp/held"
 same "$(status_of a mv /aws/one /gcp/two)" 1
 a jobs wait
 a jobs >/dev/null
