@@ -182,10 +182,45 @@ errint_t local_put(struct store *s, const struct store_call *c, struct store_obj
 
 /* ---- remove ---- */
 
-/* Takes the object away; dir gets the directory it was in. With a sidecar the file first becomes
- * a temporary one, so that a crash leaves no checksums behind that nobody knows. */
+/* Opened before what is in it goes: another may take the directory away then, and a third make it
+ * anew, before what is above it is synced. -1: not needed, or not to be had. */
+static int dir_open(const struct local *l, const char *path)
+{
+	char dir[LOCAL_PATH_MAX];
+
+	if (!l->sync)
+		return -1;
+	snprintf(dir, sizeof(dir), "%s", path);
+	lpath_up(dir);
+	return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* What was removed from dir, which fd is, or from what was pruned below it, stays away. */
+static errint_t removed_sync(
+	const struct local *l, const struct lpath *lp, int fd, char *dir, struct err *err)
+{
+	struct stat st;
+	errint_t r;
+
+	if (!l->sync)
+		return 0;
+	if (fd >= 0 && fsync(fd))
+		return local_fail(-errno, "cannot sync", dir, err);
+	r = fd >= 0 ? 0 : local_fsync_dir(l, dir, err);
+	if (fd >= 0 ? !fstat(fd, &st) && st.st_nlink : !lstat(dir, &st))
+		return r;
+	while (!r && strlen(dir) > lp->bucket_len) {
+		lpath_up(dir);
+		r = local_fsync_dir(l, dir, err);
+	}
+	return r;
+}
+
+/* Takes the object away; dir gets the directory it was in, *ret_fd the same. With a sidecar the
+ * file first becomes a temporary one, so that a crash leaves no checksums behind that nobody
+ * knows. */
 static errint_t remove_one(struct local *l, struct store_obj o, const struct lpath *lp,
-	const char *if_match, char dir[LOCAL_PATH_MAX], struct err *err)
+	const char *if_match, char dir[LOCAL_PATH_MAX], int *ret_fd, struct err *err)
 {
 	char tmp[LOCAL_PATH_MAX], name[64], etag[DRIVER_ETAG_LEN + 1];
 	struct lrec rec;
@@ -193,6 +228,7 @@ static errint_t remove_one(struct local *l, struct store_obj o, const struct lpa
 	errint_t r = local_find(l, o, lp, &rec, dir, err);
 	bool damaged = r == -EIO, is_dir = lp->marker && !strcmp(dir, lp->p), aside = false;
 
+	*ret_fd = (!r || damaged) && !is_dir ? dir_open(l, dir) : -1;
 	if (!r || damaged)
 		r = driver_cond(damaged ? "damaged" : rec.etag, if_match, NULL, o, err);
 	if (!r && is_dir) {
@@ -225,44 +261,32 @@ errint_t local_remove(struct store *s, const struct store_call *c, struct store_
 {
 	struct local *l = (struct local *)s;
 	char dir[LOCAL_PATH_MAX];
+	cleanup_fd int fd = -1;
 	struct lpath lp;
+	size_t len;
 	errint_t r;
 
 	lpath_set(l, o, &lp);
-	r = remove_one(l, o, &lp, if_match, dir, err);
+	r = remove_one(l, o, &lp, if_match, dir, &fd, err);
 	if (r)
 		return r;
+	len = strlen(dir);
 	local_prune(l, &lp, dir);
-	return local_fsync_dir(l, dir, err);
+	return removed_sync(l, &lp, strlen(dir) == len ? fd : -1, dir, err);
 }
 
 errint_t local_remove_many(struct store *s, const struct store_call *c, const char *bucket,
 	const char *const *keys, size_t n, errint_t *ret_each, struct err *err)
 {
-	struct local *l = (struct local *)s;
-	char dir[LOCAL_PATH_MAX], last[LOCAL_PATH_MAX] = "";
 	struct err one;
 	errint_t r = 0;
 
 	for (size_t i = 0; i < n && !r; i++) {
-		struct store_obj o = {bucket, keys[i]};
-		struct lpath lp;
-
 		r = call_check(c, err);
-		if (r)
-			break;
-		lpath_set(l, o, &lp);
-		ret_each[i] = remove_one(l, o, &lp, NULL, dir, &one);
-		if (ret_each[i])
-			continue;
-		local_prune(l, &lp, dir);
-		/* One sync for a run of keys in the same directory. */
-		if (last[0] && strcmp(last, dir))
-			r = local_fsync_dir(l, last, err);
-		memcpy(last, dir, strlen(dir) + 1);
+		if (!r)
+			ret_each[i] =
+				local_remove(s, c, (struct store_obj){bucket, keys[i]}, NULL, &one);
 	}
-	if (last[0] && !r)
-		r = local_fsync_dir(l, last, err);
 	return r;
 }
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -844,6 +845,51 @@ static void test_kills(void **state)
 	print_message("%u versions written\n", last);
 }
 
+/* ---- what is durable ---- */
+
+static char others_dir[160]; /* "" or: when this is synced next, somebody else takes it away */
+static ino_t watched;
+static unsigned watched_syncs;
+
+/* In place of the C library's. */
+int fsync(int fd)
+{
+	struct stat sb;
+	char path[256];
+
+	if (others_dir[0] && !fstat(fd, &sb) && S_ISDIR(sb.st_mode)) {
+		(void)snprintf(path, sizeof(path), "%s/b", others_dir);
+		assert_int_equal(unlink(path), 0);
+		assert_int_equal(rmdir(others_dir), 0);
+		others_dir[0] = '\0';
+	}
+	if (!fstat(fd, &sb) && sb.st_ino == watched)
+		watched_syncs++;
+	return (int)syscall(SYS_fsync, fd);
+}
+
+/* Two objects of a directory are removed at a time; the other one takes the directory away, and has
+ * not synced that yet: what this one removed must not come back with it. */
+static void test_removed_is_durable(void **state)
+{
+	struct store_local_conf lc = {.root = root, .sync = true};
+	struct stat sb;
+
+	(void)snprintf(lc.classes[0].name, sizeof(lc.classes[0].name), "HOT");
+	st = store_destroy(st);
+	assert_int_equal(store_local_new(&lc, &st, NULL), 0);
+	put_text("d/a", "one");
+	put_text("d/b", "two");
+	(void)snprintf(others_dir, sizeof(others_dir), "%s/b/d", root);
+	assert_int_equal(stat(path_of(""), &sb), 0);
+	watched = sb.st_ino;
+	watched_syncs = 0;
+	assert_int_equal(store_remove(st, NULL, obj("d/a"), NULL, NULL), 0);
+	assert_int_equal(others_dir[0], '\0');
+	assert_true(watched_syncs > 0);
+	watched = 0;
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -864,6 +910,7 @@ int main(void)
 		T(test_two_stores_of_one_root),
 		T(test_uploads_outlive_restart),
 		T(test_last_part_first),
+		T(test_removed_is_durable),
 		T(test_kills),
 	};
 
