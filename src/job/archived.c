@@ -524,6 +524,21 @@ void loose_after(struct job *job, struct meta_txn *t, const struct meta_inode *i
 		meta_txn_fail(t, r);
 }
 
+void beside_after(struct job *job, struct meta_txn *t, const struct meta_inode *in)
+{
+	bool exchange;
+	{
+		LOCKED(&job->jobs->g.lock);
+		const struct job *next = next_move_locked(job, in);
+
+		exchange = next != NULL && next->kind == JOB_EXCHANGE;
+	}
+	if (exchange)
+		return;
+	others_go_beside(job, t, in);
+	loose_after(job, t, in);
+}
+
 /* ---- the move itself ---- */
 
 /* Which brings it from where job is to, to where its name is. */

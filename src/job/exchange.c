@@ -94,6 +94,15 @@ static void follow_alone(struct job *job, struct meta_txn *t, struct meta_inode 
 		(void)job_moved(job->jobs, t, in, NULL, &id);
 }
 
+/* The same; by the next job that moves it, if there is one, which has its key from here on. */
+static void follow_on(struct job *job, struct meta_txn *t, struct meta_inode *in)
+{
+	if (!job_moves_later(job, in->ino))
+		follow_alone(job, t, in);
+	else if ((in->flags & (META_F_OBJECT | META_F_ORPHAN)) == META_F_OBJECT)
+		beside_after(job, t, in);
+}
+
 /* This job ends without its deed. */
 static void undo(struct job *job)
 {
@@ -112,10 +121,8 @@ static enum step apart(struct job *job)
 	(void)meta_inode_get(t, job->victim, &b);
 	bool first_a = at(&a, job->src_remote, job->src);
 
-	if (!job_moves_later(job, first_a ? a.ino : b.ino))
-		follow_alone(job, t, first_a ? &a : &b);
-	if (!job_moves_later(job, first_a ? b.ino : a.ino))
-		follow_alone(job, t, first_a ? &b : &a);
+	follow_on(job, t, first_a ? &a : &b);
+	follow_on(job, t, first_a ? &b : &a);
 	return job_finish(job, t);
 }
 

@@ -614,6 +614,8 @@ errint_t alone_post(
 /* in's object lies beside the key that it is to have, or where its name was before: it goes from
  * there to its name after job. */
 void loose_after(struct job *job, struct meta_txn *t, const struct meta_inode *in);
+/* The same, where others count on job's bringing in's object away: they go beside it. */
+void beside_after(struct job *job, struct meta_txn *t, const struct meta_inode *in);
 /* path, a key below job's destination where ino's object is to go, becomes one beside it (the same
  * one each time) when another file's object is there, which leaves after job. */
 errint_t beside_taken(struct job *job, uint64_t ino, char path[META_PATH_MAX + 1]);

@@ -1420,9 +1420,8 @@ static void test_exchanged_and_removed(void **state)
 }
 
 /* The same, while a new file waits for the key of what was replaced. */
-static void test_exchanged_and_key_wanted(void **state)
+static void exchanged_and_key_wanted(struct fix *f, bool slow)
 {
-	struct fix *f = *state;
 	uint64_t in[2];
 
 	exchanged_and_archived(f, false, in);
@@ -1430,13 +1429,27 @@ static void test_exchanged_and_key_wanted(void **state)
 	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "z", 0), 0);
 	make_text(f, f->aws, "x", "again");
 	usleep(100000);
+	if (slow)
+		fault(f, 0, "copy:times=1:delay=600");
 	assert_int_equal(rename_to(f, f->aws, "n", f->aws, "w", 0), 0);
 	all_done(f);
+	fault(f, 0, "");
 	object_is(f, 0, "w", "new");
 	object_is(f, 0, "x", "again");
 	object_is(f, 0, "z", "other");
 	assert_int_equal(besides(f, ""), 0);
 	assert_int_equal(job_failures(f), 0);
+}
+
+static void test_exchanged_and_key_wanted(void **state)
+{
+	exchanged_and_key_wanted(*state, false);
+}
+
+/* The other has a move of its own behind, which takes a while. */
+static void test_exchanged_and_key_wanted_slow(void **state)
+{
+	exchanged_and_key_wanted(*state, true);
 }
 
 /* Wherever its object is. */
@@ -1497,6 +1510,8 @@ static void stays_restored(struct fix *f, uint64_t ino, const char *name)
 	uint64_t id = 0;
 
 	usleep(300000);
+	for (int k = 0; k < 5000 && strcmp(getx(f, ino, "user.astra.state"), "moving") == 0; k++)
+		usleep(1000); /* its move has not looked yet */
 	file_is(f, f->aws, name, "cold");
 	assert_true(is_there(f, 0, "x"));
 	assert_string_equal(getx(f, ino, "user.astra.state"), "restored");
@@ -1666,7 +1681,8 @@ int main(void)
 		T(test_restored_before), T(test_restored_and_replaced),
 		T(test_replaced_and_restart), T(test_replacer_refused), T(test_replacer_removed),
 		T(test_replacer_fails_name_taken), T(test_exchanged_and_key_wanted),
-		T(test_exchanged_half), T(test_removal_held)};
+		T(test_exchanged_and_key_wanted_slow), T(test_exchanged_half),
+		T(test_removal_held)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
