@@ -42,7 +42,8 @@ a debug fault aws 'put:error=EIO/retry'
 echo one >"$mnt/aws/one"
 waits() { a --json jobs | json 'any(j["state"] == "waiting" for j in d["jobs"])' | grep -q True; }
 until_true waits
-a jobs | grep -Eq "upload +waiting +[0-9a-z ]+  /aws/one  \(try"
+says() { a jobs | grep -Eq "upload +waiting +[0-9a-z ]+  /aws/one  \(try"; }
+until_true says # it runs for a moment at each try
 same "$(a --json jobs | json '[(j["source"], j["destination"]) for j in d["jobs"] if j["kind"] == "upload" and not j["ended"]]')" "[('/aws/one', '/aws/one')]"
 mv "$mnt/aws/one" "$mnt/aws/two" # behind the upload
 counts() { # state by state, and what status has
