@@ -461,20 +461,6 @@ static bool gives_way(struct job *job, const struct meta_inode *in, enum step *r
 	return true;
 }
 
-/* Somebody is to take the place of in's file, which has no name any more. */
-static bool has_replacer_locked(struct job *job, const struct meta_inode *in)
-{
-	struct claim_key *k = graph_ino_key(job->jobs, in->ino);
-	struct claim *c = NULL;
-
-	if (k != NULL)
-		TAILQ_FOREACH (c, &k->queue, link)
-			if (c->job->id > job->id && c->job->victim == in->ino &&
-				c->job->kind != JOB_EXCHANGE)
-				return true;
-	return false;
-}
-
 bool alone_may(struct job *job, const struct meta_inode *in, uint32_t remote, const char *to)
 {
 	struct jobs *j = job->jobs;
@@ -486,7 +472,7 @@ bool alone_may(struct job *job, const struct meta_inode *in, uint32_t remote, co
 		return false;
 	if (next != NULL)
 		return next->kind == JOB_RELOCATE || (orphan && next->kind == JOB_REMOVE);
-	return orphan ? has_replacer_locked(job, in)
+	return orphan ? graph_replacer(j, in->ino) != NULL
 		      : graph_carried_on(j, in->ino, remote, to, job);
 }
 
@@ -680,13 +666,20 @@ static errint_t removal_post(struct jobs *j, struct meta_txn *t, const struct me
 	return job_post(j, t, gone, NULL);
 }
 
+static void victim_set(struct job *job, uint64_t ino)
+{
+	LOCKED(&job->jobs->g.lock);
+	job->victim = ino;
+}
+
 /* What in was to overwrite goes now: its name is in's, which may not come for long. */
 static errint_t victim_goes(struct job *job)
 {
 	struct jobs *j = job->jobs;
 	struct meta_inode v;
+	uint64_t ino = job->victim;
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
-	bool has = meta_inode_get(t, job->victim, &v) == 0 && (v.flags & META_F_OBJECT) != 0;
+	bool has = meta_inode_get(t, ino, &v) == 0 && (v.flags & META_F_OBJECT) != 0;
 	bool spare = has && is_spare(job, &v);
 	errint_t r = 0;
 
@@ -707,16 +700,19 @@ static errint_t victim_goes(struct job *job)
 		r = meta_inode_put(t, &v);
 	}
 	if (r == 0 && !spare)
-		r = orphan_sweep(j, t, job->victim, job);
-	if (r == 0) {
-		LOCKED(&j->g.lock);
-		graph_leave_victim(j, job);
-	}
+		r = orphan_sweep(j, t, ino, job);
+	victim_set(job, 0);
 	if (r < 0)
 		meta_txn_fail(t, r);
 	else
 		(void)journal_put(t, job);
-	return meta_commit(t);
+	r = meta_commit(t);
+	victim_set(job, ino);
+	if (r == 0) { /* else it goes next time */
+		LOCKED(&j->g.lock);
+		graph_leave_victim(j, job);
+	}
+	return r;
 }
 
 /* It is to be removed, not yet: the delete guard holds that back, and has the key from here on. */
@@ -730,11 +726,15 @@ static bool is_removed_later(struct job *job)
 
 bool archived_alone(struct job *job, const struct meta_inode *in)
 {
-	if (job->victim != 0 && (job->firm || job->own.turned || victim_goes(job) < 0))
-		return false;
+	bool claimed;
+
 	make_room(job, in);
-	LOCKED(&job->jobs->g.lock);
-	return !graph_claimed_by_others(job->jobs, in, job);
+	{
+		LOCKED(&job->jobs->g.lock);
+		claimed = graph_claimed_by_others(job->jobs, in, job);
+	}
+	return !claimed &&
+	       (job->victim == 0 || (!job->firm && !job->own.turned && victim_goes(job) == 0));
 }
 
 /* Others go round it, or before it; then it waits, as note (owned) says. */

@@ -444,6 +444,19 @@ static bool replaces(const struct job *job, uint64_t own)
 	return own != 0 && job->victim == own && job->kind != JOB_EXCHANGE;
 }
 
+struct job *graph_replacer(struct jobs *j, uint64_t ino)
+{
+	struct claim_key *k = graph_ino_key(j, ino);
+	struct claim *c = NULL;
+
+	lock_assert_held(&j->g.lock);
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (replaces(c->job, ino))
+				return c->job;
+	return NULL;
+}
+
 /* By a job of another inode than `own` as well as another than `but`. */
 static bool claimed(
 	struct jobs *j, uint32_t remote, const char *path, const struct job *but, uint64_t own)
@@ -499,16 +512,22 @@ bool graph_moves_before(struct jobs *j, const struct job *job, const struct meta
 	return false;
 }
 
-static bool others_claim(struct jobs *j, const char *name, const struct job *but)
+/* ino, 0 = none: changes of its tier and attributes do not count, which work on its object wherever
+ * that is. */
+static bool others_claim(struct jobs *j, const char *name, uint64_t ino, const struct job *but)
 {
 	struct claim_key *k = key_find(j, name);
 	struct claim *c = NULL;
 
 	if (k != NULL)
-		TAILQ_FOREACH (c, &k->queue, link)
-			if (c->job != but && c->job->kind != JOB_RESTORE &&
-				c->job->kind != JOB_LOOK)
+		TAILQ_FOREACH (c, &k->queue, link) {
+			const struct job *o = c->job;
+			bool stays = ino != 0 && o->ino == ino &&
+				     (o->kind == JOB_TRANSITION || o->kind == JOB_ATTR);
+
+			if (o != but && !stays && o->kind != JOB_RESTORE && o->kind != JOB_LOOK)
 				return true;
+		}
 	return false;
 }
 
@@ -525,7 +544,7 @@ bool graph_marker_wanted(struct jobs *j, uint32_t remote, const char *path, uint
 				below(remote, path, o->dst_remote, o->dst)))
 			return true;
 	key_name(name, remote, path);
-	return others_claim(j, name, but);
+	return others_claim(j, name, 0, but);
 }
 
 bool graph_place_untouched(struct jobs *j, uint32_t remote, const char *path, const struct job *but)
@@ -539,7 +558,7 @@ bool graph_place_untouched(struct jobs *j, uint32_t remote, const char *path, co
 					below(remote, path, o->dst_remote, o->dst)))
 			return false;
 	key_name(name, remote, path);
-	return !others_claim(j, name, but);
+	return !others_claim(j, name, 0, but);
 }
 
 bool graph_untouched(
@@ -548,25 +567,7 @@ bool graph_untouched(
 	char name[KEY_NAME_MAX];
 
 	ino_name(name, ino);
-	return graph_place_untouched(j, remote, path, but) && !others_claim(j, name, but);
-}
-
-/* As others_claim, but for what works on ino's object wherever that is. */
-static bool others_move(struct jobs *j, const char *name, uint64_t ino, const struct job *but)
-{
-	struct claim_key *k = key_find(j, name);
-	struct claim *c = NULL;
-
-	if (k != NULL)
-		TAILQ_FOREACH (c, &k->queue, link) {
-			const struct job *o = c->job;
-			bool stays =
-				o->ino == ino && (o->kind == JOB_TRANSITION || o->kind == JOB_ATTR);
-
-			if (o != but && !stays && o->kind != JOB_RESTORE && o->kind != JOB_LOOK)
-				return true;
-		}
-	return false;
+	return graph_place_untouched(j, remote, path, but) && !others_claim(j, name, 0, but);
 }
 
 bool graph_carried_on(
@@ -582,7 +583,7 @@ bool graph_carried_on(
 			return false;
 	ino_name(name, ino);
 	key_name(key, remote, path);
-	return !others_move(j, key, ino, but) && !others_move(j, name, ino, but);
+	return !others_claim(j, key, ino, but) && !others_claim(j, name, ino, but);
 }
 
 bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struct job *but)

@@ -339,6 +339,8 @@ errint_t graph_later_inos(struct jobs *j, const struct job *job, uint64_t **ret,
 bool graph_claimed(struct jobs *j, uint32_t remote, const char *path, const struct job *but);
 /* The key of in's object, by something else than in's own jobs. */
 bool graph_claimed_by_others(struct jobs *j, const struct meta_inode *in, const struct job *but);
+/* The first job whose file has taken the name of ino's, which has none any more; NULL. */
+struct job *graph_replacer(struct jobs *j, uint64_t ino);
 /* in has a job of its own before job, or lies in what a directory move before it moves. */
 bool graph_moves_before(struct jobs *j, const struct job *job, const struct meta_inode *in);
 /* Nobody but job, and restores and looks, which nobody waits for, claims this key, or the inode. */

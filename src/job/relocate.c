@@ -373,8 +373,6 @@ enum step job_vacate(struct job *job)
  * content of its file or by a file that took its name. *ret_sure: which is not taken back. */
 static bool no_use_of_it(struct job *job, const struct meta_inode *in, bool *ret_sure)
 {
-	struct claim *c = NULL;
-
 	*ret_sure = true;
 	if ((in->flags & META_F_ORPHAN) == 0)
 		return (in->flags & (META_F_ARCHIVED | META_F_DIRTY | META_F_BASE)) ==
@@ -382,12 +380,10 @@ static bool no_use_of_it(struct job *job, const struct meta_inode *in, bool *ret
 	if ((in->flags & META_F_ARCHIVED) == 0 && !job_is_restored(job, in))
 		return false;
 	LOCKED(&job->jobs->g.lock);
-	TAILQ_FOREACH (c, &graph_ino_key(job->jobs, job->ino)->queue, link)
-		if (c->job->victim == job->ino && c->job->kind != JOB_EXCHANGE) {
-			*ret_sure = c->job->kind == JOB_UPLOAD;
-			return true;
-		}
-	return false;
+	const struct job *other = graph_replacer(job->jobs, job->ino);
+
+	*ret_sure = other != NULL && other->kind == JOB_UPLOAD;
+	return other != NULL;
 }
 
 /* What brings in's new content, or the file that replaces it, has a claim on its key from here on:
@@ -405,14 +401,13 @@ static errint_t key_hand_over(struct job *job, struct meta_txn *t, const struct 
 
 			if (o->ino == job->ino && o->kind == JOB_UPLOAD && next == NULL)
 				next = o;
-			if (o->victim == job->ino && o->g.nclaims < JOB_CLAIMS_MAX && other == NULL)
-				other = o;
 		}
+		other = graph_replacer(j, job->ino);
 		if (next != NULL)
 			r = job_set_src(next, in->loc.remote, in->loc.path);
 		if (next != NULL && r == 0)
 			r = graph_claim_src(j, next);
-		if (other != NULL && r == 0)
+		if (other != NULL && other->g.nclaims < JOB_CLAIMS_MAX && r == 0)
 			r = graph_claim_new(j, other, in->loc.remote, in->loc.path);
 	}
 	if (next == NULL && (in->flags & META_F_ORPHAN) == 0)
@@ -453,6 +448,8 @@ static enum step stay(struct job *job, const struct meta_inode *in)
 	if (r == -ENOENT && !needed) { /* its upload is not due yet: job keeps the key for it */
 		meta_abort(t);
 		job_note(job, "the file has new content, whose upload is not due yet");
+		job->own.phase =
+			0; /* if it was to be dropped: that begins anew (job_drop_object) */
 		job->own.wake_mono_ns = clock_mono_ns() + STAY_LOOK_NS;
 		return STEP_LATER;
 	}
