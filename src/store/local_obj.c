@@ -217,17 +217,19 @@ static errint_t removed_sync(
 }
 
 /* Takes the object away; dir gets the directory it was in, *ret_fd the same. With a sidecar the
- * file first becomes a temporary one, so that a crash leaves no checksums behind that nobody
- * knows. */
+ * file becomes a temporary one, tmp, which goes when that is durable: a crash leaves no checksums
+ * behind that nobody knows, and no object without them. */
 static errint_t remove_one(struct local *l, struct store_obj o, const struct lpath *lp,
-	const char *if_match, char dir[LOCAL_PATH_MAX], int *ret_fd, struct err *err)
+	const char *if_match, char dir[LOCAL_PATH_MAX], int *ret_fd, char tmp[LOCAL_PATH_MAX],
+	struct err *err)
 {
-	char tmp[LOCAL_PATH_MAX], name[64], etag[DRIVER_ETAG_LEN + 1];
+	char name[64], etag[DRIVER_ETAG_LEN + 1];
 	struct lrec rec;
 	unsigned stripe = local_lock(l, o.bucket, o.key, strlen(o.key));
 	errint_t r = local_find(l, o, lp, &rec, dir, err);
-	bool damaged = r == -EIO, is_dir = lp->marker && !strcmp(dir, lp->p), aside = false;
+	bool damaged = r == -EIO, is_dir = lp->marker && !strcmp(dir, lp->p);
 
+	tmp[0] = 0;
 	*ret_fd = (!r || damaged) && !is_dir ? dir_open(l, dir) : -1;
 	if (!r || damaged)
 		r = driver_cond(damaged ? "damaged" : rec.etag, if_match, NULL, o, err);
@@ -238,21 +240,14 @@ static errint_t remove_one(struct local *l, struct store_obj o, const struct lpa
 		snprintf(name, sizeof(name), "tmp/%s.%s", l->owner, etag);
 		lpath_private(l, o.bucket, name, tmp);
 		r = rename(dir, tmp) ? -errno : 0;
-		aside = !r;
 	} else if (!r) {
 		r = unlink(dir) ? -errno : 0;
 	}
 	if (r && r != -ENOENT && r != -ESTALE)
 		r = local_fail(r, "cannot remove", dir, err);
 	local_unlock(l, stripe);
-	if (aside) {
-		/* Gone for good before its checksums go. */
+	if (!r && !is_dir)
 		lpath_up(dir);
-		r = local_fsync_dir(l, dir, err);
-		local_tmp_remove(l, o.bucket, tmp);
-	} else if (!r && !is_dir) {
-		lpath_up(dir);
-	}
 	return r;
 }
 
@@ -260,19 +255,22 @@ errint_t local_remove(struct store *s, const struct store_call *c, struct store_
 	const char *if_match, struct err *err)
 {
 	struct local *l = (struct local *)s;
-	char dir[LOCAL_PATH_MAX];
+	char dir[LOCAL_PATH_MAX], tmp[LOCAL_PATH_MAX];
 	cleanup_fd int fd = -1;
 	struct lpath lp;
 	size_t len;
 	errint_t r;
 
 	lpath_set(l, o, &lp);
-	r = remove_one(l, o, &lp, if_match, dir, &fd, err);
+	r = remove_one(l, o, &lp, if_match, dir, &fd, tmp, err);
 	if (r)
 		return r;
 	len = strlen(dir);
 	local_prune(l, &lp, dir);
-	return removed_sync(l, &lp, strlen(dir) == len ? fd : -1, dir, err);
+	r = removed_sync(l, &lp, strlen(dir) == len ? fd : -1, dir, err);
+	if (!r && tmp[0]) /* else the next start removes it */
+		local_tmp_remove(l, o.bucket, tmp);
+	return r;
 }
 
 errint_t local_remove_many(struct store *s, const struct store_call *c, const char *bucket,
