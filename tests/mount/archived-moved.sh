@@ -3,26 +3,6 @@
 # job ends, and what replaced it has its key.
 . "$(dirname "$0")/lib.sh"
 a() { timeout 60 "$astra" --mount "$mnt" "$@"; }
-archive() { # FILE... below aws
-    settle || true
-    for f in "$@"; do setfattr -n user.astra.tier -v ARCHIVE "$f"; done
-    for f in "$@"; do
-        for _ in $(seq 100); do [ "$(getfattr --only-values -n user.astra.state "$f")" = archived ] && break; sleep 0.1; done
-        same "$(getfattr --only-values -n user.astra.state "$f")" archived
-    done
-}
-live() { # jobs that live: KIND SOURCE DESTINATION NOTE
-    a jobs --json | python3 -c 'import json, sys
-for j in json.load(sys.stdin)["jobs"]:
-    if not j["ended"]:
-        print(j["kind"], j["source"], j["destination"], j["note"], sep="|")'
-}
-live_are() { # COUNT, within a few seconds
-    for _ in $(seq 100); do [ "$(live | wc -l)" = "$1" ] && return; sleep 0.1; done
-    live
-    same "$(live | wc -l)" "$1"
-}
-
 mount_it
 cd "$mnt/aws"
 for how in gcp new aws unlink rm; do

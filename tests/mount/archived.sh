@@ -3,25 +3,6 @@
 # what somebody has restored can be read.
 . "$(dirname "$0")/lib.sh"
 a() { timeout 60 "$astra" --mount "$mnt" "$@"; }
-archive() { # FILE... below aws
-    settle || true
-    for f in "$@"; do setfattr -n user.astra.tier -v ARCHIVE "$f"; done
-    for f in "$@"; do
-        for _ in $(seq 100); do [ "$(getfattr --only-values -n user.astra.state "$f")" = archived ] && break; sleep 0.1; done
-        same "$(getfattr --only-values -n user.astra.state "$f")" archived
-    done
-}
-live() { # jobs that live: KIND SOURCE DESTINATION NOTE
-    a jobs --json | python3 -c 'import json, sys
-for j in json.load(sys.stdin)["jobs"]:
-    if not j["ended"]:
-        print(j["kind"], j["source"], j["destination"], j["note"], sep="|")'
-}
-live_are() { # COUNT, within a few seconds
-    for _ in $(seq 100); do [ "$(live | wc -l)" = "$1" ] && return; sleep 0.1; done
-    live
-    same "$(live | wc -l)" "$1"
-}
 waits='waiting for restore of /aws/app.log.1 (archived)'
 
 mount_it durability=fsync

@@ -93,4 +93,25 @@ two_clouds() { # [LINE of aws...]
     } >"$work/c"
     ASTRA_CONF=$work/c
 }
+# Files of the default mount go to ARCHIVE, and are there.
+archive() { # FILE...
+    local f
+    settle || true
+    for f in "$@"; do setfattr -n user.astra.tier -v ARCHIVE "$f"; done
+    for f in "$@"; do
+        for _ in $(seq 100); do [ "$(getfattr --only-values -n user.astra.state "$f")" = archived ] && break; sleep 0.1; done
+        same "$(getfattr --only-values -n user.astra.state "$f")" archived
+    done
+}
+live() { # jobs that live: KIND SOURCE DESTINATION NOTE
+    "$astra" --mount "$mnt" jobs --json | python3 -c 'import json, sys
+for j in json.load(sys.stdin)["jobs"]:
+    if not j["ended"]:
+        print(j["kind"], j["source"], j["destination"], j["note"], sep="|")'
+}
+live_are() { # COUNT, within a few seconds
+    for _ in $(seq 100); do [ "$(live | wc -l)" = "$1" ] && return; sleep 0.1; done
+    live
+    same "$(live | wc -l)" "$1"
+}
 sum() { sha256sum <"$1" | cut -c1-64; }

@@ -318,6 +318,19 @@ static struct stage_file *full_and_held(struct fix *f, int64_t io_deadline_ns)
 	return sf;
 }
 
+/* The call waits for room, and has it when sf is let go. */
+static void goes_on(struct fix *f, struct ask *a, struct stage_file *sf, struct vfs_handle *h)
+{
+	await_parked(f, 1);
+	assert_int_equal(atomic_load(&a->answers), 0);
+	stage_put(sf);
+	assert_int_equal(ask_wait(a), 0);
+	ask_free(a);
+	fault(f, 1, "");
+	close_h(f, h);
+	sync_all(f);
+}
+
 /* All is uploaded, and a job that ends holds it for a moment: no change is left to wait for, and
  * yet there will be room. */
 static void test_full_until_a_job_ends(void **state)
@@ -334,14 +347,7 @@ static void test_full_until_a_job_ends(void **state)
 	stage_stat(f->stage, &st);
 	assert_int_equal(st.dirty_bytes, 0);
 	vfs_write(f->v, &a->c, h, 0, big, 1 << 20, false);
-	await_parked(f, 1);
-	assert_int_equal(atomic_load(&a->answers), 0);
-	stage_put(sf);
-	assert_int_equal(ask_wait(a), 0);
-	ask_free(a);
-	fault(f, 1, "");
-	close_h(f, h);
-	sync_all(f);
+	goes_on(f, a, sf, h);
 }
 
 /* What holds it is open, and nothing is on its way: there is nothing to wait for. */
@@ -393,14 +399,7 @@ static void test_full_for_others(void **state)
 	(void)make(f, f->gcp, "empty", "", 0);
 	h = create_in(f, f->aws, "more", NULL);
 	vfs_fallocate(f->v, &a->c, h, 0, 0, 1 << 20);
-	await_parked(f, 1);
-	assert_int_equal(atomic_load(&a->answers), 0);
-	stage_put(sf);
-	assert_int_equal(ask_wait(a), 0);
-	ask_free(a);
-	fault(f, 1, "");
-	close_h(f, h);
-	sync_all(f);
+	goes_on(f, a, sf, h);
 }
 
 /* What must not go fills the staging area: writes say so, reads go on. */
