@@ -34,7 +34,7 @@ echo x >"$mnt/gcp/x"
 says 0 1 a umount
 has "^astra umount: jobs are being finished; waiting up to 20 s (drain_timeout)$"
 same "$(cat "$(native gcp x)")" x
-up
+up upload_delay=10s # its upload begins by the unmounting: one that runs has another behind it
 a debug fault gcp 'put:delay=2500'
 echo y >"$mnt/gcp/x"
 script -qec "'$astra' --mount '$mnt' umount" /dev/null >"$work/says" # a terminal
