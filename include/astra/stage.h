@@ -118,6 +118,14 @@ errint_t stage_adopt(struct stage_file *f, uint64_t seq, const char *etag, uint6
  * up to size show again, and *ret_seq is the number now. -EAGAIN when that is not so. */
 errint_t stage_regrow(struct stage_file *f, uint64_t seq, uint64_t size, uint64_t *ret_seq);
 
+/* For uploads that begin while the file is still written. From here on, and while f is referenced,
+ * it is known when each span was last changed; called again when the file has grown. -ENOMEM. */
+#define STAGE_SPAN (4u << 20)
+errint_t stage_spans_watch(struct stage_file *f);
+/* What stage_seq() was after the last change within the spans of [off, off+len), or one before;
+ * UINT64_MAX when that is not known. len > 0. */
+uint64_t stage_span_seq(struct stage_file *f, uint64_t off, uint64_t len);
+
 /* An object whose content is, byte for byte, that of a file: it was copied from it here. */
 struct stage_twin {
 	uint32_t remote;

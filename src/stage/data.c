@@ -386,7 +386,7 @@ static errint_t write_range(
 		head = (size_t)(off - g0);
 	if (!grain_present(f, g1))
 		tail = (size_t)(g1 + STAGE_GRAIN - end);
-	file_touch(f);
+	file_touch(f, MIN_OF(off, f->map->h.size), end); /* what is between becomes zeros */
 	r = data_write(f, p, (size_t)(end - off), off, head, tail);
 	if (r) {
 		mark_torn(f, off, end);
@@ -568,7 +568,7 @@ static void shrink_locked(struct stage_file *f, uint64_t size)
 
 	if (b->end > size && size % STAGE_CHUNK)
 		file_forget_crc(f, size / STAGE_CHUNK);
-	file_touch(f);
+	file_touch(f, size, UINT64_MAX);
 	/* This store is the deed; opening the file does the rest again. */
 	size_store(f, size);
 	if (b->end > size)
@@ -595,7 +595,7 @@ errint_t stage_truncate(
 	} else if (size > f->map->h.size) {
 		r = grow_prepare(f);
 		if (!r) {
-			file_touch(f);
+			file_touch(f, f->map->h.size, size);
 			size_store(f, size);
 		}
 	}
@@ -640,7 +640,7 @@ static errint_t punch_locked(struct stage_file *f, uint64_t off, uint64_t end, s
 		if (r)
 			return r;
 	}
-	file_touch(f);
+	file_touch(f, off, end);
 	r = punch_edge(f, off, MIN_OF(from, end));
 	if (!r && to >= from)
 		r = punch_edge(f, MAX_OF(to, off), end);
@@ -729,7 +729,7 @@ static errint_t allocate_reserved(struct stage_file *f, uint64_t off, uint64_t e
 	r = grow_prepare(f);
 	if (r)
 		return r;
-	file_touch(f);
+	file_touch(f, size, end);
 	/* Bits beyond the size are dropped by whoever opens the file after a kill here. */
 	r = allocate_locked(f, off, end);
 	if (r) {

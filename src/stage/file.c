@@ -245,14 +245,20 @@ errint_t file_map_need(struct stage_file *f, uint64_t first, uint64_t n)
 	return pages_allocate(f, page0, page1);
 }
 
-void file_touch(struct stage_file *f)
+static void seq_next(struct stage_file *f, uint64_t off, uint64_t end)
+{
+	__atomic_store_n(&f->map->h.seq, f->map->h.seq + 1, __ATOMIC_RELEASE);
+	spans_touch(f, off, end);
+}
+
+void file_touch(struct stage_file *f, uint64_t off, uint64_t end)
 {
 	struct map_head *h = &f->map->h;
 
 	if (!h->dirty)
 		__atomic_store_n(&h->gen, h->gen + 1, __ATOMIC_RELEASE);
 	/* Both before the bytes: a killed write is at worst an upload too many. */
-	__atomic_store_n(&h->seq, h->seq + 1, __ATOMIC_RELEASE);
+	seq_next(f, off, end);
 	__atomic_store_n(&h->dirty, 1, __ATOMIC_RELEASE);
 }
 
@@ -392,7 +398,7 @@ errint_t stage_base(struct stage_file *f, const char *etag, uint64_t base_size)
 		return 0;
 	}
 	drop_all_clean(f);
-	__atomic_store_n(&h->seq, h->seq + 1, __ATOMIC_RELEASE);
+	seq_next(f, 0, UINT64_MAX);
 	if (h->dirty) {
 		file_base_set(f, etag, base_size, MIN_OF(b->end, base_size));
 	} else {
@@ -576,7 +582,7 @@ errint_t stage_reset(struct stage_file *f)
 {
 	assert(f);
 	file_change_begin(f);
-	file_touch(f);
+	file_touch(f, 0, UINT64_MAX);
 	/* From here on it is empty; the rest can be done again when opened. */
 	size_set(f, 0);
 	file_base_set(f, "", 0, 0);
@@ -601,7 +607,7 @@ errint_t stage_adopt(struct stage_file *f, uint64_t seq, const char *etag, uint6
 	if (h->seq == seq && h->dirty && !h->size && !f->present) {
 		/* Killed in between: it is empty, as before, or a clean file that was opened. */
 		__atomic_store_n(&h->dirty, 0, __ATOMIC_RELEASE);
-		__atomic_store_n(&h->seq, seq + 1, __ATOMIC_RELEASE);
+		seq_next(f, 0, UINT64_MAX);
 		file_base_set(f, etag, size, size);
 		size_set(f, size);
 		count_inc(stage_cleaned);
@@ -623,7 +629,7 @@ errint_t stage_regrow(struct stage_file *f, uint64_t seq, uint64_t size, uint64_
 	border = b->end;
 	if (f->map->h.seq == seq && border == f->map->h.size && border % STAGE_GRAIN == 0 &&
 		size >= border && size <= b->size && !f->cut_pending) {
-		file_touch(f);
+		file_touch(f, 0, UINT64_MAX);
 		file_forget_crc(f, border / STAGE_CHUNK); /* it spoke of fewer bytes */
 		/* Killed in between: opening it takes the end back to the size. */
 		__atomic_store_n(&b->end, size, __ATOMIC_RELEASE);

@@ -78,6 +78,7 @@ static void file_free(struct stage_file *f)
 	(void)pthread_cond_destroy(&f->rw.idle);
 	lock_done(&f->rw.lock);
 	free(f->verified);
+	free(f->spans.seq);
 	free(f);
 }
 

@@ -151,6 +151,11 @@ struct stage_file {
 	uint64_t present, ndirty;	 /* grains; ndirty counts present && dirty */
 	uint64_t charged, charged_dirty; /* bytes, as in stage.used and stage.dirty */
 	bool cut_pending; /* the file may hold bytes beyond size that are not zeros */
+	struct {
+		uint64_t
+			*seq; /* owned; head.seq as of the last change of each; NULL: not watched */
+		uint64_t n, beyond; /* of all behind them */
+	} spans;
 };
 
 /* ---- bits ---- */
@@ -220,8 +225,8 @@ void file_quiet_end(struct stage_file *f);  /* the same when nothing needs synci
 
 /* Lets the mapping have chunks [0, n), and the pages of entries of [first, n) disk blocks. */
 errint_t file_map_need(struct stage_file *f, uint64_t first, uint64_t n);
-/* Marks head dirty and counts the change, before the data is touched. */
-void file_touch(struct stage_file *f);
+/* Marks head dirty and counts the change of [off, end), before the data is touched. */
+void file_touch(struct stage_file *f, uint64_t off, uint64_t end);
 /* Brings stage.used and stage.dirty up to the counts; gives back what was reserved. */
 void file_account(struct stage_file *f, uint64_t reserved);
 /* Switches the base record. */
@@ -256,6 +261,11 @@ void file_unload(struct stage_file *f); /* counts go to the entry */
 errint_t file_map(struct stage_file *f, uint64_t chunks);
 errint_t file_sidecar_make(struct stage_file *f);
 void file_remove(struct stage *s, uint64_t ino);
+
+/* ---- spans.c ---- */
+
+/* head.seq has moved on: [off, end) may show other bytes. By the one changer. */
+void spans_touch(struct stage_file *f, uint64_t off, uint64_t end);
 
 /* ---- stage.c ---- */
 

@@ -1058,6 +1058,96 @@ static void test_twin(void **state)
 	stage_close(s);
 }
 
+enum { SPANS = 5, SHOWN = SPANS * STAGE_SPAN };
+
+static char span_base[SHOWN], span_now[SHOWN];
+
+/* What a reader sees, zeros behind the end. */
+static uint64_t shown(struct stage_file *f, char *p)
+{
+	uint64_t mo, ml;
+	size_t n = 0;
+	int r;
+
+	while ((r = rd(f, 0, p, SHOWN, &n, &mo, &ml)) == -ENODATA)
+		assert_int_equal(stage_fill(f, "e", mo, span_base + mo, ml), 0);
+	assert_int_equal(r, 0);
+	memset(p + n, 0, SHOWN - n);
+	return n;
+}
+
+static void change_at_random(struct stage_file *f)
+{
+	uint64_t off = (uint64_t)random() % SHOWN, mo, ml;
+	uint64_t len = (uint64_t)random() % (random() % 2 ? 5000 : SHOWN) + 1;
+	char byte = (char)random();
+
+	len = len > SHOWN - off ? SHOWN - off : len;
+	(void)shown(f, span_now); /* all is here */
+	switch (random() % 8) {
+	case 0:
+	case 1:
+	case 2:
+		assert_int_equal(wr(f, off, &byte, 1), 0);
+		break;
+	case 3:
+		assert_int_equal(trunc_to(f, off), 0);
+		break;
+	case 4:
+		assert_int_equal(stage_punch(f, off, len, &mo, &ml), 0);
+		break;
+	case 5:
+		assert_int_equal(stage_allocate(f, off, len, random() % 2), 0);
+		break;
+	case 6:
+		memcpy(span_base, span_now, SHOWN);
+		(void)stage_clean(f, stage_seq(f) - (uint64_t)(random() % 2), "e",
+			stage_size(f)); /* no byte is another then */
+		break;
+	default:
+		if (random() % 8 == 0)
+			assert_int_equal(stage_reset(f), 0);
+	}
+}
+
+/* Whatever was done: a span that shows something else than when it was seen says so. */
+static void test_spans(void **state)
+{
+	struct stage *s = open_with(100 * M, 0, false);
+	struct stage_file *f = get(s, 3);
+	cleanup_free char *was = malloc(SHOWN), *is = malloc(SHOWN);
+	uint64_t seq, had, has, same = 0;
+
+	(void)state;
+	assert_int_equal(stage_span_seq(f, 0, 1), UINT64_MAX); /* nobody watches */
+	for (int i = 0; i < 150; i++) {
+		seq = stage_seq(f);
+		had = shown(f, was);
+		assert_int_equal(stage_spans_watch(f), 0);
+		for (int k = 0; k <= i % 3; k++)
+			change_at_random(f);
+		has = shown(f, is);
+		for (uint64_t k = 0; k < SPANS; k++) {
+			uint64_t at = k * STAGE_SPAN;
+			bool told = stage_span_seq(f, at, STAGE_SPAN) > seq;
+			uint64_t a = had > at ? had - at : 0, b = has > at ? has - at : 0;
+
+			same += !told && at < had;
+			/* Also when only its end is another. */
+			if (memcmp(was + at, is + at, STAGE_SPAN) ||
+				(a != b && (a < STAGE_SPAN || b < STAGE_SPAN)))
+				assert_true(told);
+		}
+	}
+	assert_true(same > 50);
+	assert_true(stage_span_seq(f, 0, SHOWN + 1) >= stage_span_seq(f, STAGE_SPAN, 1));
+	stage_put(f);
+	f = get(s, 3);
+	assert_int_equal(stage_span_seq(f, 0, 1), UINT64_MAX);
+	stage_put(f);
+	stage_close(s);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
@@ -1083,6 +1173,7 @@ int main(void)
 		T(adopt),
 		T(regrow),
 		T(twin),
+		T(spans),
 	};
 
 	return cmocka_run_group_tests_name("stage", tests, NULL, NULL);
