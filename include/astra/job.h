@@ -74,6 +74,8 @@ struct job_hooks { /* what jobs must know from, or tell, the vfs; called without
 	void (*entry_changed)(void *arg, uint64_t parent, const char *name);
 	/* Some handle has ino open. Called inside index transactions: may take only RANK_OPEN. */
 	bool (*is_open)(void *arg, uint64_t ino);
+	/* Some handle may write to ino. No locks held. */
+	bool (*is_written)(void *arg, uint64_t ino);
 	/* A handle that must fetch from remote:path version etag is open; the job waits up to
 	 * open_grace for it, during which the vfs may fetch the rest. As is_open for locks. */
 	bool (*in_use)(void *arg, uint32_t remote, const char *path, const char *etag);
@@ -108,6 +110,7 @@ struct jobs_conf {
 	char host[64];		  /* for conflict copies */
 	int64_t follow_ns;	  /* how long what must not be given up is tried; 0 = 10 min */
 	int64_t leave_ns;	  /* before a restore ends a move takes its object; 0 = 1 h */
+	uint64_t ahead_min;	  /* bytes of job_ahead_min; 0 = 64 MiB */
 	int64_t late_ns;	  /* how long a request may take effect late; 0 = 30 s */
 	bool power_cut;		  /* the index was put back to its last sync point */
 	int64_t retry_max_ns; /* longest back-off; 0 = 5 min, of an upload that failed for good 1 h
@@ -126,6 +129,13 @@ void jobs_close(struct jobs *j); /* after jobs_stop; NULL is fine */
 /* Staged content of a file or symlink is due. Posts an upload to where its name says; does nothing
  * when one is queued and has not begun. soon = somebody waits (fsync). */
 errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon);
+/* An upload of ino, once it has job_ahead_min() bytes, may be posted while it is still written: it
+ * is a new file with a lasting name, in a remote that is not on this machine. It sends what is
+ * written by then, goes on with what follows, and ends soon after the last writer has closed the
+ * file, or when job_upload(soon) or another job of ino asks for it. A read transaction; no locks
+ * held. */
+bool job_goes_ahead(struct jobs *j, uint64_t ino);
+uint64_t job_ahead_min(const struct jobs *j);
 /* The bytes of `from`, a settled file, into `to`, an empty one in the same remote whose staging
  * was just reset (seq), by the store alone; the caller waits for *ret_job. When it ends `to` is
  * clean and has them, or is as it was. -EOPNOTSUPP: not possible, or not now. */

@@ -172,6 +172,7 @@ struct store_caps {
 	bool etag_of_bytes;   /* the same bytes may have the same ETag, also in another class */
 	bool silent_remove;   /* removing what is not there may succeed */
 	bool list_meta;	      /* LIST carries metadata */
+	bool meta_at_begin;   /* parts_finish takes no metadata but that of parts_begin */
 	bool head_meta;	      /* else: the user wants a HEAD of what is new in a LIST */
 	bool meta_dates;      /* mtime as a date and mode in octal, as rclone has them there */
 	bool set_meta;	      /* metadata can be changed in place, free of fees */
@@ -304,7 +305,8 @@ errint_t store_part_copy(struct store *s, const struct store_call *c, struct sto
 /* *ret is malloced. An upload that is not there: -ENOENT/ERR_NOT_FOUND. */
 errint_t store_parts_list(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *id, struct store_part **ret, size_t *ret_n, struct err *err);
-/* cond carries if_match / if_none_match and, again, the metadata and class of parts_begin. */
+/* cond carries if_match / if_none_match and, again, the metadata and class of parts_begin, or where
+ * caps.meta_at_begin is not set others, which replace them. */
 errint_t store_parts_finish(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *id, const struct store_part *parts, size_t n, const struct store_put *cond,
 	struct store_stat *ret, struct err *err);

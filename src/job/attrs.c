@@ -521,7 +521,7 @@ errint_t attrs_sent(struct job *job, struct meta_set *s, uint32_t remote,
 	job->own.attrs_sum = meta_set_sum(s);
 	job->own.attrs_known = true;
 	job->own.attrs_left = s->left;
-	if (s->left)
+	if (s->left && !ahead_goes_on(job))
 		attrs_left_log(job->dst);
 	return 0;
 }

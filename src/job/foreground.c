@@ -92,6 +92,13 @@ void job_cache_full(struct jobs *j)
 		sched_pump(j);
 }
 
+bool cache_is_full(struct jobs *j)
+{
+	LOCKED(&j->front.lock);
+
+	return clock_mono_ns() < j->front.full_ns;
+}
+
 static void pause_task(struct pool_task *t)
 {
 	struct jobs *j = container_of(t, struct jobs, front.task);

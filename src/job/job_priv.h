@@ -18,6 +18,7 @@
  *   foreground.c what stands back while somebody works
  *   parts.c    parts of a transfer, side by side      names.c    small helpers
  *   late.c     writes that take effect after they were looked for
+ *   ahead.c    uploads of files that are still written
  *
  * Life of a struct job: made by job_new inside a transaction (pending), committed by the
  * transaction's hook (live), run in steps by sched.c, ended by job_end (kept for `jobs list` as a
@@ -97,6 +98,7 @@ struct job {
 		struct job *cold;    /* as of then: the archived one that it is, or is behind */
 		bool unsure;	     /* an upload that failed and stays: see upload.c */
 		bool undone;	     /* an exchange whose names were changed back; it ends */
+		bool ahead;	     /* an upload that takes what is written meanwhile: ahead.c */
 		struct share *share; /* while it is ready or active: whose slot */
 		uint64_t post_txn;
 		struct job_waiter **watchers; /* owned array of borrowed */
@@ -132,11 +134,14 @@ struct job {
 		bool attrs_left;       /* upload: not all attributes did */
 		struct job_copy *copy; /* upload: of an object's bytes; owned */
 		struct begun *begun;   /* owned; NULL = no multipart upload of it is open */
-		bool doubt;	       /* what an attempt did is not known, or in no row */
-		unsigned before;       /* attempts of the runs before this one, as far as known */
-		bool landed;	       /* an attempt was seen where it was to go */
-		bool wrote;	       /* one of this run is there */
-		bool turned; /* rollback.c: the move failed, and became one out of the way */
+		struct ahead *ahead;   /* owned; upload: of what is still written */
+		int64_t began_ns, began_mtime_ns; /* upload: when, and with what time of the file,
+						     where the store takes that then; 0 */
+		bool doubt;	 /* what an attempt did is not known, or in no row */
+		unsigned before; /* attempts of the runs before this one, as far as known */
+		bool landed;	 /* an attempt was seen where it was to go */
+		bool wrote;	 /* one of this run is there */
+		bool turned;	 /* rollback.c: the move failed, and became one out of the way */
 		struct dirmove *dirmove;	     /* owned */
 		uint64_t bytes_before, parts_before; /* dirmove: of the files that have moved */
 	} own;
@@ -454,6 +459,7 @@ bool late_mark(struct job *job, const struct store_stat *st);
 /* foreground.c */
 void foreground_init(struct jobs *j);
 void foreground_done(struct jobs *j);
+bool cache_is_full(struct jobs *j); /* somebody waits for room in it */
 /* Whether job, the first of its share.calm, is to wait; then sched_pump comes again soon. */
 bool foreground_holds_locked(struct jobs *j, const struct job *job);
 
@@ -525,6 +531,21 @@ void uploads_init(struct jobs *j);
 void uploads_start(struct jobs *j); /* from time to time, those that are stale */
 void uploads_stop(struct jobs *j);
 void uploads_sweep(struct jobs *j); /* now; for the timer and for tests */
+
+/* ahead.c */
+struct ahead;
+void ahead_drop(struct job *job); /* the next step ends what it began */
+void ahead_free(struct ahead *a);
+enum ahead_turn {
+	AHEAD_NOT,
+	AHEAD_MORE, /* what is written by now is sent, and then ahead_rest */
+	AHEAD_REST, /* that is nothing */
+	AHEAD_LAST, /* all is, and the object is made */
+	AHEAD_AGAIN /* it was in vain: another step begins anew */
+};
+enum ahead_turn ahead_turn(struct job *job, const struct meta_inode *in, struct stage_file *f);
+bool ahead_goes_on(const struct job *job); /* it has begun, by an earlier step */
+enum step ahead_rest(struct job *job);
 
 /* the kinds */
 enum step upload_step(struct job *job);

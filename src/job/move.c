@@ -159,8 +159,11 @@ static errint_t take_memory(struct parts *x, struct err *err)
 	const struct move_spec *s = x->spec;
 
 	if (s->size > JOB_PART_SIZE) {
-		x->part_size = move_part_size(
-			s->size, x->staged != NULL ? JOB_PART_SIZE : JOB_MOVE_PART, &x->caps);
+		x->part_size = x->ahead != NULL && x->ahead->begun
+				       ? x->ahead->part_size
+				       : move_part_size(s->size,
+						 x->staged != NULL ? JOB_PART_SIZE : JOB_MOVE_PART,
+						 &x->caps);
 		if (x->part_size == 0)
 			return err_set(err, -EFBIG, ERR_FINAL,
 				"the store does not take objects of %llu bytes",
@@ -228,10 +231,34 @@ static errint_t commit_begin(struct job *job, struct err *err)
 	return r;
 }
 
+static void ahead_progress(struct parts *x)
+{
+	struct ahead *a = x->ahead;
+	uint64_t bytes = 0, n = 0;
+
+	for (unsigned i = 0; i < a->n; i++)
+		if (a->sums[i].there) {
+			bytes += a->sums[i].len;
+			n++;
+		}
+	atomic_store(&x->job->bytes_done, bytes);
+	atomic_store(&x->job->parts_done, n);
+	if (a->begun && ahead_meta_stays(x)) {
+		x->job->own.attrs_sum = a->attrs_sum;
+		x->job->own.attrs_left = a->attrs_left;
+	}
+}
+
 static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *err)
 {
+	x->end = x->ahead != NULL && !x->ahead->last ? ahead_written(x->spec->size, x->part_size)
+						     : x->spec->size;
+	if (x->ahead != NULL)
+		ahead_progress(x);
 	errint_t r = parts_send(x, err);
 
+	if (r == 0 && x->end < x->spec->size)
+		r = err_set(err, -EINPROGRESS, ERR_RETRY, "it is still written");
 	if (r == 0)
 		r = source_check(x, err);
 	if (r == 0)
@@ -242,13 +269,18 @@ static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *er
 				       x->nparts, &x->put, ret, err),
 			err);
 	}
+	if (ahead_keeps(x, r, err))
+		return r;
 	/* When the answer to finish was lost the upload may be gone: then this is not found. */
 	if (r == 0)
 		uploads_ended(x->job);
 	else if (err->kind != ERR_UNKNOWN)
 		(void)uploads_end(x->job, NULL, &(struct err){0});
-	free(x->parts);
-	free(x->sums);
+	if (x->ahead == NULL) {
+		free(x->parts);
+		free(x->sums);
+	}
+	ahead_drop(x->job);
 	return r;
 }
 
@@ -268,6 +300,8 @@ static errint_t single(struct parts *x, struct store_stat *ret, struct err *err)
 	if (r < 0)
 		return r;
 	x->sent = true;
+	ahead_drop(x->job); /* it has become so small since */
+	x->ahead = NULL;
 	r = store_put(x->dst.st, &x->call, x->dst.o, x->buf, len, &x->put, ret, err);
 	if (r == 0) {
 		atomic_store(&x->job->bytes_done, x->job->own.bytes_before + len);
@@ -479,7 +513,7 @@ errint_t move_object(
 errint_t move_staged(struct job *job, struct stage_file *f, const struct move_spec *spec,
 	struct store_stat *ret, struct err *err)
 {
-	struct parts x = {.job = job, .spec = spec, .staged = f};
+	struct parts x = {.job = job, .spec = spec, .staged = f, .ahead = job->own.ahead};
 	errint_t r = transfer(&x, ret, err);
 
 	store_stat_done(&x.from);

@@ -20,6 +20,21 @@ struct lane { /* one part after another; the first is the job's step itself */
 struct sum { /* of a part */
 	uint32_t crc;
 	bool known;
+	bool there; /* it was sent, so long, and read when staging was at seq */
+	uint64_t len, seq;
+};
+
+struct ahead {		      /* what the steps of one upload leave to each other */
+	struct stage_file *f; /* a reference: while it lasts staging knows what was changed */
+	char id[STORE_UPLOAD_MAX];
+	bool begun, last;	  /* the upload, its last step */
+	uint64_t part_size;	  /* 0 = not begun */
+	struct store_part *parts; /* owned; n of cap, as sums */
+	struct sum *sums;	  /* owned */
+	unsigned n, cap;
+	int64_t since_ns, sent_ns; /* mono; since when, and when something was last to be sent */
+	uint32_t attrs_sum;	   /* as own.attrs_sum and own.attrs_left, of the beginning */
+	bool attrs_left;
 };
 
 struct parts { /* one transfer under way */
@@ -37,13 +52,15 @@ struct parts { /* one transfer under way */
 	uint32_t crc; /* of all; valid with has_crc */
 	bool has_crc;
 	char *buf;
-	bool own;  /* buf is not the pool's */
-	bool sent; /* the commit was asked for */
+	struct ahead *ahead; /* the job's; NULL = all is sent by one step */
+	uint64_t end;	     /* what this step sends */
+	bool own;	     /* buf is not the pool's */
+	bool sent;	     /* the commit was asked for */
 
 	/* by parts */
 	char id[STORE_UPLOAD_MAX];
-	struct store_part *parts; /* owned; by number, as sums */
-	struct sum *sums;	  /* owned */
+	struct store_part *parts; /* by number, as sums; owned, or ahead's */
+	struct sum *sums;
 	unsigned nparts;
 	struct lane lanes[PART_LANES];
 	struct lock lock; /* RANK_JOB_PARTS */
@@ -60,12 +77,20 @@ struct parts { /* one transfer under way */
 /* Bytes [off, off + len) of what is sent, into p. */
 errint_t parts_fill(struct parts *x, const struct store_call *c, uint64_t off, char *p, size_t len,
 	struct err *err);
-/* Sends all parts of x.part_size, in as many lanes as there are buffers for, but does not commit:
- * x.parts, x.crc. x.id is the upload's, "" when none was begun. */
+/* Sends the parts of x.part_size up to x.end that are not there yet, in as many lanes as there are
+ * buffers for, but does not commit: x.parts, and of a whole object x.crc. x.id is the upload's, ""
+ * when none was begun. */
 errint_t parts_send(struct parts *x, struct err *err);
 /* The parts went: another's write of the key took them along, or they were left for too long. Sent
  * again from the start. */
 errint_t parts_gone(errint_t r, struct err *err);
+
+/* ahead.c */
+uint64_t ahead_written(uint64_t size, uint64_t part_size);
+errint_t ahead_fit(struct ahead *a, unsigned n); /* room for so many parts: -ENOMEM */
+bool ahead_meta_stays(const struct parts *x);	 /* as it was at the beginning */
+/* What is there stays, and the next step goes on. */
+bool ahead_keeps(const struct parts *x, errint_t r, const struct err *err);
 
 /* move.c: a further buffer of the pool for a transfer that goes on without, if the share may have
  * more, nobody of it waits for one, and more than half are free; NULL = no. */

@@ -125,37 +125,46 @@ static errint_t one_part(struct lane *l, uint64_t off, size_t len, struct err *e
 	struct parts *x = l->x;
 	size_t i = (size_t)(off / x->part_size);
 	struct store_part *p = &x->parts[i];
-	struct sum *sum = &x->sums[i];
+	struct sum *sum = &x->sums[i], had = *sum;
 	unsigned number = (unsigned)i + 1;
+	uint64_t seq = x->ahead != NULL ? stage_seq(x->staged) : 0; /* before its bytes are read */
 	errint_t r = 0;
 
+	sum->there = false;
 	if (part_clean(x, off, len)) {
 		r = store_part_copy(x->src.st, &l->call, x->src.o, x->spec->src_etag, off, len,
 			x->dst.o, x->id, number, p, err);
-		*sum = (struct sum){.crc = p->crc32c, .known = p->has_crc32c};
+		sum->crc = p->crc32c;
+		sum->known = p->has_crc32c;
 	} else {
 		r = parts_fill(x, &l->call, off, l->buf, len, err);
 		if (r < 0)
 			return r;
-		*sum = (struct sum){.crc = crc32c(0, l->buf, len), .known = true};
+		sum->crc = crc32c(0, l->buf, len);
+		sum->known = true;
 		r = parts_gone(store_part_put(x->dst.st, &l->call, x->dst.o, x->id, number, l->buf,
 				       len, sum->crc, p, err),
 			err);
 	}
 	if (r < 0)
 		return r;
-	(void)atomic_fetch_add(&x->job->bytes_done, len);
-	(void)atomic_fetch_add(&x->job->parts_done, 1);
+	sum->there = true;
+	sum->len = len;
+	sum->seq = seq;
+	if (!had.there) {
+		(void)atomic_fetch_add(&x->job->bytes_done, len);
+		(void)atomic_fetch_add(&x->job->parts_done, 1);
+	}
 	return 0;
 }
 
 static bool is_left_locked(const struct parts *x)
 {
 	lock_assert_held(&x->lock);
-	return x->at.r == 0 && x->at.next < x->spec->size;
+	return x->at.r == 0 && x->at.next < x->end;
 }
 
-static bool take_next(struct parts *x, uint64_t *ret_off)
+static bool take_one(struct parts *x, uint64_t *ret_off)
 {
 	LOCKED(&x->lock);
 
@@ -164,6 +173,31 @@ static bool take_next(struct parts *x, uint64_t *ret_off)
 	*ret_off = x->at.next;
 	x->at.next += x->part_size;
 	return true;
+}
+
+static uint64_t part_len(const struct parts *x, uint64_t off)
+{
+	return MIN_OF(x->part_size, x->end - off);
+}
+
+/* An earlier step did not send it, or it was changed since; who writes to the same place again and
+ * again has it sent twice. */
+static bool is_due(const struct parts *x, uint64_t off)
+{
+	const struct sum *s = &x->sums[off / x->part_size];
+	uint64_t len = part_len(x, off);
+
+	if (!s->there)
+		return true;
+	return x->ahead->last && (s->len != len || stage_span_seq(x->staged, off, len) > s->seq);
+}
+
+static bool take_next(struct parts *x, uint64_t *ret_off)
+{
+	while (take_one(x, ret_off))
+		if (is_due(x, *ret_off))
+			return true;
+	return false;
 }
 
 /* False: none is left, or one has failed. */
@@ -175,7 +209,7 @@ static bool next_part(struct lane *l)
 
 	if (!take_next(x, &off))
 		return false;
-	errint_t r = one_part(l, off, (size_t)MIN_OF(x->part_size, x->spec->size - off), &err);
+	errint_t r = one_part(l, off, (size_t)part_len(x, off), &err);
 
 	if (r == 0)
 		return true;
@@ -253,7 +287,7 @@ static void lanes_start(struct parts *x)
 
 		if (l->posted)
 			continue;
-		if (x->spec->size - x->at.next <= (x->at.busy + 1) * x->part_size)
+		if (x->end - x->at.next <= (x->at.busy + 1) * x->part_size)
 			break;
 		l->posted = true;
 		x->at.busy++;
@@ -293,7 +327,7 @@ static errint_t send_all(struct parts *x, struct err *err)
 
 static void sum_up(struct parts *x)
 {
-	uint64_t left = x->spec->size;
+	uint64_t left = x->end;
 
 	x->crc = 0;
 	for (unsigned i = 0; i < x->nparts; i++) {
@@ -305,18 +339,32 @@ static void sum_up(struct parts *x)
 	}
 }
 
-errint_t parts_send(struct parts *x, struct err *err)
+static errint_t parts_room(struct parts *x, struct err *err)
 {
-	x->nparts = (unsigned)((x->spec->size + x->part_size - 1) / x->part_size);
-	if (x->job->kind != JOB_DIRMOVE) {
-		LOCKED(&x->job->jobs->g.lock);
-		x->job->g.part_size = x->part_size;
-		x->job->g.parts_total = x->nparts;
+	struct ahead *a = x->ahead;
+	errint_t r = 0;
+
+	if (a != NULL) {
+		r = ahead_fit(a, x->nparts);
+		x->parts = a->parts;
+		x->sums = a->sums;
+	} else {
+		x->parts = calloc(x->nparts, sizeof(*x->parts));
+		x->sums = calloc(x->nparts, sizeof(*x->sums));
+		r = x->parts == NULL || x->sums == NULL ? -ENOMEM : 0;
 	}
-	x->parts = calloc(x->nparts, sizeof(*x->parts));
-	x->sums = calloc(x->nparts, sizeof(*x->sums));
-	if (x->parts == NULL || x->sums == NULL)
-		return err_set(err, -ENOMEM, ERR_RETRY, "out of memory");
+	return r < 0 ? err_set(err, r, ERR_RETRY, "out of memory") : 0;
+}
+
+/* What an earlier step began goes on. */
+static errint_t parts_begin(struct parts *x, struct err *err)
+{
+	struct ahead *a = x->ahead;
+
+	if (a != NULL && a->begun) {
+		memcpy(x->id, a->id, sizeof(x->id));
+		return 0;
+	}
 	if (x->job->attempts > 1 || x->job->nonce != x->job->jobs->nonce)
 		uploads_abort_own(x->job, &x->dst);
 	x->put.part_size = x->part_size;
@@ -324,6 +372,32 @@ errint_t parts_send(struct parts *x, struct err *err)
 
 	if (r == 0)
 		r = uploads_begun(x->job, x->spec->dst_remote, x->spec->dst, x->id, err);
+	if (r < 0 || a == NULL)
+		return r;
+	memcpy(a->id, x->id, sizeof(a->id));
+	a->begun = true;
+	a->part_size = x->part_size;
+	a->attrs_sum = x->job->own.attrs_sum;
+	a->attrs_left = x->job->own.attrs_left;
+	if (ahead_meta_stays(x)) {
+		x->job->own.began_ns = clock_now_ns();
+		x->job->own.began_mtime_ns = x->spec->attrs->mtime_ns;
+	}
+	return 0;
+}
+
+errint_t parts_send(struct parts *x, struct err *err)
+{
+	x->nparts = (unsigned)((x->end + x->part_size - 1) / x->part_size);
+	if (x->job->kind != JOB_DIRMOVE) {
+		LOCKED(&x->job->jobs->g.lock);
+		x->job->g.part_size = x->part_size;
+		x->job->g.parts_total = x->nparts;
+	}
+	errint_t r = parts_room(x, err);
+
+	if (r == 0)
+		r = parts_begin(x, err);
 	if (r == 0)
 		r = send_all(x, err);
 	if (r == 0)

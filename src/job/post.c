@@ -39,6 +39,7 @@ struct job *job_free(struct job *job)
 	free(job->g.note);
 	dirmove_free(job->own.dirmove);
 	free(job->own.copy);
+	ahead_free(job->own.ahead);
 	uploads_ended(job);
 	free(job);
 	return NULL;
@@ -146,6 +147,11 @@ errint_t job_post(struct jobs *j, struct meta_txn *t, struct job *job, uint64_t 
 	return 0;
 }
 
+static void hurried(void *arg, bool committed)
+{
+	sched_pump(arg);
+}
+
 static errint_t no_memory(struct meta_txn *t, struct job *job)
 {
 	job_free(job);
@@ -243,6 +249,13 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
 
 		if (last != NULL && last->kind == JOB_UPLOAD && !last->g.begun) {
 			last->g.soon |= soon;
+			return 0;
+		}
+		if (last != NULL && last->g.ahead) { /* it takes what is staged when it ends */
+			if (soon) {
+				sched_hurry_locked(j, last);
+				meta_txn_hook(t, hurried, j);
+			}
 			return 0;
 		}
 		if (last != NULL && last->g.unsure && last->g.sleeping)

@@ -430,8 +430,8 @@ static void job_end(struct jobs *j, struct job *job)
 	wait_check(j);
 }
 
-/* What an earlier step has begun at a cloud is of no use to this one, and is ended first: the step
- * may be the last. */
+/* What an earlier step has begun at a cloud is of no use to this one, but for parts sent ahead, and
+ * is ended first: the step may be the last. */
 static enum step step(struct job *job)
 {
 	struct err err = {0};
@@ -441,7 +441,7 @@ static enum step step(struct job *job)
 		job->own.wake_mono_ns = until;
 		return STEP_LATER;
 	}
-	errint_t r = uploads_end(job, &job->jobs->stopping, &err);
+	errint_t r = job->own.ahead != NULL ? 0 : uploads_end(job, &job->jobs->stopping, &err);
 
 	return r < 0 && !atomic_load(&job->cancel) ? later(job, r, &err) : step_fns[job->kind](job);
 }

@@ -122,7 +122,7 @@ errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 		LOCKED(&j->g.lock);
 		struct job *last = graph_last_of(j, in->ino);
 
-		if (last != NULL && !last->g.begun &&
+		if (last != NULL && (!last->g.begun || last->g.ahead) &&
 			(last->kind == JOB_ATTR || last->kind == JOB_UPLOAD))
 			return 0;
 		/* With the next upload; one that has begun may have read them already. */

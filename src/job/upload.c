@@ -192,6 +192,19 @@ static void apply_pin(struct job *job, struct meta_txn *t, struct meta_inode *in
 	(void)job_tier(job->jobs, t, in, (enum tier)in->forced_tier, job->by_engine, &id, NULL);
 }
 
+/* Its upload began while it was still written, at a store that takes metadata then: of all that is
+ * said about it only the time of the last write is another now. That stays here; a copy of a large
+ * object is too much for it, and whoever sets a time himself gets it. */
+static bool time_came_late(struct job *job, struct meta_txn *t, const struct meta_inode *in)
+{
+	struct meta_inode then = *in;
+
+	then.mtime_ns = job->own.began_mtime_ns;
+	return job->own.began_ns != 0 && job->own.attrs_known &&
+	       in->mtime_ns >= job->own.began_mtime_ns && in->mtime_ns <= clock_now_ns() &&
+	       !attrs_differ(job, t, &then);
+}
+
 static bool is_at(const struct job *job, const struct meta_inode *in)
 {
 	return in->loc.remote == job->dst_remote && strcmp(in->loc.path, job->dst) == 0;
@@ -225,7 +238,8 @@ static enum step upload_settle(struct job *job)
 			row_clean(job, t, &in);
 		/* Its metadata may not be: changed while the bytes went up, or of an earlier run.
 		 */
-		bool differ = clean && (!job->own.attrs_known || attrs_differ(job, t, &in));
+		bool differ = clean && (!job->own.attrs_known || attrs_differ(job, t, &in)) &&
+			      !time_came_late(job, t, &in);
 
 		if (differ || (clean && job->own.attrs_left)) {
 			in.flags |= META_F_ATTR_LOCAL;
@@ -448,6 +462,10 @@ enum step upload_failed(struct job *job, errint_t r, const struct err *err)
 
 	if (s != STEP_DONE)
 		return s;
+	if (job->own.ahead != NULL) { /* no further step ends it */
+		ahead_drop(job);
+		(void)uploads_end(job, NULL, &(struct err){0});
+	}
 	if (unsure(job) && !may_end(job))
 		return failed_unsure(job);
 	/* Never dropped: it stays dirty, says so, and is tried again, more and more seldom. */
@@ -691,6 +709,8 @@ static bool is_sent_before_barrier(struct job *job, const struct meta_inode *in)
 	struct stage_twin twin;
 	bool is = false;
 
+	if (ahead_goes_on(job))
+		return true;
 	if (in->kind != META_FILE || job->attempts != 0 || job->own.copy != NULL ||
 		stage_get(job->jobs->conf.stage, job->ino, false, &f) < 0)
 		return false;
@@ -699,15 +719,53 @@ static bool is_sent_before_barrier(struct job *job, const struct meta_inode *in)
 	return is;
 }
 
+struct staged {		      /* what a step sends */
+	struct stage_file *f; /* owned; NULL: a symbolic link */
+	bool copy, settled;
+	enum ahead_turn turn;
+};
+
+static errint_t staged_get(
+	struct job *job, struct meta_inode *in, struct staged *s, struct err *err)
+{
+	errint_t r = stage_get(job->jobs->conf.stage, job->ino, false, &s->f);
+
+	if (r == -ENOENT)
+		r = stage_anew(job, in, &s->f, err);
+	else if (r < 0)
+		err_set(err, r, ERR_RETRY, "staging: %s", strerror(-r));
+	if (r < 0)
+		return r;
+	s->copy = copy_wanted(job, s->f);
+	if (!s->copy)
+		r = base_follow(job, in, s->f, err);
+	if (r == 0)
+		s->turn = ahead_turn(job, in, s->f); /* before it is said what is sent */
+	job->own.seq = stage_seq(s->f);
+	if (!s->copy)
+		job->own.size = stage_size(s->f);
+	s->settled = r == 0 && !s->copy && settled_already(job, in, s->f);
+	if (stage_mtime(s->f) != 0)
+		in->mtime_ns = stage_mtime(s->f);
+	return r;
+}
+
+/* A new one, but for an upload that an earlier step has begun and that goes on. */
+static errint_t attempt(struct job *job, struct err *err)
+{
+	errint_t r = ahead_goes_on(job) ? 0 : job_attempt(job);
+
+	return r < 0 ? err_set(err, r, ERR_RETRY, "index: %s", strerror(-r)) : 0;
+}
+
 enum step upload_step(struct job *job)
 {
 	struct jobs *j = job->jobs;
 	struct meta_inode in;
 	char etag[META_ETAG_MAX];
-	struct stage_file *f = NULL;
+	struct staged staged = {0};
 	struct store_stat st = {0};
 	struct err err = {0};
-	bool copy = false;
 
 	if (job->own.phase == 1)
 		return upload_settle(job);
@@ -723,9 +781,17 @@ enum step upload_step(struct job *job)
 		job->own.phase = 1;
 		return STEP_AGAIN;
 	}
-	if (r < 0 || (in.flags & META_F_ORPHAN) != 0) /* gone meanwhile: nothing to upload */
+	bool gone = r < 0 || (in.flags & META_F_ORPHAN) != 0, /* nothing to upload */
+		same = !gone && (in.flags & META_F_DIRTY) == 0 && job->victim == 0 &&
+		       (in.flags & META_F_OBJECT) != 0;
+
+	if ((gone || same) && job->own.ahead != NULL) {
+		ahead_drop(job);
+		return STEP_AGAIN;
+	}
+	if (gone)
 		return job_gone(job, r == 0 ? &in : NULL);
-	if ((in.flags & META_F_DIRTY) == 0 && job->victim == 0 && (in.flags & META_F_OBJECT) != 0) {
+	if (same) {
 		job->own.phase = 1;
 		return is_at(job, &in) && !path_is_beside(job->dst) ? job_finish_alone(job, 0, NULL)
 								    : finish_beside(job);
@@ -735,44 +801,28 @@ enum step upload_step(struct job *job)
 		return STEP_BARRIER;
 	if (etag[0] != '\0' && job_in_use(job, job->dst_remote, job->dst, etag))
 		return STEP_LATER;
-	if (in.kind == META_FILE) {
-		r = stage_get(j->conf.stage, job->ino, false, &f);
-		if (r == -ENOENT)
-			r = stage_anew(job, &in, &f, &err);
-		else if (r < 0)
-			err_set(&err, r, ERR_RETRY, "staging: %s", strerror(-r));
-		if (r < 0) {
-			stage_put(f);
-			return failed(job, etag, r, &err);
-		}
-		copy = copy_wanted(job, f);
-		if (!copy)
-			r = base_follow(job, &in, f, &err);
-		job->own.seq = stage_seq(f);
-		if (!copy)
-			job->own.size = stage_size(f);
-		if (r == 0 && !copy && settled_already(job, &in, f)) {
-			stage_put(f);
-			return STEP_AGAIN;
-		}
-		if (stage_mtime(f) != 0)
-			in.mtime_ns = stage_mtime(f);
+	if (in.kind == META_FILE)
+		r = staged_get(job, &in, &staged, &err);
+	if (r == 0 && (staged.settled || staged.turn == AHEAD_AGAIN || staged.turn == AHEAD_REST)) {
+		stage_put(staged.f);
+		return staged.turn == AHEAD_REST ? ahead_rest(job) : STEP_AGAIN;
 	}
-	if (r == 0 && (r = job_attempt(job)) < 0)
-		err_set(&err, r, ERR_RETRY, "index: %s", strerror(-r));
+	if (r == 0)
+		r = attempt(job, &err);
 	if (r < 0)
 		; /* below */
-	else if (copy)
+	else if (staged.copy)
 		r = copy_body(job, &in, etag, &st, &err);
-	else if (f != NULL)
-		r = upload_body(job, &in, f, etag, &st, &err);
+	else if (staged.f != NULL)
+		r = upload_body(job, &in, staged.f, etag, &st, &err);
 	else
 		r = link_body(job, &in, etag, &st, &err);
-	enum step s = r == 0 ? committed(job, &st)
-		      : copy ? copy_failed(job, r, &err)
-			     : failed(job, etag, r, &err);
+	enum step s = r == 0		  ? committed(job, &st)
+		      : r == -EINPROGRESS ? ahead_rest(job)
+		      : staged.copy	  ? copy_failed(job, r, &err)
+					  : failed(job, etag, r, &err);
 
 	store_stat_done(&st);
-	stage_put(f);
+	stage_put(staged.f);
 	return s;
 }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Inodes with content that no cloud has, and when each is due for upload: upload_delay after the
- * last FLUSH or at the last RELEASE of a writer, whichever is later, and HELD_OPEN_NS after the
- * first change for files that stay open. An unlink or rename before that costs no request.
+ * last FLUSH or at the last RELEASE of a writer, whichever is later, HELD_OPEN_NS after the first
+ * change for files that stay open, and at once for those whose upload may begin meanwhile. An
+ * unlink or rename before that costs no request.
  *
  * The list is a cache of the index's own dirty list, which is what survives. One pool timer serves
  * all. An inode leaves the list when its upload is posted, and comes back with the next change.
  */
 #include "vfs_priv.h"
 
-static bool has_writers(struct vfs *v, uint64_t ino)
+bool dirty_has_writers(struct vfs *v, uint64_t ino)
 {
 	struct vfs_node *n;
 	LOCKED(&v->open.lock);
@@ -60,7 +61,7 @@ void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 	bool is_new;
 	LOCKED(&v->lock);
 
-	if (ev == DIRTY_FLUSH || ev == DIRTY_RELEASE) {
+	if (ev == DIRTY_FLUSH || ev == DIRTY_RELEASE || ev == DIRTY_AHEAD) {
 		/* Of what is not dirty these say nothing. */
 		HASH_FIND(hh, v->s.dirty, &ino, sizeof(ino), d);
 		is_new = false;
@@ -68,7 +69,7 @@ void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 		d = entry_locked(v, ino, now, &is_new);
 	}
 	if (!d) {
-		if (ev != DIRTY_FLUSH && ev != DIRTY_RELEASE)
+		if (ev != DIRTY_FLUSH && ev != DIRTY_RELEASE && ev != DIRTY_AHEAD)
 			log_error("vfs",
 				"no memory to remember that inode %llu is dirty; it is "
 				"uploaded after the next mount",
@@ -91,10 +92,13 @@ void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 	case DIRTY_RELEASE:
 		d->due_ns = MAX_OF(now, d->flush_ns + delay);
 		break;
+	case DIRTY_AHEAD:
+		d->due_ns = 1; /* nor does it stand back */
+		break;
 	case DIRTY_CHANGE:
 	case DIRTY_AGAIN:
 		d->flush_ns = now;
-		d->due_ns = has_writers(v, ino) ? d->first_ns + HELD_OPEN_NS : now + delay;
+		d->due_ns = dirty_has_writers(v, ino) ? d->first_ns + HELD_OPEN_NS : now + delay;
 		break;
 	}
 	timer_locked(v, d->due_ns);

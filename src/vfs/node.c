@@ -47,6 +47,7 @@ static struct vfs_node *node_new(struct vfs *v, uint64_t ino)
 	n->v = v;
 	n->refs = 1;
 	atomic_store(&n->bind_asked, 1);
+	atomic_store(&n->ahead_at, v->jobs ? job_ahead_min(v->jobs) : UINT64_MAX);
 	lock_init(&n->lock, RANK_INODE, "node");
 	TAILQ_INIT(&n->open);
 	TAILQ_INIT(&n->io.fetches);

@@ -166,6 +166,11 @@ static bool hook_is_open(void *arg, uint64_t ino)
 	return n && n->handles;
 }
 
+static bool hook_is_written(void *arg, uint64_t ino)
+{
+	return dirty_has_writers(arg, ino);
+}
+
 /* Open files that lost their names and are not all here, each with a reference. *ret is owned by
  * the caller. */
 static errint_t open_orphans(struct vfs *v, struct vfs_node ***ret, size_t *ret_n)
@@ -265,6 +270,7 @@ struct job_hooks vfs_job_hooks(struct vfs *v)
 		.inode_changed = hook_inode_changed,
 		.entry_changed = hook_entry_changed,
 		.is_open = hook_is_open,
+		.is_written = hook_is_written,
 		.in_use = hook_in_use,
 		.dirty_again = hook_dirty_again,
 		.cleaned = hook_cleaned,

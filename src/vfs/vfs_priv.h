@@ -90,6 +90,7 @@ struct vfs_node {
 	/* sf has the base that the row says when these are equal. */
 	_Atomic uint64_t bind_asked, bound;
 	_Atomic uint64_t cloud_bytes; /* fetched and not yet told to a handle */
+	_Atomic uint64_t ahead_at;    /* when it has so many bytes: write.c */
 };
 
 struct vfs_handle {
@@ -296,8 +297,10 @@ enum dirty_event {
 	DIRTY_FLUSH,   /* FLUSH came */
 	DIRTY_RELEASE, /* the last writer went */
 	DIRTY_AGAIN,   /* a job says so */
+	DIRTY_AHEAD,   /* so much was written that its upload may begin: job_goes_ahead */
 };
 void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev);
+bool dirty_has_writers(struct vfs *v, uint64_t ino);
 void dirty_defer(struct vfs *v, uint64_t ino, int64_t delay_ns,
 	bool held);		 /* not before, but for new changes */
 void dirty_hurry(struct vfs *v); /* all is due: staging is full */

@@ -185,6 +185,17 @@ static errint_t write_staged(
 	return r;
 }
 
+/* A large new file: its upload begins while it is written. Asked once for each time that it is
+ * opened. */
+static void look_ahead(struct vfs *v, struct vfs_node *n, uint64_t end)
+{
+	uint_fast64_t at = atomic_load_explicit(&n->ahead_at, memory_order_relaxed);
+
+	if (end >= at && atomic_compare_exchange_strong(&n->ahead_at, &at, UINT64_MAX) &&
+		job_goes_ahead(v->jobs, n->ino))
+		dirty_event(v, n->ino, DIRTY_AHEAD);
+}
+
 static void run_write(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
@@ -217,6 +228,7 @@ static void run_write(struct vfs_call *c)
 	if (!r) {
 		c->len = c->own.size;
 		changed(c->own.h, c->len);
+		look_ahead(v, n, c->own.off + c->len);
 	}
 	if (!r && (c->own.h->flags & (O_SYNC | O_DSYNC)) && v->conf.durability != DURABLE_LOCAL) {
 		c->own.node = n;

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/cloud/mount_lib.sh
 . "$here/mount_lib.sh"
 start_versitygw gw
-ASTRA_CONF=$work/conf
+ASTRA_CONF=$work/conf ASTRA_NATIVE=$work/versitygwgw.buckets
 s3_section aws "$vgw_url" "bucket = astra-aws" "create_bucket = yes" >"$ASTRA_CONF"
 opts=$opts,debug=net
 d=$mnt/aws/d
@@ -49,6 +49,26 @@ settle
 same "$(sent 'PUT [^ ]*/big\?partNumber')" 7
 case ,$opts, in *,buffers=2,*) ;; *) [ "$(beside 'PUT [^ ]*/big\?partNumber')" -ge 2 ] ;; esac
 same "$(sent 'GET [^ ]*/big ')" 0 # nor is it read back
+
+# While it is written: most parts are sent before it is closed, each once, but for what is changed.
+exec 7>"$mnt/aws/long"
+head -c 100663296 /dev/urandom >"$work/long"
+cat "$work/long" >&7
+for _ in $(seq 600); do
+    [ "$(sent 'PUT [^ ]*/long\?partNumber')" -lt 11 ] || break
+    sleep 0.05
+done
+sleep 0.3
+same "$(sent 'PUT [^ ]*/long\?partNumber')" 11
+same "$(sent 'POST [^ ]*/long\?uploadId')" 0
+printf changed | dd of="$mnt/aws/long" bs=1 seek=20000000 conv=notrunc status=none
+printf changed | dd of="$work/long" bs=1 seek=20000000 conv=notrunc status=none
+exec 7>&-
+settle
+same "$(sent 'PUT [^ ]*/long\?partNumber')" 13
+same "$(sent 'POST [^ ]*/long\?uploadId')" 1
+cmp "$work/long" "$(native aws long)"
+same "$(sent 'GET [^ ]*/long ')" 0
 
 anew
 same "$(find "$d" -name 'f*' -printf '%s\n' | sort -u)" 12

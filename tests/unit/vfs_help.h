@@ -35,6 +35,7 @@ struct fix {
 	size_t buf_size;	   /* 0 = BUF_SIZE */
 	unsigned workers, buffers; /* 0 = 2; as of the next fix_up, as buf_size and quota */
 	uint64_t quota;		   /* of staging; 0 = 64 MiB */
+	uint64_t ahead_min;	   /* 0 = 64 MiB; as of the next fix_up */
 	struct policy_rules rules;
 	struct vfs_conf vc;
 	struct vfs *v;
@@ -134,6 +135,7 @@ static inline void fix_up(struct fix *f)
 		.open_grace_ns = 5 * NS_PER_S,
 		.retry_max_ns = 50 * NS_PER_MS,
 		.late_ns = NS_PER_S,
+		.ahead_min = f->ahead_min,
 		.queue_max = f->queue_max,
 		.delete_guard = f->delete_guard,
 		.undo_window_ns = 600 * NS_PER_S,

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/* Uploads that begin while their file is still written. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "astra/base_count.h"
+#include "job/job_priv.h"
+#include "jobs_help.h"
+
+enum { PART = JOB_PART_SIZE, LEN = 5 * PART + 12345, STEP = 1 << 17 };
+
+static int setup_far(void **state)
+{
+	struct fix *f;
+	int r = setup(state);
+
+	f = *state;
+	fix_down(f);
+	f->workers = 6;
+	f->buffers = 8;
+	f->buf_size = PART;
+	f->quota = 256u << 20;
+	f->ahead_min = 2 * PART;
+	f->remotes[0].real = true; /* as one that is far away */
+	fix_up(f);
+	return r;
+}
+
+static char *bytes_make(void)
+{
+	char *p = malloc(LEN);
+
+	assert_non_null(p);
+	for (size_t i = 0; i < LEN; i++)
+		p[i] = (char)(i * 11 + i / PART);
+	return p;
+}
+
+static void write_all(struct fix *f, struct vfs_handle *h, const char *p, size_t from, size_t to)
+{
+	for (size_t at = from; at < to; at += STEP)
+		assert_int_equal(put(f, h, at, p + at, MIN_OF(to - at, (size_t)STEP)), 0);
+}
+
+/* Parts of the one upload that is open; SIZE_MAX = there is none. */
+static size_t parts_there(struct fix *f)
+{
+	struct remote *r = &f->remotes[0];
+	struct store_upload *up = NULL;
+	struct store_part *parts = NULL;
+	size_t n = 0, nparts = 0;
+	struct err err = {0};
+
+	assert_int_equal(store_parts_pending(r->st, NULL, r->bucket, &up, &n, &err), 0);
+	if (n == 1 && store_parts_list(r->st, NULL, (struct store_obj){r->bucket, up[0].key},
+			      up[0].id, &parts, &nparts, &err))
+		nparts = 0; /* gone just now */
+	free(up);
+	free(parts);
+	return n == 0 ? SIZE_MAX : nparts;
+}
+
+static bool parts_become(struct fix *f, size_t want)
+{
+	for (int i = 0; i < PATIENCE_S * 1000; i++, usleep(1000)) {
+		size_t n = parts_there(f);
+
+		if (n == want || (want != SIZE_MAX && n != SIZE_MAX && n > want))
+			return true;
+	}
+	return false;
+}
+
+static void big_is(struct fix *f, const char *key, const char *want, size_t len)
+{
+	char *got = malloc(LEN + 1);
+
+	assert_non_null(got);
+	assert_int_equal(object_get(&f->remotes[0], key, got, LEN + 1), len);
+	assert_memory_equal(got, want, len);
+	free(got);
+}
+
+/* Ends with all in the cloud, nothing else there, and nothing left to do. */
+static void settles(struct fix *f, const char *key, const char *want, size_t len)
+{
+	all_done(f);
+	big_is(f, key, want, len);
+	assert_int_equal(parts_there(f), SIZE_MAX);
+	assert_int_equal(bufs_free(f->bufs), bufs_count(f->bufs));
+	assert_int_equal(job_failures(f), 0);
+}
+
+static uint64_t bytes_out(void)
+{
+	return count_get(COUNT_store_bytes_out);
+}
+
+static void test_begins_before_the_close(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	uint64_t before = bytes_out();
+	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
+
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4)); /* the fifth may still be written to */
+	usleep(100000);
+	assert_int_equal(parts_there(f), 4);
+	absent(f, "big");
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	assert_int_equal(bytes_out() - before, LEN);
+	free(p);
+}
+
+static void test_changed_parts_go_again(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	uint64_t before = bytes_out();
+	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
+
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4));
+	memset(p + PART + 10, 'x', 1000);
+	assert_int_equal(put(f, h, PART + 10, p + PART + 10, 1000), 0);
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	assert_int_equal(bytes_out() - before, LEN + PART);
+	free(p);
+}
+
+/* Many times, at all places, while parts are on their way. */
+static void test_changed_all_the_time(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
+
+	fault(f, 0, "part_put:delay=20");
+	for (size_t at = 0; at < LEN; at += STEP) {
+		size_t len = MIN_OF(LEN - at, (size_t)STEP);
+
+		assert_int_equal(put(f, h, at, p + at, len), 0);
+		for (int i = 0; i < 3; i++) {
+			size_t to = (size_t)random() % (at + len - 10);
+
+			memset(p + to, (char)random(), 10);
+			assert_int_equal(put(f, h, to, p + to, 10), 0);
+		}
+	}
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	free(p);
+}
+
+static void set_size(struct fix *f, uint64_t ino, uint64_t size)
+{
+	struct ask *a = ask_new();
+	struct stat st = {.st_size = (off_t)size};
+
+	assert_int_equal(CALL(a, vfs_setattr, ino, NULL, &st, VFS_SET_SIZE), 0);
+	ask_free(a);
+}
+
+static void cut_to(struct fix *f, size_t len)
+{
+	char *p = bytes_make();
+	uint64_t ino;
+	struct vfs_handle *h = create_in(f, f->aws, "big", &ino);
+
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4));
+	set_size(f, ino, len);
+	close_h(f, h);
+	settles(f, "big", p, len);
+	free(p);
+}
+
+static void test_cut_short(void **state)
+{
+	cut_to(*state, 100);
+}
+
+static void test_cut_in_the_middle(void **state)
+{
+	cut_to(*state, 2 * PART + 5000);
+}
+
+static void test_cut_and_grown(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	uint64_t ino;
+	struct vfs_handle *h = create_in(f, f->aws, "big", &ino);
+
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4));
+	set_size(f, ino, PART + 100);
+	set_size(f, ino, LEN);
+	memset(p + PART + 100, 0, LEN - PART - 100);
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	free(p);
+}
+
+static void test_removed(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
+
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4));
+	assert_int_equal(unlink_in(f, f->aws, "big"), 0);
+	assert_true(parts_become(f, SIZE_MAX));
+	close_h(f, h);
+	all_done(f);
+	absent(f, "big");
+	free(p);
+}
+
+static void test_renamed(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
+
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4));
+	assert_int_equal(rename_to(f, f->aws, "big", f->aws, "other", 0), 0);
+	memset(p, 'y', 10);
+	assert_int_equal(put(f, h, 0, p, 10), 0);
+	close_h(f, h);
+	settles(f, "other", p, LEN);
+	absent(f, "big");
+	free(p);
+}
+
+/* Whoever waits gets what is there, and what comes then follows. */
+static void test_fsync(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
+
+	write_all(f, h, p, 0, 4 * PART);
+	assert_true(parts_become(f, 3));
+	assert_int_equal(fsync_h(f, h), 0);
+	big_is(f, "big", p, 4 * PART);
+	assert_int_equal(parts_there(f), SIZE_MAX);
+	write_all(f, h, p, 4 * PART, LEN);
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	free(p);
+}
+
+static void test_parts_fail(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	uint64_t before = bytes_out();
+	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
+
+	fault(f, 0, "part_put:every=2:error=EIO:times=8");
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4));
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	assert_in_range(bytes_out() - before, LEN, LEN + 8 * PART);
+	free(p);
+}
+
+/* Somebody else's clean-up, or a write of the key, takes the parts along. */
+static void test_parts_go(void **state)
+{
+	struct fix *f = *state;
+	struct remote *r = &f->remotes[0];
+	struct store_upload *up = NULL;
+	char *p = bytes_make();
+	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
+	size_t n = 0;
+	struct err err = {0};
+
+	write_all(f, h, p, 0, 4 * PART);
+	assert_true(parts_become(f, 3));
+	assert_int_equal(store_parts_pending(r->st, NULL, r->bucket, &up, &n, &err), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(store_parts_abort(r->st, NULL, (struct store_obj){r->bucket, up[0].key},
+				 up[0].id, &err),
+		0);
+	free(up);
+	write_all(f, h, p, 4 * PART, LEN);
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	free(p);
+}
+
+static void test_daemon_ends_meanwhile(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
+
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4));
+	jobs_stop(f->jobs);
+	close_h(f, h);
+	fix_down(f);
+	fix_up(f);
+	sync_all(f);
+	settles(f, "big", p, LEN);
+	free(p);
+}
+
+static void none_is_sent(struct fix *f, const char *name)
+{
+	char *p = bytes_make();
+	struct vfs_handle *h = create_in(f, f->aws, name, NULL);
+
+	write_all(f, h, p, 0, LEN);
+	usleep(200000);
+	assert_int_equal(parts_there(f), SIZE_MAX);
+	close_h(f, h);
+	settles(f, name, p, LEN);
+	free(p);
+}
+
+static void test_temporary_names(void **state)
+{
+	none_is_sent(*state, ".big.XyZ123");
+	none_is_sent(*state, "big.PART");
+}
+
+static void test_near_stores(void **state)
+{
+	struct fix *f = *state;
+
+	f->remotes[0].real = false;
+	none_is_sent(f, "big");
+}
+
+static unsigned attr_jobs;
+
+static int count_attr(void *arg, const struct job_info *i)
+{
+	attr_jobs += i->kind == JOB_ATTR;
+	return 0;
+}
+
+static void mtime_is(struct fix *f, const char *want)
+{
+	struct store_stat st = {0};
+	const char *is = NULL;
+	struct err err = {0};
+
+	assert_int_equal(
+		store_head(f->remotes[0].st, NULL, (struct store_obj){"b", "big"}, &st, &err), 0);
+	is = store_stat_meta(&st, "mtime");
+	assert_non_null(is);
+	assert_string_equal(is, want);
+	store_stat_done(&st);
+}
+
+/* A store that takes metadata at the beginning: the time of the last write is worth no copy, one
+ * that somebody sets is. */
+static void test_times(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	struct stat s = {.st_mtim = {.tv_sec = 1000}};
+	struct ask *a = ask_new();
+	struct vfs_handle *h = NULL;
+	uint64_t ino;
+
+	f->remotes[0].caps.meta_at_begin = true;
+	attr_jobs = 0;
+	h = create_in(f, f->aws, "other", NULL);
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4));
+	usleep(20000);
+	assert_int_equal(put(f, h, 0, p, 10), 0);
+	close_h(f, h);
+	settles(f, "other", p, LEN);
+	job_each(f->jobs, count_attr, NULL);
+	assert_int_equal(attr_jobs, 0);
+	h = create_in(f, f->aws, "big", &ino);
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4));
+	assert_int_equal(CALL(a, vfs_setattr, ino, NULL, &s, VFS_SET_MTIME), 0);
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	mtime_is(f, "1000.000000000");
+	ask_free(a);
+	free(p);
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup_far, teardown)
+	const struct CMUnitTest tests[] = {T(test_begins_before_the_close),
+		T(test_changed_parts_go_again), T(test_changed_all_the_time), T(test_cut_short),
+		T(test_cut_in_the_middle), T(test_cut_and_grown), T(test_removed), T(test_renamed),
+		T(test_fsync), T(test_parts_fail), T(test_parts_go), T(test_daemon_ends_meanwhile),
+		T(test_temporary_names), T(test_near_stores), T(test_times)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
