@@ -86,7 +86,7 @@ errint_t job_copy(struct jobs *j, struct meta_txn *t, const struct meta_inode *f
 	job_twin_of(from, &job->own.copy->from);
 	job->own.copy->seq = seq;
 	job->own.size = from->size;
-	job->g.soon = true;
+	job->g.soon = job->g.copies = true;
 	return job_post(j, t, job, ret_job);
 }
 
@@ -127,6 +127,10 @@ void copy_drop(struct job *job)
 		return;
 	free(job->own.copy);
 	job->own.copy = NULL;
+	{
+		LOCKED(&job->jobs->g.lock);
+		job->g.copies = false;
+	}
 	wait_release(job, -EOPNOTSUPP);
 }
 

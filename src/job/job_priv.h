@@ -98,6 +98,7 @@ struct job {
 		struct job *cold;    /* as of then: the archived one that it is, or is behind */
 		bool unsure;	     /* an upload that failed and stays: see upload.c */
 		bool undone;	     /* an exchange whose names were changed back; it ends */
+		bool copies;	     /* an upload that is a copy in its cloud: copy.c */
 		bool ahead;	     /* an upload that takes what is written meanwhile: ahead.c */
 		struct share *share; /* while it is ready or active: whose slot */
 		uint64_t post_txn;

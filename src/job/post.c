@@ -258,6 +258,10 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
 			}
 			return 0;
 		}
+		/* Its file is marked and has no content of its own: one behind it would send what
+		 * the caller sees of the copy by then. What is written asks again at its end. */
+		if (last != NULL && last->g.copies && !soon)
+			return 0;
 		if (last != NULL && last->g.unsure && last->g.sleeping)
 			return 0; /* its next try takes what is staged then */
 	}

@@ -130,6 +130,33 @@ static void test_the_store_copies(void **state)
 	both_are(f, to, "to", BIG - 1, "xy", BIG + 1);
 }
 
+/* A copy that takes long: the file is due as one that is held open, and nothing is to be sent. */
+static void test_due_while_it_is_copied(void **state)
+{
+	struct fix *f = *state;
+	uint64_t from = foreign(f, "from"), to, posted;
+	struct vfs_handle *in, *h = create_in(f, f->aws, "to", &to);
+	struct ask *a = ask_new();
+	struct meta_txn *t;
+
+	store_fault_set(f->remotes[0].st, "copy:delay=500", NULL);
+	assert_int_equal(open_ino(f, from, O_RDONLY, &in), 0);
+	posted = count_get(COUNT_jobs_posted);
+	vfs_copy_range(f->v, &a->c, in, 0, h, 0, UINT64_C(1) << 40);
+	usleep(200000);
+	t = meta_begin(f->m);
+	assert_int_equal(job_upload(f->jobs, t, to, false), 0);
+	assert_int_equal(meta_commit(t), 0);
+	assert_int_equal(ask_wait(a), 0);
+	assert_int_equal(a->len, BIG);
+	close_h(f, in);
+	close_h(f, h);
+	sync_all(f);
+	assert_int_equal(count_get(COUNT_jobs_posted) - posted, 1);
+	object_is(f, "to", bytes, BIG);
+	ask_free(a);
+}
+
 static void test_over_an_existing_file(void **state)
 {
 	struct fix *f = *state;
@@ -374,6 +401,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(the_store_copies),
+		T(due_while_it_is_copied),
 		T(over_an_existing_file),
 		T(small_ones_are_copied_twice),
 		T(a_twin_is_only_a_hint),
