@@ -197,6 +197,10 @@ errint_t job_path_ok(struct jobs *j, uint32_t remote, const char *path);
 struct remote *job_remote(struct jobs *j, uint32_t id); /* NULL when not configured */
 bool job_full(struct jobs *j);				/* too many live jobs: hold new work back */
 
+/* in is opened for writing, or new: what its remote must be asked before that is asked now. Cheap
+ * once it was; no locks held, no transaction. */
+void job_will_write(struct jobs *j, const struct meta_inode *in);
+
 /* ---- standing back ---- */
 
 /* Somebody changed a file. While many a second are changed, removals, and uploads by way of

@@ -182,10 +182,15 @@ struct store_caps {
 	bool restore_moves;   /* a restore changes the class for good: days mean nothing */
 	bool checksums;	      /* states crc32c of whole objects */
 	bool versioning, soft_delete, auto_tier;
+	bool asks; /* the endpoint is asked what it holds before something is written (store_ready)
+		    */
 	bool near; /* reading it is like reading a file here: a copy in the cache gains nothing */
 	uint64_t part_min, part_max, object_max; /* bytes */
 	unsigned parts_max;
 };
+
+/* What may first have to be found out about an endpoint: whether it holds the conditions of ... */
+enum store_ready { STORE_READY_PUT, STORE_READY_REMOVE, STORE_READY_PARTS, STORE_READY_N };
 
 struct store;
 
@@ -249,6 +254,8 @@ struct store_ops {
 		char **ret_json, struct err *err);
 	errint_t (*lifecycle_put)(struct store *s, const struct store_call *c, const char *bucket,
 		const char *json, struct err *err);
+	errint_t (*ready)(struct store *s, const struct store_call *c, const char *bucket,
+		enum store_ready what, struct err *err);
 	void (*describe)(struct store *s, struct buf *ret);
 	void (*destroy)(struct store *s); /* this one only; store_destroy walks the stack */
 };
@@ -330,6 +337,16 @@ errint_t store_lifecycle_get(struct store *s, const struct store_call *c, const 
 	char **ret_json, struct err *err);
 errint_t store_lifecycle_put(struct store *s, const struct store_call *c, const char *bucket,
 	const char *json, struct err *err);
+/* Where caps.asks: finds out what the first such change would else have to wait for, by objects of
+ * ours in bucket that go again. At once when it is known. */
+errint_t store_ready(struct store *s, const struct store_call *c, const char *bucket,
+	enum store_ready what, struct err *err);
+/* Appends what was found out so far as a text to be kept, nothing secret; nothing when that is
+ * nothing. */
+void store_learned(struct store *s, struct buf *ret);
+/* Tells it the text of an earlier mount, before anything else is asked. It knows what of it to
+ * believe. */
+void store_recall(struct store *s, const char *text);
 /* Appends for people where it is and as whom it is asked, nothing secret: "https://..., region x,
  * with the key AKIA... of the environment". Complete after a first call. Asks nobody. */
 void store_describe(struct store *s, struct buf *ret);

@@ -69,10 +69,12 @@ errint_t jobs_open(const struct jobs_conf *conf, struct jobs **ret, struct err *
 	sched_init(j);
 	TAILQ_INIT(&j->g.ended);
 	TAILQ_INIT(&j->g.waiters);
+	errint_t r = ready_open(j);
 	struct meta_txn *t = meta_begin_read(conf->meta);
 	size_t len = 0;
-	errint_t r = meta_job_each(t, load_record, j);
 
+	if (r == 0)
+		r = meta_job_each(t, load_record, j);
 	if (r == 0)
 		r = keys_hand_over_again(j, t);
 	if (meta_kv_get(t, "listed_epoch", &j->listed_epoch_ns, sizeof(j->listed_epoch_ns), &len) <
@@ -115,6 +117,7 @@ void jobs_close(struct jobs *j)
 	}
 	sched_done(j);
 	setbacks_free(j);
+	ready_close(j);
 	lock_done(&j->g.lock);
 	(void)pthread_cond_destroy(&j->idle);
 	foreground_done(j);

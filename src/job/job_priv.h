@@ -214,6 +214,7 @@ struct jobs {
 	struct pool_task timer;	 /* wakes sleeping jobs */
 	int64_t wake_ns;	 /* when it is armed for, 0 = not; g.lock */
 	struct pool_task sweep;	 /* uploads.c */
+	struct ready *ready;	 /* owned; one of each remote: ready.c */
 	atomic_bool stopping;	 /* steps end, nothing is given up */
 	struct graph {
 		struct lock lock; /* RANK_JOB */
@@ -247,6 +248,7 @@ struct jobs {
 			bool tripped; /* the minute before had too many */
 		} guard;
 		uint64_t seq, nlistings;
+		unsigned nready; /* questions of ready.c */
 	} g;
 	pthread_cond_t idle;	       /* with g.lock: steps == 0 */
 	struct {		       /* what the user changes: foreground.c */
@@ -259,6 +261,12 @@ struct jobs {
 		int64_t tried_ns;      /* when what rested was last tried for the cache */
 	} front;
 };
+
+/* ready.c */
+errint_t ready_open(struct jobs *j);
+void ready_close(struct jobs *j);
+/* A job will change path of remote. Index writer or not; no lock of the graph. */
+void ready_begin(struct jobs *j, uint32_t remote, const char *path);
 
 /* names.c */
 const struct remote *remote_of(struct jobs *j, uint32_t id);

@@ -138,6 +138,8 @@ errint_t job_post(struct jobs *j, struct meta_txn *t, struct job *job, uint64_t 
 		return r;
 	}
 	count_inc(jobs_posted);
+	ready_begin(j, job->src_remote, job->src);
+	ready_begin(j, job->dst_remote, job->dst);
 	log_debug("job", "%llu posted: %s of inode %llu, '%s' -> '%s', victim %llu, waits for %u",
 		(unsigned long long)job->id, job_kind_name(job->kind), (unsigned long long)job->ino,
 		job->src, job->dst, (unsigned long long)job->victim, job->g.ndeps);

@@ -512,6 +512,7 @@ static void drop_text(char **p)
 #define DROP_bucket_remove NULL
 #define DROP_lifecycle_get ret_json
 #define DROP_lifecycle_put NULL
+#define DROP_ready	   NULL
 
 #define X(opn, key, want, done, cond, params, args)                                                \
 	static errint_t fault_plain_##opn(struct store *s, const struct store_call *c, UNP params, \

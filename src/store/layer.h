@@ -82,7 +82,8 @@
 	X(bucket_remove, "", 0, 0, true, (const char *bucket), (bucket))                           \
 	X(lifecycle_get, "", 0, 0, false, (const char *bucket, char **ret_json),                   \
 		(bucket, ret_json))                                                                \
-	X(lifecycle_put, "", 0, 0, false, (const char *bucket, const char *json), (bucket, json))
+	X(lifecycle_put, "", 0, 0, false, (const char *bucket, const char *json), (bucket, json))  \
+	X(ready, "", 0, 0, false, (const char *bucket, enum store_ready what), (bucket, what))
 
 #define STORE_OPS(X) STORE_OPS_DATA(X) STORE_OPS_OTHER(X)
 

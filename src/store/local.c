@@ -222,6 +222,13 @@ errint_t local_lifecycle_put(struct store *s, const struct store_call *c, const 
 	return local_fsync_dir(l, path, err);
 }
 
+/* There is nobody to be asked. */
+errint_t local_ready(struct store *s, const struct store_call *c, const char *bucket,
+	enum store_ready what, struct err *err)
+{
+	return 0;
+}
+
 /* ---- what the dead left behind ---- */
 
 static bool owner_lives(const struct local *l, const char *owner)

@@ -533,6 +533,7 @@ static void s3_caps(struct store *s, struct store_caps *ret)
 		.etag_of_bytes = true,
 		.silent_remove = true,
 		.archive = driver_has_offline(d->conf.classes),
+		.asks = !d->conf.aws,
 		.checksums = d->conf.sum == S3_SUM_AUTO || d->conf.sum == S3_SUM_CRC32C,
 		.part_min = S3_PART_MIN,
 		.part_max = S3_PART_MAX,
@@ -552,9 +553,8 @@ static void s3_destroy(struct store *s)
 	free(d);
 }
 
-static void s3_describe(struct store *s, struct buf *ret)
+void s3_endpoint_text(const struct s3 *d, struct buf *ret)
 {
-	const struct s3 *d = (const struct s3 *)s;
 	const struct net_url *u = &d->conf.endpoint;
 
 	if (*u->host) {
@@ -564,6 +564,13 @@ static void s3_describe(struct store *s, struct buf *ret)
 	} else {
 		(void)buf_adds(ret, "AWS");
 	}
+}
+
+static void s3_describe(struct store *s, struct buf *ret)
+{
+	const struct s3 *d = (const struct s3 *)s;
+
+	s3_endpoint_text(d, ret);
 	(void)buf_addf(ret, ", region %s, with ", d->conf.region);
 	if (d->cred)
 		aws_cred_describe(d->cred, ret);
@@ -597,8 +604,25 @@ static const struct store_ops s3_ops = {
 	.bucket_remove = s3_bucket_remove,
 	.lifecycle_get = s3_lifecycle_get,
 	.lifecycle_put = s3_lifecycle_put,
+	.ready = s3_ready,
 	.destroy = s3_destroy,
 };
+
+void store_learned(struct store *s, struct buf *ret)
+{
+	struct store *d = store_layer_find(s, &s3_ops);
+
+	if (d)
+		s3_learned((struct s3 *)d, ret);
+}
+
+void store_recall(struct store *s, const char *text)
+{
+	struct store *d = store_layer_find(s, &s3_ops);
+
+	if (d)
+		s3_recall((struct s3 *)d, text);
+}
 
 errint_t store_s3_new(const struct s3_conf *conf, struct net *net, struct aws_cred *cred,
 	struct store **ret, struct err *err)

@@ -314,7 +314,7 @@ static errint_t by_parts(struct copy *x, struct store_stat *ret, struct err *err
 	r = tags_keep(x, &x->fields, err);
 	r = r ? r
 	      : s3_begin_fields(x->d, x->c, x->dst, x->class_name, &x->fields,
-			s3_holds(x->d, x->c, x->dst.bucket, S3_HOLDS_SUMS), id, err);
+			s3_sums_hold(x->d, x->c, x->dst.bucket), id, err);
 	r = r ? r : copy_parts(x, id, v, &n, err);
 	r = r ? r : s3_parts_finish(&x->d->store, x->c, x->dst, id, v, n, &cond, ret, err);
 	if (r && id[0] && err->kind != ERR_UNKNOWN) {

@@ -89,7 +89,7 @@ errint_t s3_parts_begin(struct store *s, const struct store_call *c, struct stor
 	const struct store_put *opt, char ret_id[STORE_UPLOAD_MAX], struct err *err)
 {
 	struct s3 *d = (struct s3 *)s;
-	struct begin x = {.sums = s3_holds(d, c, o.bucket, S3_HOLDS_SUMS)};
+	struct begin x = {.sums = s3_sums_hold(d, c, o.bucket)};
 	errint_t r;
 
 	if (opt) {
@@ -474,7 +474,7 @@ errint_t s3_parts_finish(struct store *s, const struct store_call *c, struct sto
 		net_fields_done(&f);
 		return r;
 	}
-	r = s3_finish(d, c, o, id, parts, n, s3_holds(d, c, o.bucket, S3_HOLDS_SUMS), &f, ret, err);
+	r = s3_finish(d, c, o, id, parts, n, s3_sums_hold(d, c, o.bucket), &f, ret, err);
 	if (r)
 		return finish_error(cond, r, err);
 	s3_stat_class(d, ret, cond && cond->class_name ? cond->class_name : s3_class_default(d),

@@ -10,7 +10,7 @@
  *	s3_parts.c   multipart uploads
  *	s3_list.c    listings of keys, buckets and uploads
  *	s3_bucket.c  buckets and their life cycle rules
- *	s3_probe.c   whether an endpoint that is not AWS's holds its conditions
+ *	s3_probe.c   whether an endpoint that is not AWS's holds conditions; what it said before
  */
 #ifndef STORE_S3_PRIV_H
 #define STORE_S3_PRIV_H
@@ -68,16 +68,27 @@ struct s3 {
 	_Atomic int64_t skew_ns;   /* the server's clock less ours */
 	_Atomic int sum;	   /* enum s3_sum in use; only ever falls */
 	atomic_bool copy_cond_not; /* CopyObject refused a condition */
-	_Atomic unsigned holds;	   /* S3_HOLDS_*; 0 = not asked yet */
+	_Atomic unsigned holds;	   /* S3_HOLDS_*, and S3_ASKED() of what was asked */
+	atomic_bool recalled;	   /* some of it by an earlier mount */
 	struct lock lock;	   /* RANK_STORE_D */
 	struct {
 		struct {
 			char bucket[64], region[64];
 		} place[S3_REGIONS]; /* of buckets elsewhere than conf.region */
 		unsigned next;
-		bool asking;  /* what the endpoint holds: one asks, the others wait for it */
-	} shared;	      /* lock */
-	pthread_cond_t asked; /* lock */
+		/* What the endpoint holds: one asks, the others wait for it. */
+		struct s3_ask {
+			bool asking;
+			unsigned failed;  /* times */
+			int64_t until_ns; /* not asked again before (mono) ... */
+			errint_t r;	  /* ... for it failed so; 0 = we may not */
+			struct err err;
+			int as; /* what we go by then */
+		} ask[STORE_READY_N];
+		int64_t asked_s; /* when, at the earliest; wall clock */
+		uint32_t server; /* what called itself so was asked */
+	} shared;		 /* lock */
+	pthread_cond_t asked;	 /* lock */
 };
 
 /* ---- requests ---- */
@@ -160,13 +171,21 @@ bool s3_stat_meta_add(struct store_stat *st, const struct store_meta *meta, unsi
 
 /* ---- whether conditions hold ---- */
 
-#define S3_HOLDS_ASKED	1u
-#define S3_HOLDS_PUT	2u
-#define S3_HOLDS_FINISH 4u
-#define S3_HOLDS_REMOVE 8u
-#define S3_HOLDS_SUMS	16u /* the checksum of a copied range is that of the range */
-/* Whether the endpoint holds them; asks it with an object of ours in bucket the first time. */
-bool s3_holds(struct s3 *d, const struct store_call *c, const char *bucket, unsigned what);
+#define S3_HOLDS_PUT	1u
+#define S3_HOLDS_FINISH 2u
+#define S3_HOLDS_REMOVE 4u
+#define S3_HOLDS_SUMS	8u /* the checksum of a copied range is that of the range */
+#define S3_ASKED(w)	(256u << (w))
+#define S3_ASKED_ALL	(256u * ((1u << STORE_READY_N) - 1))
+/* Whether uploads may state checksums; asks the endpoint with an object of ours in bucket, once. */
+bool s3_sums_hold(struct s3 *d, const struct store_call *c, const char *bucket);
+/* store_learned, store_recall */
+void s3_learned(struct s3 *d, struct buf *ret);
+void s3_recall(struct s3 *d, const char *text);
+/* Of each answer while d->recalled. */
+void s3_look_server(struct s3 *d, const struct net_answer *a);
+/* The endpoint as URL, or "AWS". */
+void s3_endpoint_text(const struct s3 *d, struct buf *ret);
 /* The next best thing: asks, and says what the server would have said. */
 errint_t s3_cond_by_head(struct s3 *d, const struct store_call *c, struct store_obj o,
 	const char *if_match, const char *if_none_match, struct err *err);
@@ -213,6 +232,7 @@ S3_OP(bucket_create) const char *bucket, struct err *err);
 S3_OP(bucket_remove) const char *bucket, struct err *err);
 S3_OP(lifecycle_get) const char *bucket, char **ret_json, struct err *err);
 S3_OP(lifecycle_put) const char *bucket, const char *json, struct err *err);
+S3_OP(ready) const char *bucket, enum store_ready what, struct err *err);
 #undef S3_OP
 
 /* parts_begin with fields instead of metadata: what a copy keeps. sums: with checksums. */

@@ -215,6 +215,8 @@ static errint_t send_once(struct s3 *d, const struct s3_req *q, struct place *p,
 			err_wrap(err, r, "%s: %s %s%s%s", d->conf.name, q->what,
 				q->bucket ? q->bucket : "", q->key ? "/" : "",
 				q->key ? q->key : "");
+		else if (a->status / 100 == 2 && atomic_load(&d->recalled))
+			s3_look_server(d, a);
 	}
 	net_fields_done(&f);
 	return r;

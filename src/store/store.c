@@ -23,8 +23,8 @@
 
 /* A new operation changes the size of the table: look at every layer and driver, at STORE_OPS and
  * at the entries below, then change this number. */
-_Static_assert(sizeof(struct store_ops) == 26 * sizeof(void *), "an operation was added");
-_Static_assert(OP_N == 22, "STORE_OPS and struct store_ops differ");
+_Static_assert(sizeof(struct store_ops) == 27 * sizeof(void *), "an operation was added");
+_Static_assert(OP_N == 23, "STORE_OPS and struct store_ops differ");
 
 void store_stat_done(struct store_stat *st)
 {
@@ -481,6 +481,16 @@ errint_t store_lifecycle_put(struct store *s, const struct store_call *c, const 
 	CHECK(NEEDS(lifecycle_put));
 	CHECK(bucket_check(bucket, err));
 	return leave(s->ops->lifecycle_put(s, c, bucket, json, err), "lifecycle_put", err);
+}
+
+errint_t store_ready(struct store *s, const struct store_call *c, const char *bucket,
+	enum store_ready what, struct err *err)
+{
+	ENTER(CALL_DEFAULT_NS);
+	assert((unsigned)what < STORE_READY_N);
+	CHECK(NEEDS(ready));
+	CHECK(bucket_check(bucket, err));
+	return leave(s->ops->ready(s, c, bucket, what, err), "ready", err);
 }
 
 struct store *store_destroy(struct store *s)

@@ -262,15 +262,18 @@ static void handle_drop(struct vfs *v, struct vfs_handle *h)
 
 /* ---- open ---- */
 
+static bool writes(int flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+}
+
 static errint_t open_check(struct vfs *v, const struct meta_inode *in, int flags)
 {
-	bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
-
 	if (in->kind == META_DIR)
 		return -EISDIR;
 	if (in->kind == META_SYMLINK)
 		return -ELOOP;
-	return v->conf.ro && writes ? -EROFS : 0;
+	return v->conf.ro && writes(flags) ? -EROFS : 0;
 }
 
 /* The file is there; makes c->handle. */
@@ -287,6 +290,8 @@ static errint_t open_handle(
 		r = open_check(v, in, flags);
 	if (r)
 		return r == -ENOENT ? -ESTALE : r;
+	if (writes(flags))
+		job_will_write(v->jobs, in);
 	node_dep_set(v, h->n, in);
 	known = version_seen(v, ino, in->version);
 	if (flags & O_TRUNC) {
@@ -381,6 +386,7 @@ static errint_t create_file(struct vfs_call *c, struct vfs_handle *h)
 
 	if (r)
 		return r;
+	job_will_write(v->jobs, &in);
 	(void)version_seen(v, in.ino, in.version);
 	dirty_event(v, in.ino, DIRTY_WRITE);
 	r = node_bind(v, h->n);

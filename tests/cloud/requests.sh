@@ -34,14 +34,37 @@ print(most)
 P
 }
 
+asked() { sent '[A-Z]+ [^ ]*/\.astra-tmp/probe-'; } # requests that ask what it can do
+
+# Only who writes asks: once, all of it side by side, and for later mounts too.
 mount_it log_level=debug
+ls "$mnt/aws" >"$work/got"
+same "$(asked)" 0
 mkdir "$d"
 for i in $(seq 100 159); do echo "content $i" >"$d/f$i"; done
 settle
+for _ in $(seq 200); do
+    [ "$(sent 'DELETE [^ ]*/\.astra-tmp/probe-[0-9a-f]* ')" -lt 4 ] || break
+    sleep 0.05
+done
 same "$(sent 'PUT [^ ]*/d/f1')" 60
-same "$(sent 'PUT [^ ]*/\.astra-tmp/probe-[0-9a-f]* ')" 2
+same "$(sent 'PUT [^ ]*/\.astra-tmp/probe-[0-9a-f]* ')" 4
 same "$(sent 'POST [^ ]*/\.astra-tmp/probe-[0-9a-f]*\?uploads')" 1
+same "$(asked)" 12
 same "$(sent HEAD)" 0
+unmount_it
+rm "$work/log"
+mount_it log_level=debug
+for i in $(seq 160 169); do echo "content $i" >"$d/f$i"; done
+rm "$d"/f16*
+settle
+for i in $(seq 160 169); do echo "content $i" >"$d/f$i"; done
+settle
+rm "$d"/f16*
+settle
+same "$(sent 'PUT [^ ]*/d/f1')" 10
+same "$(sent 'DELETE [^ ]*/d/f1')" 10
+same "$(asked)" 0
 
 head -c 52428800 /dev/urandom >"$work/big"
 cp "$work/big" "$mnt/aws/big"

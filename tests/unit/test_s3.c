@@ -647,11 +647,37 @@ static void metadata_changes_by_a_copy(void **state)
 #undef THEIRS
 }
 
+#define PROBE_MADE                                                                                 \
+	{                                                                                          \
+		"PUT /bucket/.astra-tmp/probe-", 200, ETAG "Server: one\r\n"                       \
+	}
+#define PROBE_GONE                                                                                 \
+	{                                                                                          \
+		"DELETE /bucket/.astra-tmp/probe-", 204, "Server: one\r\n"                         \
+	}
+#define PROBE_HELD                                                                                 \
+	{                                                                                          \
+		"PUT /bucket/.astra-tmp/probe-", 412, NULL, ERROR("PreconditionFailed", "")        \
+	}
+
+static struct store *own_endpoint(void)
+{
+	struct s3_conf c = plain_conf();
+
+	c.aws = false;
+	return driver(&c);
+}
+
 /* An endpoint that ignores conditions is found out, and looked at before each write. */
 static void conditions_that_do_not_hold(void **state)
 {
-	SCRIPT({"PUT /bucket/.astra-tmp/probe-", 200, ETAG},
-		{"PUT /bucket/.astra-tmp/probe-", 200, ETAG}, /* in spite of If-Match */
+	SCRIPT(PROBE_MADE, PROBE_MADE, /* in spite of If-Match */
+		PROBE_GONE,
+		/* the put itself */
+		{"HEAD /bucket/key", 200, HEAD_OK}, {"PUT /bucket/key", 200, ETAG},
+		{"HEAD /bucket/key", 200, HEAD_OK}, PROBE_MADE,
+		PROBE_GONE, /* in spite of If-Match */
+		{"HEAD /bucket/key", 404, NULL}, PROBE_MADE,
 		{"POST /bucket/.astra-tmp/probe-", 200, NULL, BEGIN},
 		{"PUT /bucket/.astra-tmp/probe-", 200, NULL,
 			"<CopyPartResult><ETag>\"p\"</ETag><ChecksumCRC32C>AAAAAA==</"
@@ -659,33 +685,186 @@ static void conditions_that_do_not_hold(void **state)
 			"</CopyPartResult>"}, /* no checksum of "x" */
 		{"POST /bucket/.astra-tmp/probe-", 412, NULL, ERROR("PreconditionFailed", "")},
 		{"DELETE /bucket/.astra-tmp/probe-", 204}, /* the upload */
-		{"DELETE /bucket/.astra-tmp/probe-", 204}, /* in spite of If-Match */
-		{"DELETE /bucket/.astra-tmp/probe-", 204},
-		/* the put itself */
-		{"HEAD /bucket/key", 200, HEAD_OK}, {"PUT /bucket/key", 200, ETAG},
-		{"HEAD /bucket/key", 200, HEAD_OK}, {"HEAD /bucket/key", 404, NULL},
+		{"DELETE /bucket/.astra-tmp/probe-", 204}, /* the object */
 		{"POST /bucket/key?uploads=", 200, NULL, BEGIN},
 		{"POST /bucket/key?uploadId=U", 200, NULL, DONE});
-	struct s3_conf c = plain_conf();
 	struct store_put match = {.if_match = "e1"}, absent = {.if_none_match = STORE_IF_ABSENT};
 	struct store_part part = {.number = 1, .size = 1, .etag = "p", .has_crc32c = true};
 	char id[STORE_UPLOAD_MAX];
-	struct store *s;
+	struct store *s = own_endpoint();
 
-	c.aws = false;
-	s = driver(&c);
 	assert_int_equal(store_put(s, NULL, key, "x", 1, &match, NULL, &err), 0);
-	assert_null(script_field(9, "if-match"));
+	assert_string_equal(script_field(1, "if-match"), "\"00000000000000000000000000000000\"");
+	assert_null(script_field(4, "if-match"));
 	assert_int_equal(store_put(s, NULL, key, "x", 1, &absent, NULL, &err), -EEXIST);
 	assert_int_equal(store_remove(s, NULL, key, "e1", &err), -ESTALE);
 	/* where checksums of copies lie, uploads have none; finishing holds its condition */
 	assert_int_equal(store_parts_begin(s, NULL, key, NULL, id, &err), 0);
-	assert_null(script_field(12, "x-amz-checksum-algorithm"));
+	assert_null(script_field(15, "x-amz-checksum-algorithm"));
 	assert_int_equal(store_parts_finish(s, NULL, key, id, &part, 1, &match, NULL, &err), 0);
-	assert_string_equal(script_field(13, "if-match"), "\"e1\"");
-	assert_null(script_field(13, "x-amz-checksum-crc32c"));
+	assert_string_equal(script_field(16, "if-match"), "\"e1\"");
+	assert_null(script_field(16, "x-amz-checksum-crc32c"));
 	script_done();
 	store_destroy(s);
+}
+
+/* AWS is not asked, whatever is done, nor is an endpoint of which the configuration says it. */
+static void aws_is_not_asked(void **state)
+{
+	SCRIPT({"PUT /bucket/key", 200, ETAG}, {"DELETE /bucket/key", 204},
+		{"PUT /bucket/key", 200, ETAG});
+	struct store_put match = {.if_match = "e1"};
+	struct s3_conf c = plain_conf();
+	struct store_caps caps;
+	struct store *s = driver(NULL);
+
+	store_caps(s, &caps);
+	assert_false(caps.asks);
+	for (unsigned i = 0; i < STORE_READY_N; i++)
+		assert_int_equal(store_ready(s, NULL, "bucket", i, &err), 0);
+	assert_int_equal(store_put(s, NULL, key, "x", 1, &match, NULL, &err), 0);
+	assert_string_equal(script_field(0, "if-match"), "\"e1\"");
+	assert_int_equal(store_remove(s, NULL, key, "e1", &err), 0);
+	assert_string_equal(script_field(1, "if-match"), "\"e1\"");
+	store_destroy(s);
+	c.aws = false;
+	c.cond = S3_COND_YES;
+	s = driver(&c);
+	assert_int_equal(store_ready(s, NULL, "bucket", STORE_READY_PUT, &err), 0);
+	assert_int_equal(store_put(s, NULL, key, "x", 1, &match, NULL, &err), 0);
+	assert_string_equal(script_field(2, "if-match"), "\"e1\"");
+	script_done();
+	store_destroy(s);
+}
+
+/* Asked ahead, a write sends itself alone. */
+static void asked_ahead(void **state)
+{
+	SCRIPT(PROBE_MADE, PROBE_HELD, PROBE_GONE, {"PUT /bucket/key", 200, ETAG});
+	struct store_put match = {.if_match = "e1"};
+	struct store *s = own_endpoint();
+	struct store_caps caps;
+
+	store_caps(s, &caps);
+	assert_true(caps.asks);
+	assert_int_equal(store_ready(s, NULL, "bucket", STORE_READY_PUT, &err), 0);
+	assert_int_equal(store_ready(s, NULL, "bucket", STORE_READY_PUT, &err), 0);
+	assert_int_equal(store_put(s, NULL, key, "x", 1, &match, NULL, &err), 0);
+	assert_string_equal(script_field(3, "if-match"), "\"e1\"");
+	script_done();
+	store_destroy(s);
+}
+
+/* A question that failed is no answer: neither that conditions hold nor that they do not. */
+static void a_failed_question_is_no_answer(void **state)
+{
+	SCRIPT({"PUT /bucket/.astra-tmp/probe-", 500, NULL, ERROR("InternalError", "")}, PROBE_GONE,
+		PROBE_MADE, {"PUT /bucket/.astra-tmp/probe-", 503, NULL, ERROR("SlowDown", "")},
+		PROBE_GONE, PROBE_MADE, PROBE_HELD, PROBE_GONE, {"PUT /bucket/key", 200, ETAG});
+	struct store_put match = {.if_match = "e1"};
+	struct store *s = own_endpoint();
+
+	assert_int_equal(store_put(s, NULL, key, "x", 1, &match, NULL, &err), -EIO);
+	assert_int_equal(err.kind, ERR_RETRY); /* nothing was written, for sure */
+	assert_int_equal(store_put(s, NULL, key, "x", 1, &match, NULL, &err), -EIO); /* too soon */
+	assert_int_equal(err.kind, ERR_RETRY);
+	usleep(250000);
+	assert_int_equal(store_put(s, NULL, key, "x", 1, &match, NULL, &err), -EAGAIN);
+	assert_int_equal(err.kind, ERR_THROTTLE);
+	usleep(250000);
+	assert_int_equal(store_put(s, NULL, key, "x", 1, &match, NULL, &err), 0);
+	assert_string_equal(script_field(8, "if-match"), "\"e1\"");
+	script_done();
+	store_destroy(s);
+}
+
+/* Where nothing of ours may be written, each write looks, and has its condition as well. */
+static void where_we_may_not_ask(void **state)
+{
+	SCRIPT({"PUT /bucket/.astra-tmp/probe-", 403, NULL, ERROR("AccessDenied", "")}, PROBE_GONE,
+		{"HEAD /bucket/key", 200, HEAD_OK}, {"PUT /bucket/key", 200, ETAG},
+		{"HEAD /bucket/key", 404, NULL});
+	struct store_put match = {.if_match = "e1"};
+	struct store *s = own_endpoint();
+
+	assert_int_equal(store_put(s, NULL, key, "x", 1, &match, NULL, &err), 0);
+	assert_string_equal(script_field(3, "if-match"), "\"e1\"");
+	assert_int_equal(store_put(s, NULL, key, "x", 1, &match, NULL, &err), -ESTALE);
+	script_done();
+	store_destroy(s);
+}
+
+/* A server that has only errors for a condition does not hold any. */
+static void only_errors_for_conditions(void **state)
+{
+#define ODD PROBE_MADE, {"PUT /bucket/.astra-tmp/probe-", 409, NULL, NULL}, PROBE_GONE
+	SCRIPT(ODD, ODD, ODD, ODD, ODD, {"HEAD /bucket/key", 200, HEAD_OK},
+		{"PUT /bucket/key", 200, ETAG});
+	struct store_put match = {.if_match = "e1"};
+	struct store *s = own_endpoint();
+	struct buf text = BUF_INIT(4096);
+	unsigned tries = 0;
+
+	while (tries < 20 && store_put(s, NULL, key, "x", 1, &match, NULL, &err)) {
+		assert_int_equal(err.kind, ERR_RETRY);
+		usleep(250000);
+		tries++;
+	}
+	assert_int_equal(tries, 4);
+	assert_null(script_field(16, "if-match"));
+	store_learned(s, &text); /* nor is that remembered */
+	assert_int_equal(text.len, 0);
+	script_done();
+	buf_done(&text);
+	store_destroy(s);
+#undef ODD
+}
+
+/* What an earlier mount found out is believed, but for another address, for too long, or of another
+ * server. */
+static void answers_are_remembered(void **state)
+{
+	SCRIPT(PROBE_MADE, PROBE_HELD, PROBE_GONE, {"PUT /bucket/key", 200, ETAG},  /* remembered */
+		PROBE_MADE, PROBE_HELD, PROBE_GONE, {"PUT /bucket/key", 200, ETAG}, /* too old */
+		PROBE_MADE, PROBE_HELD, PROBE_GONE, {"PUT /bucket/key", 200, ETAG}, /* elsewhere */
+		{"HEAD /bucket/key", 200, HEAD_OK "Server: two\r\n"}, PROBE_MADE, PROBE_HELD,
+		PROBE_GONE, {"PUT /bucket/key", 200, ETAG}); /* another server */
+	struct store_put match = {.if_match = "e1"};
+	struct buf text = BUF_INIT(4096), other = BUF_INIT(4096);
+	struct store *s = own_endpoint();
+	struct store_stat st;
+
+	store_learned(s, &text);
+	assert_int_equal(text.len, 0);
+	assert_int_equal(store_ready(s, NULL, "bucket", STORE_READY_PUT, &err), 0);
+	store_learned(s, &text);
+	assert_true(text.len > 0);
+	assert_null(strstr(text.p, "AK"));
+	store_destroy(s);
+	for (unsigned i = 0; i < 4; i++) {
+		const char *was = text.p;
+
+		s = own_endpoint();
+		if (i == 1)
+			clock_skew_add(8 * 86400 * NS_PER_S);
+		if (i == 2) {
+			(void)buf_addf(&other, "%.*s/%s", (int)(strstr(text.p, "127.") - text.p),
+				text.p, strstr(text.p, "127."));
+			was = other.p;
+		}
+		store_recall(s, was);
+		clock_skew_add(i == 1 ? -8 * 86400 * NS_PER_S : 0);
+		if (i == 3) {
+			assert_int_equal(store_head(s, NULL, key, &st, &err), 0);
+			store_stat_done(&st);
+		}
+		assert_int_equal(store_put(s, NULL, key, "x", 1, &match, NULL, &err), 0);
+		store_destroy(s);
+	}
+	assert_string_equal(script_field(3, "if-match"), "\"e1\"");
+	script_done();
+	buf_done(&text);
+	buf_done(&other);
 }
 
 /* ---- archives ---- */
@@ -1113,6 +1292,12 @@ int main(void)
 		cmocka_unit_test(classes_change_under_a_condition),
 		cmocka_unit_test(metadata_changes_by_a_copy),
 		cmocka_unit_test(conditions_that_do_not_hold),
+		cmocka_unit_test(aws_is_not_asked),
+		cmocka_unit_test(asked_ahead),
+		cmocka_unit_test(a_failed_question_is_no_answer),
+		cmocka_unit_test(where_we_may_not_ask),
+		cmocka_unit_test(only_errors_for_conditions),
+		cmocka_unit_test(answers_are_remembered),
 		cmocka_unit_test(archives_tell_their_state),
 		cmocka_unit_test(restores_are_asked_for),
 		cmocka_unit_test(restores_are_lengthened),
