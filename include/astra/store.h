@@ -39,7 +39,6 @@
 /* Metadata key of the write mark, value "JOB.ATTEMPT". */
 #define STORE_META_WRITE "astra-write"
 
-/* Conditions and limits of one call; zero-initialised = none. */
 /* How far a get has come. */
 struct store_progress {
 	_Atomic uint64_t have; /* bytes valid at the buffer's start so far; they stay */
@@ -48,11 +47,13 @@ struct store_progress {
 	void (*grown)(struct store_progress *p, uint64_t have);
 };
 
+/* Conditions and limits of one call; zero-initialised = none. */
 struct store_call {
 	int64_t deadline_mono_ns;	 /* 0 = 30 s, and a second for each 64 KiB to be moved */
 	const atomic_bool *cancel;	 /* polled; may be NULL */
 	struct store_progress *progress; /* of a get; may be NULL */
-	bool once; /* not repeated, and never waits its turn: the caller has another way */
+	bool front; /* somebody waits in a system call: goes before what nobody waits for */
+	bool once;  /* not repeated, and never waits its turn: the caller has another way */
 	_Atomic uint64_t *repeats; /* grows by what the retry layer sends again; may be NULL */
 };
 
@@ -464,6 +465,13 @@ void store_trouble(struct store *s, struct store_trouble *ret);
 /* Something that is to be sent waits for the remote's own limits (bandwidth, requests), and the
  * remote has no trouble: it goes on by itself. */
 bool store_is_slowed(struct store *s);
+/* Requests of a remote now. */
+struct store_flow {
+	unsigned limit; /* at a time: found out, or configured; 0 = none */
+	unsigned running, waiting;
+	uint64_t refused; /* so far: "slow down" */
+};
+void store_flow(struct store *s, struct store_flow *ret);
 /* "closed" (healthy), "open" (failing fast) or "half-open", of the retry layer's breaker. */
 const char *store_breaker_state(struct store *s);
 

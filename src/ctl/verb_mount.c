@@ -48,6 +48,12 @@ static void add_op(void *arg, const char *op, uint64_t calls, uint64_t errors, u
 				(json_int_t)total_us));
 }
 
+static json_t *flow_json(const struct store_flow *f)
+{
+	return json_pack("{s:i, s:i, s:i, s:I}", "limit", (int)f->limit, "running", (int)f->running,
+		"waiting", (int)f->waiting, "refused", (json_int_t)f->refused);
+}
+
 static json_t *remotes_json(const struct ctl_conf *conf)
 {
 	json_t *list = json_array();
@@ -56,7 +62,9 @@ static json_t *remotes_json(const struct ctl_conf *conf)
 		const struct remote *r = &conf->remotes[i];
 		json_t *ops = json_object(), *error = NULL;
 		struct store_trouble tr;
+		struct store_flow flow;
 
+		store_flow(r->st, &flow);
 		store_trouble(r->st, &tr);
 		if (tr.r)
 			error = json_pack("{s:s, s:o, s:o, s:i, s:I}", "op", tr.op, "key",
@@ -64,10 +72,11 @@ static json_t *remotes_json(const struct ctl_conf *conf)
 				"when", (json_int_t)(tr.when_ns / NS_PER_S));
 		if (ops)
 			store_stats_each(r->st, add_op, ops);
-		(void)json_array_append_new(list,
-			json_pack("{s:s, s:s, s:s, s:s, s:s, s:o*, s:o*}", "name", r->name,
-				"provider", r->provider, "bucket", r->bucket, "region", r->region,
-				"breaker", store_breaker_state(r->st), "error", error, "ops", ops));
+		(void)json_array_append_new(
+			list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:o*, s:o*, s:o*}", "name",
+				      r->name, "provider", r->provider, "bucket", r->bucket,
+				      "region", r->region, "breaker", store_breaker_state(r->st),
+				      "requests", flow_json(&flow), "error", error, "ops", ops));
 	}
 	return list;
 }

@@ -84,7 +84,7 @@ static errint_t read_target(
 	struct merge *m, const struct store_entry *e, char **ret, struct err *err)
 {
 	struct objref o;
-	struct store_call call = {.cancel = &m->j->stopping};
+	struct store_call call = {.cancel = &m->j->stopping, .front = m->but == NULL};
 	char path[META_PATH_MAX + 1], name[META_NAME_MAX + 1];
 	bool alias = false;
 	size_t got = 0;
@@ -204,7 +204,7 @@ static errint_t head_read(
 	struct merge *m, const struct store_entry *e, struct store_stat *st, struct err *err)
 {
 	struct objref o;
-	struct store_call call = {.cancel = &m->j->stopping};
+	struct store_call call = {.cancel = &m->j->stopping, .front = m->but == NULL};
 	char path[META_PATH_MAX + 1], name[META_NAME_MAX + 1];
 	bool alias = false;
 
@@ -269,7 +269,7 @@ static void heads_done(const struct store_page *p, struct store_stat *st)
 static errint_t list_objects(struct merge *m, struct err *err)
 {
 	struct objref o;
-	struct store_call call = {.cancel = &m->j->stopping};
+	struct store_call call = {.cancel = &m->j->stopping, .front = m->but == NULL};
 	char token[STORE_TOKEN_MAX] = "";
 	bool marker = false, more = true;
 	struct absent *a = calloc(1, sizeof(*a));
@@ -315,7 +315,7 @@ static errint_t list_objects(struct merge *m, struct err *err)
 /* The top of a remote without bucket: its buckets are directories. */
 static errint_t list_buckets(struct merge *m, const struct remote *r, struct err *err)
 {
-	struct store_call call = {.cancel = &m->j->stopping};
+	struct store_call call = {.cancel = &m->j->stopping, .front = m->but == NULL};
 	char **names = NULL;
 	size_t n = 0;
 	errint_t e = store_bucket_list(r->st, &call, &names, &n, err);

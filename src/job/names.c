@@ -153,7 +153,9 @@ enum mark_owner mark_check(const struct job *job, const struct store_stat *st)
 
 void call_init(struct store_call *c, struct job *job)
 {
-	*c = (struct store_call){.cancel = &job->cancel, .repeats = &job->repeats};
+	*c = (struct store_call){.cancel = &job->cancel,
+		.front = job->task.lane != LANE_BACKGROUND,
+		.repeats = &job->repeats};
 }
 
 static const char *const kind_names[JOB_KIND_N] = {

@@ -132,10 +132,15 @@ struct store_retry_conf {
 errint_t budget_spend(
 	struct store_budget *b, const struct store_call *c, money_t cost, struct err *err);
 
+/* At a time, where nothing is configured. */
+#define STORE_REQUESTS_MOST 128
+
 struct store_limit_conf {
-	unsigned max_requests;	      /* at a time; 0 = any */
-	uint64_t requests_per_second; /* 0 = any */
-	uint64_t bandwidth;	      /* bytes per second; 0 = any */
+	char name[STORE_REMOTE_MAX + 1]; /* the remote's, for the log */
+	bool adapts;			 /* what it bears is found out */
+	unsigned max_requests;		 /* at a time; 0 = any */
+	uint64_t requests_per_second;	 /* 0 = any */
+	uint64_t bandwidth;		 /* bytes per second; 0 = any */
 };
 struct store *store_stats_new(struct store *inner);
 struct store *store_retry_new(struct store *inner, const struct store_retry_conf *conf);

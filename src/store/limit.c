@@ -5,6 +5,11 @@
  * ERR_CANCELLED: it was not sent. Rates are kept as the moment at which the next request, or
  * byte, is due; up to a burst of what was not used is saved. A call that is made once (call.once)
  * does not wait at all.
+ *
+ * Requests at a time: what is configured is never exceeded; where the remote is a network away,
+ * what it bears is found out below that (adapt.c). Calls that somebody waits for (call.front) go
+ * first, and may use a reserve beyond what was found out; of the others one is always under way, so
+ * that neither keeps the other out.
  */
 #include <assert.h>
 #include <errno.h>
@@ -13,18 +18,30 @@
 
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
+#include "astra/base_count.h"
 #include "astra/base_lock.h"
+#include "astra/base_log.h"
+#include "adapt.h"
 #include "layer.h"
 
 #define BURST_NS       (NS_PER_S / 4)
 #define CANCEL_POLL_NS (20 * NS_PER_MS)
+#define SMALL_BYTES    (64u << 10) /* more than that takes its own time */
+#define FRONT_SHARE    4	   /* the reserve: a fourth of the limit, but ... */
+#define FRONT_LEAST    2
+#define TELL_BY	       1.5 /* so much more or less is told */
 
 struct limit {
 	struct store store;
 	struct store_limit_conf conf;
 	struct lock lock; /* all below */
-	pthread_cond_t cond;
-	unsigned running;
+	struct turns {
+		pthread_cond_t cond;
+		unsigned running, waiting;
+	} turns[2]; /* by call.front */
+	struct adapt adapt;
+	unsigned told;			      /* the limit when it was last told */
+	uint64_t refused;		      /* requests */
 	int64_t request_due_ns, bytes_due_ns; /* mono */
 	atomic_uint paused;		      /* calls with bytes to send that wait for these */
 	struct store_budget *budget;	      /* NULL = none; set before use, as the prices */
@@ -62,36 +79,119 @@ static errint_t no_room(struct err *err)
 		"the limits of this remote leave no room before the deadline");
 }
 
-/* A place among those running. */
-static errint_t place_take(struct limit *t, const struct store_call *c, struct err *err)
+static bool counts(const struct limit *t)
 {
+	return t->conf.max_requests || t->conf.adapts;
+}
+
+static bool place_free_locked(const struct limit *t, bool front)
+{
+	unsigned running = t->turns[0].running + t->turns[1].running, limit;
+
+	if (t->conf.max_requests && running >= t->conf.max_requests)
+		return false;
+	if (!front && !t->turns[false].running)
+		return true;
+	if (!front && t->turns[true].waiting)
+		return false;
+	if (!t->conf.adapts)
+		return true;
+	limit = adapt_limit(&t->adapt);
+	if (front)
+		limit += MAX_OF(limit / FRONT_SHARE, (unsigned)FRONT_LEAST);
+	return running < limit;
+}
+
+/* Who may go on is told; he tells the next one. */
+static void wake_locked(struct limit *t)
+{
+	lock_assert_held(&t->lock);
+	for (unsigned i = 0; i < 2; i++)
+		if (t->turns[i].waiting && place_free_locked(t, i))
+			(void)pthread_cond_signal(&t->turns[i].cond);
+}
+
+/* A place among those running. */
+static errint_t place_take(struct limit *t, const struct store_call *c, enum adapt_kind kind,
+	struct adapt_call *ret, struct err *err)
+{
+	struct turns *turns = &t->turns[c->front];
 	errint_t r = 0;
 
-	if (!t->conf.max_requests)
+	if (!counts(t))
 		return 0;
 	LOCKED(&t->lock);
-	while (t->running >= t->conf.max_requests) {
+	while (!place_free_locked(t, c->front)) {
 		int64_t until = c->deadline_mono_ns;
 
 		r = c->once ? no_room(err) : call_check(c, err);
-		if (r)
+		if (r) {
+			wake_locked(t); /* it may have been woken for a place */
 			return r;
+		}
 		if (c->cancel)
 			until = MIN_OF(until, clock_mono_ns() + CANCEL_POLL_NS);
-		(void)cond_wait_until(&t->cond, &t->lock, until);
+		turns->waiting++;
+		(void)cond_wait_until(&turns->cond, &t->lock, until);
+		turns->waiting--;
 	}
-	t->running++;
+	turns->running++;
+	wake_locked(t);
+	adapt_sent(
+		&t->adapt, ret, kind, t->turns[0].running + t->turns[1].running, clock_mono_ns());
 	return 0;
 }
 
-static void place_give(struct limit *t)
+static void tell_locked(struct limit *t, bool refused)
 {
-	if (!t->conf.max_requests)
+	unsigned now = adapt_limit(&t->adapt);
+
+	if (now < t->told * TELL_BY && t->told < now * TELL_BY)
+		return;
+	log_debug("store", "%s: %u requests at a time, %u before%s", t->conf.name, now, t->told,
+		refused ? ": it refused more" : "");
+	t->told = now;
+}
+
+static void place_give(struct limit *t, const struct store_call *c, const struct adapt_call *a,
+	errint_t r, const struct err *err)
+{
+	bool refused = r && err->kind == ERR_THROTTLE;
+
+	if (refused)
+		count_inc(store_refused);
+	if (!counts(t))
 		return;
 	LOCKED(&t->lock);
-	assert(t->running);
-	t->running--;
-	(void)pthread_cond_signal(&t->cond);
+	assert(t->turns[c->front].running);
+	t->refused += refused;
+	adapt_answered(&t->adapt, a,
+		refused ? ADAPT_REFUSED
+		: r	? ADAPT_FAILED
+			: ADAPT_DONE,
+		t->turns[0].waiting || t->turns[1].waiting, clock_mono_ns());
+	t->turns[c->front].running--;
+	if (t->conf.adapts)
+		tell_locked(t, refused);
+	wake_locked(t);
+}
+
+/* By what it takes, when there is nothing in the way. */
+static enum adapt_kind kind_of(enum store_op op, uint64_t bytes)
+{
+	if (bytes > SMALL_BYTES)
+		return ADAPT_BULK;
+	switch (op) {
+	case OP_head:
+	case OP_get:
+		return ADAPT_READ;
+	case OP_put:
+		return ADAPT_WRITE;
+	case OP_remove:
+		return ADAPT_REMOVE;
+	default:
+		return ADAPT_BULK;
+	}
 }
 
 /* Listings are priced as writes are. */
@@ -105,7 +205,7 @@ static errint_t spend(
 }
 
 static errint_t enter(struct limit *t, const struct store_call *c, enum store_op op, uint64_t bytes,
-	struct err *err)
+	struct adapt_call *ret, struct err *err)
 {
 	bool sends = bytes && !store_op_reads(op);
 	int64_t at;
@@ -121,7 +221,7 @@ static errint_t enter(struct limit *t, const struct store_call *c, enum store_op
 	(void)atomic_fetch_add(&t->paused, sends);
 	r = call_sleep_until(c, at, err);
 	(void)atomic_fetch_sub(&t->paused, sends);
-	return r ? r : place_take(t, c, err);
+	return r ? r : place_take(t, c, kind_of(op, bytes), ret, err);
 }
 
 /* Marks a call that was not sent: it says nothing about the remote's health. */
@@ -137,12 +237,13 @@ static errint_t not_sent(errint_t r, struct err *err)
 		struct store *s, const struct store_call *c, UNP params, struct err *err)          \
 	{                                                                                          \
 		struct limit *t = (struct limit *)s;                                               \
-		errint_t r = enter(t, c, OP_##opn, want, err);                                     \
+		struct adapt_call a = {0};                                                         \
+		errint_t r = enter(t, c, OP_##opn, want, &a, err);                                 \
                                                                                                    \
 		if (r)                                                                             \
 			return not_sent(r, err);                                                   \
 		r = store_pass_##opn(s, c, UNP args, err);                                         \
-		place_give(t);                                                                     \
+		place_give(t, c, &a, r, err);                                                      \
 		return r;                                                                          \
 	}
 STORE_OPS(X)
@@ -152,8 +253,10 @@ static void limit_destroy(struct store *s)
 {
 	struct limit *t = (struct limit *)s;
 
-	assert(!t->running);
-	(void)pthread_cond_destroy(&t->cond);
+	for (unsigned i = 0; i < 2; i++) {
+		assert(!t->turns[i].running);
+		(void)pthread_cond_destroy(&t->turns[i].cond);
+	}
 	lock_done(&t->lock);
 	free(t);
 }
@@ -178,7 +281,11 @@ struct store *store_limit_new(struct store *inner, const struct store_limit_conf
 	t->store = (struct store){&limit_ops, inner};
 	t->conf = *conf;
 	lock_init(&t->lock, RANK_STORE, "limit");
-	cond_init(&t->cond);
+	for (unsigned i = 0; i < 2; i++)
+		cond_init(&t->turns[i].cond);
+	adapt_init(&t->adapt, conf->max_requests ? conf->max_requests : STORE_REQUESTS_MOST,
+		clock_mono_ns());
+	t->told = adapt_limit(&t->adapt);
 	return &t->store;
 }
 
@@ -191,6 +298,20 @@ bool store_is_slowed(struct store *s)
 		return false;
 	store_trouble(s, &tr);
 	return !tr.r;
+}
+
+void store_flow(struct store *s, struct store_flow *ret)
+{
+	struct limit *t = (struct limit *)store_layer_find(s, &limit_ops);
+
+	*ret = (struct store_flow){0};
+	if (!t || !counts(t))
+		return;
+	LOCKED(&t->lock);
+	ret->limit = t->conf.adapts ? adapt_limit(&t->adapt) : t->conf.max_requests;
+	ret->running = t->turns[0].running + t->turns[1].running;
+	ret->waiting = t->turns[0].waiting + t->turns[1].waiting;
+	ret->refused = t->refused;
 }
 
 void store_budget_join(struct store *s, struct store_budget *b, money_t read, money_t write)

@@ -21,7 +21,7 @@
 #define MEM_BYTES_DEFAULT  (UINT64_C(1) << 30)
 #define RETRIES_DEFAULT	   5
 #define RETRY_NS_DEFAULT   (100 * NS_PER_MS)
-#define REQUESTS_DEFAULT   64
+#define REQUESTS_DEFAULT   64 /* of one that is near */
 #define RESTORE_COLD_NS	   (3 * NS_PER_S)
 #define RESTORE_ARCHIVE_NS (5 * NS_PER_S)
 
@@ -347,7 +347,9 @@ static errint_t stack_read(const struct section *s, struct plan *p, struct err *
 	errint_t e = 0;
 
 	p->retry = (struct store_retry_conf){RETRIES_DEFAULT, RETRY_NS_DEFAULT};
-	p->limit = (struct store_limit_conf){.max_requests = REQUESTS_DEFAULT};
+	p->limit = (struct store_limit_conf){.adapts = s->type->real,
+		.max_requests = s->type->real ? STORE_REQUESTS_MOST : REQUESTS_DEFAULT};
+	snprintf(p->limit.name, sizeof(p->limit.name), "%s", s->name);
 	p->fault = section_item(s, "fault");
 	if ((it = section_item(s, "retries"))) {
 		e = conf_u64(it, 0, 100, &n, err);

@@ -177,8 +177,9 @@ static bool begin_named(struct vfs *v, struct vfs_call *c, void (*run)(struct vf
 static errint_t bucket_create(struct vfs_call *c, const struct meta_inode *dir)
 {
 	struct vfs *v = c->own.v;
-	struct store_call sc = {
-		.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns, .cancel = &v->cancel};
+	struct store_call sc = {.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns,
+		.cancel = &v->cancel,
+		.front = true};
 	struct err err = {0};
 	errint_t r = -EIO;
 
@@ -417,7 +418,7 @@ static int bucket_remove(struct vfs_call *c, const struct meta_inode *in)
 {
 	const struct call_wait w = {.kind = WAIT_JOB, .on_timeout = -EIO, .interruptible = true};
 	struct vfs *v = c->own.v;
-	struct store_call sc = {.cancel = &v->cancel};
+	struct store_call sc = {.cancel = &v->cancel, .front = true};
 	struct meta_inode dir;
 	struct err err = {0};
 	errint_t r = row_get(v, c->own.ino, &dir);

@@ -171,7 +171,8 @@ static errint_t fetch_get(struct fetch *f)
 	struct stage_file *sf = node_sf(f->n);
 	struct store_call sc = {.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns,
 		.cancel = &v->cancel,
-		.progress = &f->progress};
+		.progress = &f->progress,
+		.front = f->task.lane == LANE_FOREGROUND};
 	char names[STORE_KEY_MAX + STORE_BUCKET_MAX + 2];
 	const struct remote *remote;
 	struct store_obj obj;
@@ -537,6 +538,7 @@ static errint_t read_object(struct vfs_call *c, struct vfs_node *n, const struct
 	struct vfs *v = c->own.v;
 	struct store_call sc = {.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns,
 		.cancel = &v->cancel,
+		.front = true,
 		.once = once};
 	char names[STORE_KEY_MAX + STORE_BUCKET_MAX + 2];
 	struct store_obj obj;
