@@ -215,9 +215,16 @@ static int wait_ids(struct app *a, int argc, char **argv)
 
 static void print_cancelled(struct app *a, const json_t *i)
 {
+	bool ended = json_is_true(json_object_get(i, "ended"));
+
 	(void)a;
-	(void)printf("job %lld is %s\n", (long long)app_int(i, "id"),
-		json_is_true(json_object_get(i, "ended")) ? "cancelled" : "being taken back");
+	(void)printf("job %lld is %s", (long long)app_int(i, "id"),
+		ended ? "cancelled" : "being taken back");
+	if (!ended && *app_str(i, "note")) {
+		(void)printf(": ");
+		app_puts(app_str(i, "note"), 0);
+	}
+	(void)putchar('\n');
 }
 
 static int cancel(struct app *a, int argc, char **argv)

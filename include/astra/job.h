@@ -296,6 +296,9 @@ bool job_info_largest(struct jobs *j, struct job_info *ret);
 bool job_info_since(struct jobs *j, uint64_t ino, int64_t since_ns, struct job_info *ret);
 /* -ENOENT; -EALREADY past its commit point. Rolls back. */
 errint_t job_cancel(struct jobs *j, uint64_t id);
+/* Some time after that: the job has ended, or is on its way back, or goes there when its turn
+ * comes. False: it goes on, and the cancel has changed nothing, and will not. */
+bool job_cancel_stands(struct jobs *j, uint64_t id);
 /* A live job goes on now, instead of after its back-off, and *ret_id is id. Of one that failed or
  * was cancelled, *ret_id is a new one of its kind, posted here, for the file as it is now: -EINVAL
  * where that makes no sense (any more), and what to do instead. -ENOENT when it is not known. Takes

@@ -230,19 +230,23 @@ static errint_t ids_given(const json_t *req, struct wait_ids **ret, struct err *
 	return r;
 }
 
-/* What came of it: cancelled, on its way back, or an error that says why it goes on. */
+/* What came of it: cancelled, on its way back, or an error that says why it goes on; then nothing
+ * has changed. */
 static errint_t cancel_result(struct ctl_conn *c, uint64_t id, struct job_info *i, struct err *err)
 {
+	struct jobs *jobs = c->ctl->conf.jobs;
 	int64_t until = clock_mono_ns() + CANCEL_MS * NS_PER_MS;
 	const char *why = NULL;
 
-	while (job_info_get(c->ctl->conf.jobs, id, i) && !i->ended_ns && clock_mono_ns() < until &&
+	while (job_info_get(jobs, id, i) && !i->ended_ns && clock_mono_ns() < until &&
 		!ctl_cancelled(c))
 		ctl_pause(POLL_MS);
+	bool stands = ctl_cancelled(c) || job_cancel_stands(jobs, id);
+
+	(void)job_info_get(jobs, id, i); /* it may have ended since */
 	if (i->state == JOB_DONE)
 		why = "it was done before";
-	else if (i->state == JOB_FAILED ||
-		 (!i->ended_ns && (i->state != JOB_ROLLING_BACK || i->next_ns)))
+	else if (i->state == JOB_FAILED || (!i->ended_ns && !stands))
 		why = i->note[0] ? i->note : "it ends what it has begun";
 	return why ? err_set(err, -EBUSY, ERR_FINAL, "job %llu cannot be cancelled now: %s",
 			     (unsigned long long)id, why)
@@ -260,10 +264,14 @@ static errint_t cancel_one(struct ctl_conn *c, uint64_t id, struct job_info *i, 
 			: r == -EALREADY ? "it is past its commit and goes on"
 					 : err_text(NULL, r));
 	r = cancel_result(c, id, i, err);
-	return r ? r
-		 : ctl_send(c, "item",
-			   json_pack(
-				   "{s:I, s:b}", "id", (json_int_t)id, "ended", i->ended_ns != 0));
+	if (r)
+		return r;
+	return ctl_send(c, "item",
+		json_pack("{s:I, s:b, s:o}", "id", (json_int_t)id, "ended", i->ended_ns != 0,
+			"note",
+			json_text(i->ended_ns				  ? ""
+				  : i->state == JOB_QUEUED && !i->note[0] ? "it waits for others"
+									  : i->note)));
 }
 
 /* Each is told of when it is done: a later one may be refused. */

@@ -148,6 +148,12 @@ static enum step go_back(struct job *job)
 	return s;
 }
 
+static void call_off(struct job *job, struct dirmove *d)
+{
+	d->cancelled = true;
+	job_back_set(job, true);
+}
+
 /* For good: the directory gets its old name again. Where others count on the move already it is
  * tried for a while; then what is known is moved, and the rest, which nobody has seen, shows up
  * under the old name. STEP_DONE with d->unlisted: go on. */
@@ -158,8 +164,8 @@ static enum step list_failed(struct job *job, struct dirmove *d, errint_t r, str
 	bool may = can_go_back(job, t, &in);
 
 	meta_abort(t);
-	if (atomic_load(&job->cancel) && !atomic_load(&job->jobs->stopping))
-		d->cancelled = true;
+	if (job_called_off(job))
+		call_off(job, d);
 	enum step s = may ? job_trouble(job, r, err) : job_follow(job, r, err);
 
 	if (s != STEP_DONE && job->firm && !job_src_hidden(job) && job->own.follow_until_ns != 0 &&
@@ -548,9 +554,9 @@ static enum step next_file(struct job *job, struct dirmove *d)
 	struct err err = {0};
 	uint64_t ino = d->walk.files[d->walk.at];
 
-	if (atomic_load(&job->cancel) && !atomic_load(&job->jobs->stopping)) {
+	if (job_called_off(job)) {
+		call_off(job, d);
 		atomic_store(&job->cancel, false); /* what stays behind may need requests */
-		d->cancelled = true;
 	}
 	errint_t r = d->cancelled ? -ECANCELED : move_one(job, d, ino, &err);
 

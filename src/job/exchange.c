@@ -178,6 +178,7 @@ static enum step carry_failed(struct job *job, uint64_t ino, errint_t r, struct 
 	if (s != STEP_DONE)
 		return s;
 	if (!can_turn(job) && job_follow(job, r, err) != STEP_DONE) {
+		job_back_set(job, false);
 		job->own.result = 0;
 		return STEP_LATER;
 	}
@@ -218,6 +219,18 @@ static enum step arrived(struct job *job, const struct meta_inode *was, uint32_t
 	return r < 0 ? job_trouble(job, r, &(struct err){.kind = ERR_RETRY}) : STEP_BARRIER;
 }
 
+/* Somebody's cancel turns it round, where there are names to go back to. */
+static bool is_called_off(struct job *job)
+{
+	if (job->own.phase == PHASE_BACK || !job_called_off(job))
+		return false;
+	if (can_turn(job))
+		return true;
+	atomic_store(&job->cancel, false);
+	job_note(job, "one of the two files was renamed, or removed, since");
+	return false;
+}
+
 /* Copies in's object to remote:path, over that version of what is there, "" = to a free key. */
 static enum step carry(struct job *job, const struct meta_inode *in, uint32_t remote,
 	const char *path, const char *over)
@@ -234,6 +247,10 @@ static enum step carry(struct job *job, const struct meta_inode *in, uint32_t re
 		.class_name = class_online(job->jobs, remote, (enum tier)in->tier)};
 	struct meta_inode now = *in;
 
+	if (is_called_off(job)) {
+		err.kind = ERR_CANCELLED;
+		return carry_failed(job, in->ino, -ECANCELED, &err);
+	}
 	if (job->own.dst_etag[0] != '\0') /* an attempt of ours is there */
 		over = job->own.dst_etag;
 	if (over[0] != '\0') {

@@ -306,11 +306,25 @@ errint_t job_cancel(struct jobs *j, uint64_t id)
 		lock_drop(&j->g.lock);
 		return -EALREADY;
 	}
-	atomic_store(&job->cancel, true);
-	sched_hurry_locked(j, job);
+	if (!job->g.back) {
+		atomic_store(&job->cancel, true);
+		sched_hurry_locked(j, job);
+	}
 	lock_drop(&j->g.lock);
 	sched_pump(j);
 	return 0;
+}
+
+bool job_cancel_stands(struct jobs *j, uint64_t id)
+{
+	struct job *job = NULL;
+
+	LOCKED(&j->g.lock);
+	HASH_FIND(hh, j->g.by_id, &id, sizeof(id), job);
+	if (job == NULL || job->g.back || (!job->g.begun && atomic_load(&job->cancel)))
+		return true;
+	atomic_store(&job->cancel, false);
+	return false;
 }
 
 void jobs_stat(struct jobs *j, struct jobs_stat *ret)

@@ -100,6 +100,7 @@ struct job {
 		bool undone;	     /* an exchange whose names were changed back; it ends */
 		bool copies;	     /* an upload that is a copy in its cloud: copy.c */
 		bool ahead;	     /* an upload that takes what is written meanwhile: ahead.c */
+		bool back;	     /* somebody's cancel is being carried out */
 		struct share *share; /* while it is ready or active: whose slot */
 		uint64_t post_txn;
 		struct job_waiter **watchers; /* owned array of borrowed */
@@ -445,6 +446,10 @@ const char *job_words(struct job *job, char ret[JOB_WORDS_MAX]);
 /* What to do about a failed step: retry later (STEP_LATER), or final (own.result set, returns
  * STEP_DONE after give_up). */
 enum step job_trouble(struct job *job, errint_t r, const struct err *err);
+/* Somebody has cancelled it, and it has not done anything about that yet. */
+bool job_called_off(const struct job *job);
+/* Whether it is on its way back because of that; job_trouble says so. */
+void job_back_set(struct job *job, bool back);
 /* The same past the point of no return: what no retry helps against is told, and tried again all
  * the same for a while, since giving up would leave an object that no name stands for. */
 enum step job_follow(struct job *job, errint_t r, const struct err *err);

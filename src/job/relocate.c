@@ -540,6 +540,10 @@ enum step relocate_step(struct job *job)
 		return STEP_BARRIER;
 	if (etag[0] != '\0' && job_in_use(job, job->dst_remote, job->dst, etag))
 		return STEP_LATER;
+	if (job_called_off(job) && job->own.turned)
+		atomic_store(&job->cancel, false); /* there is nothing to go back to */
+	if (job_called_off(job))
+		return relocate_failed(job, &in, -ECANCELED, &(struct err){.kind = ERR_CANCELLED});
 	if (!atomic_load(&job->cancel) && loose_waits(job, &in, &s))
 		return s;
 	job->own.size = in.size;

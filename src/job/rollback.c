@@ -644,6 +644,7 @@ enum step job_roll_back(struct job *job)
 		store_stat_done(&st);
 		if (r < 0)
 			return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
+		job_back_set(job, false);
 		job->own.result = 0;
 		job->own.phase = 1;
 		return STEP_BARRIER;

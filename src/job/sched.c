@@ -146,16 +146,39 @@ static enum step later(struct job *job, errint_t r, const struct err *err)
 	return STEP_LATER;
 }
 
+bool job_called_off(const struct job *job)
+{
+	return atomic_load(&job->cancel) && !atomic_load(&job->jobs->stopping);
+}
+
+void job_back_set(struct job *job, bool back)
+{
+	LOCKED(&job->jobs->g.lock);
+	job->g.back = back;
+}
+
+/* Who asked for it is not told any more that the job goes on (job_cancel_stands). */
+static bool take_cancel(struct job *job)
+{
+	LOCKED(&job->jobs->g.lock);
+	bool cancel = atomic_load(&job->cancel);
+
+	job->g.back |= cancel;
+	return cancel;
+}
+
 enum step job_trouble(struct job *job, errint_t r, const struct err *err)
 {
 	if (atomic_load(&job->jobs->stopping)) { /* not given up: the journal keeps it */
 		job->own.wake_mono_ns = clock_mono_ns();
 		return STEP_LATER;
 	}
-	if (atomic_load(&job->cancel) || (err_is_final(r, err) && !job->firm)) {
-		job->own.result = atomic_load(&job->cancel) ? -ECANCELED : r;
+	bool cancel = take_cancel(job);
+
+	if (cancel || (err_is_final(r, err) && !job->firm)) {
+		job->own.result = cancel ? -ECANCELED : r;
 		(void)snprintf(job->own.why, sizeof(job->own.why), "%s",
-			atomic_load(&job->cancel) ? "cancelled" : err_text(err, r));
+			cancel ? "cancelled" : err_text(err, r));
 		return STEP_DONE;
 	}
 	return later(job, r, err);

@@ -167,6 +167,15 @@ static enum step simple_trouble(struct job *job, errint_t r, const struct err *e
 	return s == STEP_DONE ? unsure_finish(job, job->own.result, job->own.why) : s;
 }
 
+/* Before a request that would be through before it looks. */
+static bool is_called_off(struct job *job, enum step *ret)
+{
+	if (!job_called_off(job))
+		return false;
+	*ret = simple_trouble(job, -ECANCELED, &(struct err){.kind = ERR_CANCELLED});
+	return true;
+}
+
 /* Reads the row; false when there is nothing (left) to do for an object of it. */
 static bool object_row(struct job *job, struct meta_inode *in)
 {
@@ -288,10 +297,11 @@ static enum step restore_poll(
 enum step restore_step(struct job *job)
 {
 	struct meta_inode in;
+	enum step s;
 
 	if (!object_row(job, &in))
 		return job_finish_alone(job, 0, NULL);
-	return restore_poll(job, &in, job->days, true);
+	return is_called_off(job, &s) ? s : restore_poll(job, &in, job->days, true);
 }
 
 /* The class change of a run before a crash, or one whose answer was lost: the object has another
@@ -320,9 +330,12 @@ enum step transition_step(struct job *job)
 	struct store_call call;
 	struct store_stat st = {0};
 	struct err err = {0};
+	enum step s;
 
 	if (!object_row(job, &in) || (enum tier)in.tier == job->tier)
 		return unsure_finish(job, 0, NULL);
+	if (is_called_off(job, &s))
+		return s;
 	if (job->by_engine && ((in.flags & (META_F_DIRTY | META_F_PINNED)) != 0 ||
 				      (j->conf.hooks.is_open != NULL && job->tier == TIER_ARCHIVE &&
 					      j->conf.hooks.is_open(j->conf.hooks.arg, job->ino))))
@@ -338,8 +351,7 @@ enum step transition_step(struct job *job)
 			in.loc.etag, &st, &err);
 	job->own.doubt |= r < 0 && err.kind == ERR_UNKNOWN;
 	if (r < 0 && err.kind == ERR_ARCHIVED && !job->own.has_crc) {
-		enum step s = restore_poll(job, &in, 1, false);
-
+		s = restore_poll(job, &in, 1, false);
 		job->own.has_crc = s == STEP_AGAIN; /* restored once; a second refusal is final */
 		return s;
 	}
@@ -351,8 +363,7 @@ enum step transition_step(struct job *job)
 	}
 	if (r < 0)
 		return simple_trouble(job, r, &err);
-	enum step s = row_from_stat(job, &in, &st, true);
-
+	s = row_from_stat(job, &in, &st, true);
 	store_stat_done(&st);
 	if (s == STEP_DONE)
 		j->conf.hooks.inode_changed(j->conf.hooks.arg, job->ino, false);
@@ -426,11 +437,14 @@ enum step attr_step(struct job *job)
 	struct err err = {0};
 	cleanup_meta_set struct meta_set meta = {0};
 	char mark[64], words[JOB_WORDS_MAX];
+	enum step s;
 
 	if (!object_row(job, &in) || (in.flags & (META_F_DIRTY | META_F_ARCHIVED)) != 0 ||
 		(in.flags & META_F_ATTR_LOCAL) == 0 ||
 		!attr_worth(remote_of(job->jobs, in.loc.remote), &in))
 		return unsure_finish(job, 0, NULL);
+	if (is_called_off(job, &s))
+		return s;
 	if (!attr_rests(job, &in))
 		return STEP_LATER;
 	/* The version changes: the record comes first, so that it is known as ours after a crash.
@@ -558,12 +572,15 @@ enum step mark_step(struct job *job)
 	struct store_call call;
 	cleanup_meta_set struct meta_set meta = {0};
 	struct err err = {0};
+	enum step s;
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
 	errint_t r = meta_inode_get(t, job->ino, &in);
 
 	meta_abort(t);
 	if (r < 0 || (in.flags & (META_F_ORPHAN | META_F_MARKER)) != 0 || in.nchild != 0)
 		return job_finish_alone(job, 0, NULL);
+	if (is_called_off(job, &s))
+		return s;
 	r = objref_make(j, job->src_remote, job->src, &o, &err);
 	call_init(&call, job);
 	if (r == 0)

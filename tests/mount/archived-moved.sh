@@ -45,6 +45,24 @@ rm -r "$mnt/gcp/n"
 live_are 0
 timeout 30 "$astra" --mount "$mnt" status --wait-clean >/dev/null
 [ ! -e "$(native aws m/x)" ]
+
+# ---- called off, when its old name is another one's by now: it is on its way back, and says so
+mkdir m
+echo cold >m/x
+archive m/x
+mv m n
+mkdir m
+echo new >m/x
+live_are 2
+id=$(a jobs --json | json '[j["id"] for j in d["jobs"] if j["destination"] == "/aws/n/x" and not j["ended"]][0]')
+a jobs cancel "$id" >"$work/out"
+grep -E "^job $id is being taken back: waiting for restore of /aws/m/x.unmoved-[0-9]+ \(archived\)\$" "$work/out"
+a jobs cancel "$id" >"$work/again"
+cmp "$work/out" "$work/again"
+same "$(ls n)" ""
+same "$(cat m/x)" new
+rm -r m n
+live_are 0
 cd /
 unmount_it
 

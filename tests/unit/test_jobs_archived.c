@@ -269,12 +269,13 @@ static void test_name_taken(void **state)
 static void test_name_taken_cancelled(void **state)
 {
 	struct fix *f = *state;
-	uint64_t x = 0, e = tree(f, &x), d = name_taken(f, x);
+	uint64_t x = 0, e = tree(f, &x), d = name_taken(f, x), id = job_of(f, x, JOB_RELOCATE);
 
-	assert_int_equal(job_cancel(f->jobs, job_of(f, x, JOB_RELOCATE)), 0);
+	assert_int_equal(job_cancel(f->jobs, id), 0);
 	for (int i = 0; i < 5000 && lookup(f, e, "x", NULL) == 0; i++)
 		usleep(1000);
 	assert_int_equal(lookup(f, e, "x", NULL), -ENOENT);
+	assert_true(job_cancel_stands(f->jobs, id)); /* it is no refusal */
 	file_is(f, e, "y", "one");
 	only_stuck(f, 2);
 	restore(f, x);
@@ -290,6 +291,61 @@ static void test_name_taken_cancelled(void **state)
 	assert_int_equal(get(f, h, 0, got, 8), 4);
 	assert_memory_equal(got, "cold", 4);
 	close_h(f, h);
+}
+
+/* A directory is on its way back for a while: that is no refusal either. */
+static void test_dir_cancelled(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = 0, e = tree(f, &x), d = 0, id = 0;
+	struct job_info i = {0};
+
+	fault(f, 0, "copy:key=[de]/y:error=EIO;head:key=[de]/y:error=EIO");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	id = job_of(f, e, JOB_DIRMOVE);
+	while (job_info_get(f->jobs, id, &i) && i.retries == 0)
+		usleep(1000);
+	assert_int_equal(job_cancel(f->jobs, id), 0);
+	usleep(300000);
+	assert_true(job_info_get(f->jobs, id, &i));
+	assert_int_equal(i.ended_ns, 0);
+	assert_true(job_cancel_stands(f->jobs, id));
+	fault(f, 0, "");
+	while (job_info_get(f->jobs, id, &i) && i.ended_ns == 0)
+		usleep(1000);
+	assert_int_equal(i.state, JOB_CANCELLED);
+	assert_int_equal(lookup(f, f->aws, "d", &d), 0);
+	file_is(f, d, "y", "one");
+	text_is(f, "d/y", "one");
+}
+
+/* What is refused goes on, and does not come to an end later that nobody was told of. */
+static void test_cancel_refused(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = 0, id = 0;
+	struct job_info i = {0};
+
+	fix_down(f);
+	f->vc.migrate_wait_ns = 1;
+	fix_up(f);
+	ino = make_text(f, f->aws, "a", "one");
+	sync_all(f);
+	fault(f, 1, "put:error=EIO");
+	assert_int_equal(rename_to(f, f->aws, "a", f->gcp, "b", 0), 0);
+	id = job_of(f, ino, JOB_RELOCATE);
+	while (job_info_get(f->jobs, id, &i) && i.retries == 0)
+		usleep(1000);
+	jobs_stop(f->jobs); /* all are called off, and none of them takes a step */
+	assert_false(job_cancel_stands(f->jobs, id));
+	assert_true(job_info_get(f->jobs, id, &i));
+	assert_int_equal(i.ended_ns, 0);
+	fix_down(f);
+	fix_up(f);
+	fault(f, 1, "");
+	all_done(f);
+	object_is(f, 1, "b", "one");
+	file_is(f, f->gcp, "b", "one");
 }
 
 /* Unlinked while it waits: its object goes without having followed, and the key is free. */
@@ -1661,7 +1717,8 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_inside), T(test_across), T(test_waited_for),
 		T(test_cancelled), T(test_name_taken), T(test_name_taken_cancelled),
-		T(test_unlinked), T(test_unlinked_name_taken), T(test_moved_and_replaced_across),
+		T(test_dir_cancelled), T(test_cancel_refused), T(test_unlinked),
+		T(test_unlinked_name_taken), T(test_moved_and_replaced_across),
 		T(test_moved_and_replaced), T(test_moved_and_replaced_by_new),
 		T(test_moved_and_replaced_taken), T(test_moved_and_replaced_by_new_taken),
 		T(test_moved_and_replacer_fails), T(test_emptied), T(test_replaced),

@@ -179,6 +179,33 @@ static void test_name_reused(void **state)
 	assert_non_null(strstr(getx(f, ino, "user.astra.state"), "failed"));
 }
 
+/* Who cancels it then is refused: the move to a key beside the old one goes on. */
+static void test_turned_is_not_cancelled(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make_text(f, f->aws, "log", "old"), id = 0;
+	struct job_info i = {0};
+
+	sync_all(f);
+	fault(f, 0, "copy:n=1:delay=200:error=EIO/final;copy:error=EAGAIN");
+	assert_int_equal(rename_to(f, f->aws, "log", f->aws, "log.1", 0), 0);
+	assert_true(job_info_ino(f->jobs, ino, &i));
+	id = i.id;
+	make_text(f, f->aws, "log", "new");
+	while (job_info_get(f->jobs, id, &i) && i.retries < 3)
+		usleep(1000);
+	assert_int_equal(job_cancel(f->jobs, id), 0);
+	usleep(200000);
+	assert_false(job_cancel_stands(f->jobs, id));
+	assert_true(job_live(f->jobs, ino));
+	fault(f, 0, "");
+	all_done(f);
+	text_is(f, "log", "new");
+	text_is(f, unmoved_in(f, f->aws, "log"), "old");
+	assert_true(job_info_get(f->jobs, id, &i));
+	assert_int_equal(i.state, JOB_FAILED);
+}
+
 /* The name is given to another one only after the move was taken back: whoever does so believes the
  * old content to be under the new name. In three ways: opened with O_TRUNC, truncated, and replaced
  * by a rename. */
@@ -739,14 +766,14 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_stale_uploads), T(test_begun_uploads_end),
-		T(test_upload_again), T(test_name_reused), T(test_name_reused_late),
-		T(test_later_rename), T(test_victim), T(test_replaced_twice), T(test_copy_counts),
-		T(test_directory), T(test_directory_counts), T(test_unlisted),
-		T(test_unlisted_goes_on), T(test_hurried_in_vain), T(test_exchange_ends),
-		T(test_exchange_dirs_ends), T(test_exchange), T(test_exchange_goes_on),
-		T(test_exchange_dirs), T(test_removed_in_move), T(test_removed_before_move),
-		T(test_replaced_in_move), T(test_replaced_when_new), T(test_made_in_move),
-		T(test_made_after_removal)};
+		T(test_upload_again), T(test_name_reused), T(test_turned_is_not_cancelled),
+		T(test_name_reused_late), T(test_later_rename), T(test_victim),
+		T(test_replaced_twice), T(test_copy_counts), T(test_directory),
+		T(test_directory_counts), T(test_unlisted), T(test_unlisted_goes_on),
+		T(test_hurried_in_vain), T(test_exchange_ends), T(test_exchange_dirs_ends),
+		T(test_exchange), T(test_exchange_goes_on), T(test_exchange_dirs),
+		T(test_removed_in_move), T(test_removed_before_move), T(test_replaced_in_move),
+		T(test_replaced_when_new), T(test_made_in_move), T(test_made_after_removal)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
