@@ -324,6 +324,9 @@ static void job_text(char *text, size_t room, const json_t *job, size_t more)
 		(void)snprintf(text, room, "%s %s  %s", app_str(job, "kind"), app_str(job, "state"),
 			place);
 	n = strlen(text);
+	if (json_is_true(json_object_get(job, "archived")))
+		n += (size_t)snprintf(text + n, room - n, "  (%s)", app_str(job, "note"));
+	n = MIN_OF(n, room - 1);
 	if (more)
 		(void)snprintf(text + n, room - n, "  and %zu more", more);
 	for (; *text; text++) {

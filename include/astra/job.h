@@ -312,6 +312,7 @@ struct jobs_stat {
 			    * the configuration; or behind one that does */
 	uint64_t lost;	   /* of stuck: for such a remote, or behind one that does */
 	uint64_t archived; /* of stuck: for a restore, or behind one that does */
+	uint64_t coming;   /* of stuck: for something that is under way, a restore */
 	uint64_t looks;	   /* not stuck, and nobody waits for them: the deeds are done */
 	int64_t oldest_ns; /* wall clock of the oldest live job; 0 = none: the clouds are true */
 };

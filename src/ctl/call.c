@@ -72,6 +72,22 @@ errint_t ctl_text(struct ctl_conn *c, const char *p, size_t len)
 	return r;
 }
 
+const char *ctl_parked_text(
+	struct jobs *jobs, const struct jobs_stat *js, char ret[PARKED_TEXT_MAX])
+{
+	char lost[200];
+	struct job_info i = {0};
+	bool archived = job_wait_reason(jobs, META_ROOT_INO, &i) && i.archived;
+
+	jobs_lost_text(jobs, lost, sizeof(lost));
+	(void)snprintf(ret, PARKED_TEXT_MAX,
+		"%s%sjobs that wait for archived objects or the delete guard: %llu%s%s%s", lost,
+		*lost ? "; " : "", (unsigned long long)(js->stuck - js->lost), archived ? " (" : "",
+		archived ? i.note : "",
+		archived ? "; 'astra restore' brings back what is archived)" : "");
+	return ret;
+}
+
 /* ---- waiting for the vfs ---- */
 
 static void on_done(struct vfs_call *call, errint_t r)

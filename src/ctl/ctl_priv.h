@@ -71,6 +71,11 @@ errint_t ctl_remote_probe(const struct remote *r, struct err *err);
 /* -EROFS on a read-only mount. */
 errint_t ctl_may_change(const struct ctl_conn *c, struct err *err);
 
+/* Of jobs of which nothing goes on by itself: what is left, and why. */
+#define PARKED_TEXT_MAX 600
+const char *ctl_parked_text(
+	struct jobs *jobs, const struct jobs_stat *js, char ret[PARKED_TEXT_MAX]);
+
 /* A vfs operation, waited for. The client's going away interrupts it. */
 struct ctl_wait {
 	struct vfs_call call; /* first */

@@ -125,7 +125,7 @@ json_t *item_job(struct ctl_conn *c, const struct job_info *i)
 	int64_t now = clock_now_ns();
 	json_t *o = json_pack(
 		"{s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:o, "
-		"s:o, s:b, s:I, s:b}",
+		"s:o, s:b, s:I, s:b, s:b}",
 		"id", (json_int_t)i->id, "kind", job_kind_name(i->kind), "state",
 		job_state_name(i->state), "source", json_text(i->src), "destination",
 		json_text(i->dst), "bytes", (json_int_t)i->bytes_total, "bytes_done",
@@ -134,7 +134,8 @@ json_t *item_job(struct ctl_conn *c, const struct job_info *i)
 		(json_int_t)i->files_done, "attempts", (int)i->attempts, "created",
 		seconds(i->created_ns), "started", seconds(i->started_ns), "ended",
 		seconds(i->ended_ns), "next", seconds(i->next_ns), "note", json_text(i->note),
-		"by_engine", i->by_engine, "retries", (json_int_t)i->retries, "held", i->held);
+		"by_engine", i->by_engine, "retries", (json_int_t)i->retries, "held", i->held,
+		"archived", i->archived);
 	int64_t end = i->ended_ns ? i->ended_ns : now;
 
 	if (!o)

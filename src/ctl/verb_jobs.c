@@ -73,6 +73,7 @@ struct wait_ids {
 	bool all;
 	uint64_t asked; /* of ino: the one that is to end; 0 = none */
 	bool archived;	/* the last of ino waits for a restore, as note says */
+	bool parked;	/* of all: those that are left go on when somebody does something */
 	char note[sizeof(((struct job_info *)NULL)->note)];
 	uint64_t failed_before; /* or cancelled */
 	struct job_info info;
@@ -136,7 +137,8 @@ static json_t *look(struct ctl_conn *c, struct wait_ids *w, bool *ret_done, unsi
 		return NULL;
 	if (w->all) {
 		jobs_stat(jobs, &js);
-		*ret_done = js.live == 0;
+		w->parked = js.live != 0 && js.stuck == js.live && !js.coming;
+		*ret_done = js.live == 0 || w->parked;
 		*ret_failed = (unsigned)(js.failed + js.cancelled - w->failed_before);
 		job_each(jobs, on_job, &l);
 		return l.array;
@@ -157,6 +159,18 @@ static json_t *look(struct ctl_conn *c, struct wait_ids *w, bool *ret_done, unsi
 		}
 	}
 	return l.array;
+}
+
+static errint_t say_parked(struct jobs *jobs, unsigned failed, struct err *err)
+{
+	char parked[PARKED_TEXT_MAX], ended[64] = "";
+	struct jobs_stat js;
+
+	jobs_stat(jobs, &js);
+	if (failed)
+		(void)snprintf(ended, sizeof(ended), "%u failed, or cancelled; ", failed);
+	return err_set(err, -EBUSY, ERR_FINAL, "%s%s; see 'astra jobs'", ended,
+		ctl_parked_text(jobs, &js, parked));
 }
 
 static errint_t wait_for(struct ctl_conn *c, struct wait_ids *w, json_t **ret_data, struct err *err)
@@ -183,6 +197,8 @@ static errint_t wait_for(struct ctl_conn *c, struct wait_ids *w, json_t **ret_da
 			return r;
 		ctl_pause(POLL_MS);
 	}
+	if (w->parked)
+		return say_parked(c->ctl->conf.jobs, failed, err);
 	bool archived = !failed && w->archived;
 
 	*ret_data = json_pack("{s:i, s:o, s:b}", "failed", (int)failed, "note",

@@ -176,21 +176,13 @@ static json_t *status_json(struct ctl_conn *c)
 		engine_json(conf->tier), "counters", counters_json());
 }
 
-/* Nothing goes on by itself: what is left, and why. */
 static errint_t say_parked(struct jobs *jobs, const struct clean *cl, struct err *err)
 {
-	char lost[200];
-	struct job_info i = {0};
-	bool archived = job_wait_reason(jobs, META_ROOT_INO, &i) && i.archived;
+	char parked[PARKED_TEXT_MAX];
 
-	jobs_lost_text(jobs, lost, sizeof(lost));
 	return err_set(err, -EBUSY, ERR_FINAL,
-		"%s%sjobs that wait for archived objects or the delete guard: %llu%s%s%s; files "
-		"with a conflict: %llu; see 'astra jobs' and 'astra ls -l'",
-		lost, *lost ? "; " : "", (unsigned long long)(cl->js.stuck - cl->js.lost),
-		archived ? " (" : "", archived ? i.note : "",
-		archived ? "; 'astra restore' brings back what is archived)" : "",
-		(unsigned long long)cl->vs.held);
+		"%s; files with a conflict: %llu; see 'astra jobs' and 'astra ls -l'",
+		ctl_parked_text(jobs, &cl->js, parked), (unsigned long long)cl->vs.held);
 }
 
 static errint_t wait_clean(struct ctl_conn *c, struct err *err)
@@ -201,7 +193,8 @@ static errint_t wait_clean(struct ctl_conn *c, struct err *err)
 	errint_t r = i ? 0 : no_memory(err);
 
 	while (!r && !is_clean(&c->ctl->conf, &cl)) {
-		if (cl.vs.dirty == cl.vs.held && cl.js.stuck + cl.js.looks == cl.js.live)
+		if (cl.vs.dirty == cl.vs.held && !cl.js.coming &&
+			cl.js.stuck + cl.js.looks == cl.js.live)
 			return say_parked(c->ctl->conf.jobs, &cl, err);
 		if (ctl_cancelled(c))
 			return err_set(err, -ECANCELED, ERR_CANCELLED, "the daemon is ending");

@@ -572,8 +572,38 @@ errint_t loose_aim(struct job *job)
 
 struct wake {
 	struct jobs *jobs;
-	uint64_t id;
+	uint64_t id, ino; /* one of them */
 };
+
+static void look_again_locked(struct job *job)
+{
+	job->g.archived = job->g.outside = false;
+	sched_hurry_locked(job->jobs, job);
+}
+
+static void wake_restored_locked(struct jobs *j, uint64_t ino)
+{
+	struct claim_key *k = graph_ino_key(j, ino);
+	struct claim *c = NULL;
+	struct job *job = NULL;
+
+	if (k != NULL)
+		TAILQ_FOREACH (c, &k->queue, link)
+			if (c->job->g.archived || c->job->g.loose)
+				look_again_locked(c->job);
+	TAILQ_FOREACH (job, &j->g.moves, move)
+		if (job->g.archived)
+			look_again_locked(job);
+}
+
+void taken_tell_locked(struct jobs *j)
+{
+	struct job *job = NULL;
+
+	TAILQ_FOREACH (job, &j->g.all, link)
+		if (job->g.taken)
+			look_again_locked(job);
+}
 
 static void wake_committed(void *arg, bool committed)
 {
@@ -583,14 +613,25 @@ static void wake_committed(void *arg, bool committed)
 	if (committed) {
 		lock_take(&w->jobs->g.lock);
 		HASH_FIND(hh, w->jobs->g.by_id, &w->id, sizeof(w->id), job);
-		if (job != NULL) {
-			job->g.archived = job->g.outside = false; /* it looks again */
-			sched_hurry_locked(w->jobs, job);
-		}
+		if (w->ino != 0)
+			wake_restored_locked(w->jobs, w->ino);
+		else if (job != NULL)
+			look_again_locked(job);
 		lock_drop(&w->jobs->g.lock);
 		sched_pump(w->jobs);
 	}
 	free(w);
+}
+
+void restored_tell(struct jobs *j, struct meta_txn *t, uint64_t ino)
+{
+	struct wake *w = calloc(1, sizeof(*w));
+
+	if (w == NULL)
+		return; /* they look from time to time */
+	w->jobs = j;
+	w->ino = ino;
+	meta_txn_hook(t, wake_committed, w);
 }
 
 bool loose_follows(struct jobs *j, struct meta_txn *t, uint64_t ino)
@@ -798,13 +839,15 @@ static char *taken_note(struct job *job)
 	graph_stuck_locked(job->jobs);
 	if (k != NULL)
 		TAILQ_FOREACH (c, &k->queue, link) {
-			const struct job *cold = c->job->g.cold;
+			struct job *cold = c->job->g.cold;
 
-			if (c->job != job && c->job->held)
-				return strdup("its key is that of a removed file, which the delete "
-					      "guard holds");
-			if (c->job != job && cold != NULL && cold != job && cold->g.note != NULL)
-				return strdup(cold->g.note);
+			if (c->job == job || (!c->job->held && (cold == NULL || cold == job ||
+								       cold->g.note == NULL)))
+				continue;
+			job->g.taken = c->job->g.blocks = true;
+			return strdup(c->job->held ? "its key is that of a removed file, which the "
+						     "delete guard holds"
+						   : cold->g.note);
 		}
 	return NULL;
 }

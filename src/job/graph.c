@@ -317,6 +317,8 @@ void graph_leave(struct jobs *j, struct job *job, uint32_t remote, const char *p
 	key_name(name, remote, path);
 	claim_without(j, job, name);
 	prune(j, job);
+	if (job->g.blocks)
+		taken_tell_locked(j);
 }
 
 void graph_leave_victim(struct jobs *j, struct job *job)

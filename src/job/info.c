@@ -344,6 +344,7 @@ void jobs_stat(struct jobs *j, struct jobs_stat *ret)
 		ret->stuck += job->g.stuck;
 		ret->lost += job->g.lost;
 		ret->archived += job->g.cold != NULL;
+		ret->coming += job->g.comes && !job->g.lost;
 		ret->looks += job->kind == JOB_LOOK && !job->g.stuck;
 	}
 	job = TAILQ_FIRST(&j->g.all);

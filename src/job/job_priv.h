@@ -91,8 +91,12 @@ struct job {
 		bool calm;	     /* on_ready: on share.calm */
 		bool wanted;	     /* during one walk of job_hurry */
 		bool outside;	     /* waits for something that nobody here does */
+		bool comes;	     /* of outside: that is under way, and ends by itself */
 		bool archived;	     /* waits for a restore: archived.c */
+		bool taken;	     /* of archived: only by what has its destination */
+		bool blocks;	     /* that is so of somebody, and this has it */
 		bool pressed;	     /* somebody said: now */
+		bool nudged;	     /* sched_hurry_locked, since its step began */
 		bool loose;	     /* claims no destination before it is its turn: archived.c */
 		bool stuck, lost;    /* as of the last graph_stuck_locked */
 		struct job *cold;    /* as of then: the archived one that it is, or is behind */
@@ -431,7 +435,8 @@ void sched_pump(struct jobs *j); /* starts what may start; takes g.lock */
 void sched_on_sync(void *arg);
 void job_state_set(struct job *job, enum job_state s);
 void job_note(struct job *job, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void job_outside(struct job *job); /* it waits for something that nobody here does */
+/* It waits for something that nobody here does; comes: that ends by itself. */
+void job_outside(struct job *job, bool comes);
 void sched_init(struct jobs *j);
 void sched_init_job(struct job *job);
 void sched_done(struct jobs *j);
@@ -639,6 +644,10 @@ enum step loose_archived(struct job *job, const struct meta_inode *in);
 /* ino has a loose move, which looks for itself where the name is. It does so when t has committed.
  */
 bool loose_follows(struct jobs *j, struct meta_txn *t, uint64_t ino);
+/* ino's object can be read: who waits for that looks again when t has committed. */
+void restored_tell(struct jobs *j, struct meta_txn *t, uint64_t ino);
+/* A key is free that somebody was told of who waits for it. */
+void taken_tell_locked(struct jobs *j);
 /* Somebody has asked for in's object, which a copy inside its cloud would archive again, and may
  * read it for a while yet. */
 bool job_is_restored(struct job *job, const struct meta_inode *in);

@@ -56,7 +56,7 @@ static bool held_back(struct job *job)
 	if (left <= 0 || left > j->conf.undo_window_ns || wanted)
 		return false;
 	job_note(job, "held by the delete guard; 'astra jobs cancel' takes it back");
-	job_outside(job);
+	job_outside(job, false);
 	job->own.wake_mono_ns = clock_mono_ns() + MIN_OF(left, LOOK_NS);
 	return true;
 }

@@ -76,10 +76,11 @@ void job_note(struct job *job, const char *fmt, ...)
 	job->g.note = note;
 }
 
-void job_outside(struct job *job)
+void job_outside(struct job *job, bool comes)
 {
 	LOCKED(&job->jobs->g.lock);
 	job->g.outside = true;
+	job->g.comes = comes;
 }
 
 bool job_barrier_ok(struct job *job, uint64_t txn)
@@ -295,7 +296,7 @@ void sched_make_ready_locked(struct jobs *j, struct job *job)
 
 void sched_hurry_locked(struct jobs *j, struct job *job)
 {
-	job->g.soon = true;
+	job->g.soon = job->g.nudged = true;
 	if (job->g.on_ready)
 		sched_unlist_locked(j, job);
 	sched_make_ready_locked(j, job);
@@ -413,7 +414,7 @@ static void job_end(struct jobs *j, struct job *job)
 {
 	errint_t r = job->own.result;
 	char words[JOB_WORDS_MAX];
-	bool trim = false;
+	bool trim = false, blocks = false;
 
 	if (r < 0) {
 		bool asked = r == -ECANCELED; /* by somebody, who knows */
@@ -441,7 +442,10 @@ static void job_end(struct jobs *j, struct job *job)
 	if (job->dst_remote != 0)
 		list_stamp_locked(j, job->dst_remote, job->dst);
 	share_leave_locked(j, job);
+	blocks = job->g.blocks;
 	graph_remove(j, job);
+	if (blocks)
+		taken_tell_locked(j);
 	j->g.nmost = MAX_OF(j->g.nmost, j->g.nlive + 1);
 	trim = j->g.nlive == 0 && j->g.nmost >= TRIM_JOBS;
 	if (j->g.nlive == 0)
@@ -483,7 +487,7 @@ static void step_task(struct pool_task *t)
 		return;
 	}
 	j->g.steps++;
-	job->g.outside = false;
+	job->g.outside = job->g.comes = job->g.taken = job->g.nudged = false;
 	bool soon = job->g.soon;
 	lock_drop(&j->g.lock);
 	job->own.awaits = false;
@@ -499,8 +503,10 @@ static void step_task(struct pool_task *t)
 			(void)pool_post(j->conf.pool, &job->task);
 		} else {
 			share_leave_locked(j, job);
-			bool hurried = job->g.soon && !soon; /* while it ran */
+			bool hurried = job->g.nudged || (job->g.soon && !soon); /* while it ran */
 
+			if (hurried)
+				job->g.outside = job->g.archived = false;
 			if (s == STEP_LATER && !hurried && !atomic_load(&job->cancel)) {
 				job->g.soon = false;
 				sched_sleep_locked(j, job);

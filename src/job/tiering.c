@@ -210,8 +210,8 @@ static enum step row_from_stat(
 		if (strcmp(etag, st->etag) != 0)
 			stage_rebase(job->jobs, job->ino, etag, st->etag);
 	}
-	if (done && job->kind == JOB_RESTORE)
-		(void)loose_follows(job->jobs, t, job->ino); /* it says so now */
+	if (done)
+		restored_tell(job->jobs, t, job->ino);
 	/* What was changed while it was archived could not go along. */
 	if (done && etag[0] != '\0' && job->kind == JOB_TRANSITION &&
 		(in.flags & META_F_ATTR_LOCAL) != 0)
@@ -289,7 +289,7 @@ static enum step restore_poll(
 	if (ready)
 		return done_when_ready ? s : STEP_AGAIN;
 	job_note(job, "the restore is under way");
-	job_outside(job);
+	job_outside(job, true);
 	job->own.wake_mono_ns = clock_mono_ns() + POLL_NS;
 	return STEP_LATER;
 }

@@ -148,3 +148,34 @@ a sync
 same "$(cat p q)" "$(printf 'b\na')"
 cd /
 unmount_it
+
+# ---- what is restored just now is waited for, and what goes on after that
+two_clouds 'restore_delay = 2s'
+rm -rf "$state" "$data"
+mount_it
+cd "$mnt/aws"
+echo cold >w
+archive w
+setfattr -n user.astra.restore -v 1d w
+a status --wait-clean >/dev/null
+same "$(getfattr --only-values -n user.astra.state w)" restored
+mv w v
+echo new >w
+timeout 20 sync w
+live_are 2
+sleep 1
+a jobs retry "$(a jobs --json | json '[j["id"] for j in d["jobs"] if j["destination"] == "/aws/v" and not j["ended"]][0]')"
+a status --wait-clean >/dev/null
+same "$(cat "$(native aws w)") $(cat "$(native aws v)")" "new cold"
+archive w
+mv w u
+live_are 1
+for ids in "" "$(a jobs --json | json 'd["jobs"][0]["id"]')"; do
+    status=0
+    # shellcheck disable=SC2086
+    a jobs wait --timeout 3s $ids 2>"$work/says" || status=$?
+    same "$status" "$([ -z "$ids" ] && echo 1 || echo 5)"
+    grep -F "waiting for restore of /aws/u (archived)" "$work/says"
+done
+cd /
+unmount_it
