@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "astra/base_buf.h"
 #include "astra/base_cleanup.h"
 #include "astra/base_path.h"
 #include "astra/store.h"
@@ -92,6 +93,47 @@ errint_t known_index(const struct options *o, bool read_only, struct meta **ret,
 	mc.dir = dir;
 	mc.boot_id = boot_id;
 	return meta_open(&mc, ret, &power_cut, err);
+}
+
+/* Where the value of a general key comes from: the last one wins. */
+static const struct conf_item *item_of(const struct options *o, const char *key)
+{
+	const struct conf_item *last = NULL;
+
+	for (size_t i = 0; i < conf_count(o->conf); i++) {
+		const struct conf_item *it = conf_at(o->conf, i);
+
+		if ((!*it->section || !strcmp(it->section, "astrafs")) && !strcmp(it->key, key))
+			last = it;
+	}
+	return last;
+}
+
+static bool is_remote(const struct remote_ident *ident, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!strcmp(ident[i].name, name))
+			return true;
+	}
+	return false;
+}
+
+errint_t known_moved(const struct options *o, struct err *err)
+{
+	const struct conf_item *it = item_of(o, "moved");
+	cleanup_free struct remote_ident *ident = NULL;
+	cleanup_buf struct buf names = BUF_INIT(200);
+	size_t n = 0;
+	errint_t r = it ? remotes_conf_ident(o->conf, "/", "/", &ident, &n, err) : 0;
+
+	for (size_t i = 0; !r && i < n; i++)
+		(void)buf_addf(&names, "%s%s", i ? ", " : "", ident[i].name);
+	for (const char **m = o->moved; !r && it && m && *m; m++) {
+		if (!is_remote(ident, n, *m))
+			r = conf_err(it, err, "there is no remote '%.80s'; allowed: %s%s", *m,
+				names.p ? names.p : "", names.failed ? ", ..." : "");
+	}
+	return r;
 }
 
 /* ret as is of struct remote_ident; -ENOENT. */

@@ -21,6 +21,8 @@ void known_done(struct known *k);
 /* -EINVAL: the state, the data directory or a local remote is at or below the mount point, of
  * fuse_front_place(). Makes nothing. */
 errint_t known_apart(const struct known *k, const char *place, struct err *err);
+/* -EINVAL: moved= names a remote that the configuration does not have. Makes nothing. */
+errint_t known_moved(const struct options *o, struct err *err);
 /* The index of a stopped mount. read_only: it is not changed; -ENOENT. */
 errint_t known_index(const struct options *o, bool read_only, struct meta **ret, struct err *err);
 /* -EPERM: one of them was another store when the index last had it, and is not one of moved=; says

@@ -192,8 +192,10 @@ static errint_t remotes_match(const struct options *o, struct err *err)
 {
 	cleanup_known struct known k = {0};
 	char text[sizeof(err->msg)];
-	errint_t r = known_read(o, &k, err);
+	errint_t r = known_moved(o, err);
 
+	if (!r)
+		r = known_read(o, &k, err);
 	if (!r)
 		r = refusal_read(&k, text, sizeof(text), err);
 	if (r || !*text)

@@ -24,7 +24,8 @@
 #include "astra/base_clock.h"
 #include "astra/base_hash.h"
 
-#define CACHE_MIN (UINT64_C(1) << 20)
+#define CACHE_MIN  (UINT64_C(1) << 20)
+#define MEMORY_MIN (UINT64_C(32) << 20)
 
 static const char *const crawlers[] = {"updatedb", "updatedb.mlocate", "updatedb.plocate",
 	"tracker-miner-fs", "tracker-miner-fs-3", "tracker-extract", "tracker-extract-3",
@@ -76,22 +77,30 @@ static errint_t read_BOOL(const struct conf_item *it, void *to, struct err *err)
 	return conf_bool(it, to, err);
 }
 
-static errint_t read_SIZE(const struct conf_item *it, void *to, struct err *err)
+static errint_t size_from(
+	const struct conf_item *it, uint64_t least, uint64_t *ret, struct err *err)
 {
-	return conf_size(it, to, err);
+	uint64_t n = 0;
+	errint_t r = conf_size(it, &n, err);
+
+	if (!r && n < least)
+		return conf_err(it, err, "'%s' is too small; allowed: %lluM or more", it->value,
+			(unsigned long long)(least >> 20));
+	if (!r)
+		*ret = n;
+	return r;
 }
 
 /* With less nothing could be written. */
 static errint_t read_CACHE(const struct conf_item *it, void *to, struct err *err)
 {
-	uint64_t n = 0;
-	errint_t r = conf_size(it, &n, err);
+	return size_from(it, CACHE_MIN, to, err);
+}
 
-	if (!r && n < CACHE_MIN)
-		return conf_err(it, err, "'%s' is too small; allowed: 1M or more", it->value);
-	if (!r)
-		*(uint64_t *)to = n;
-	return r;
+/* Half of it is for buffers, of which there are two at least. */
+static errint_t read_MEMORY(const struct conf_item *it, void *to, struct err *err)
+{
+	return size_from(it, MEMORY_MIN, to, err);
 }
 
 static errint_t read_DURATION(const struct conf_item *it, void *to, struct err *err)

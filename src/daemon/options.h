@@ -64,7 +64,7 @@ enum run_mode {
 	  "how long a version that is being read outlives its name") \
 	X(cache_size,	 CACHE,	     cache_size,     "SIZE",	"10G", \
 	  "disk for staged and cached bytes") \
-	X(memory_limit,	 SIZE,	     memory_limit,   "SIZE",	"256M", \
+	X(memory_limit,	 MEMORY,     memory_limit,   "SIZE",	"256M", \
 	  "memory for transfers, half of it for their buffers") \
 	X(buffers,	 BUFFERS,    buffers,	     "N",	"by memory_limit", \
 	  "transfer buffers of 8 MiB") \

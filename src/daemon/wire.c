@@ -129,6 +129,8 @@ errint_t wire_check(const struct options *o, struct err *err)
 
 	if (!r)
 		r = remotes_conf_check(o->conf, err);
+	if (!r)
+		r = known_moved(o, err);
 	free(w.rules);
 	free(w.book);
 	return r;

@@ -73,6 +73,12 @@ bad 'recall = block\n' "1: recall: .*allowed: error, request, block:DURATION"
 bad 'umask = 9\n' "1: umask: '9' is not octal"
 bad 'workers = 1\n' "1: workers: .*allowed: 2 to 512"
 bad 'memory_limit = 1Q\n' "1: memory_limit: '1Q' is not a size"
+bad 'memory_limit = 1\n' "1: memory_limit: '1' is too small; allowed: 32M or more"
+bad 'memory_limit = 32767K\n' "1: memory_limit: '32767K' is too small"
+bad '\nmoved = a:b\n[remote a]\n' "2: moved: there is no remote 'b'; allowed: a"
+says 2 "-o moved: there is no remote 'NOSUCH'; allowed: aws, gcp, azure" \
+    "$astrafs" -o "state=$state,moved=NOSUCH" "$mnt"
+says 2 "-o moved: there is no remote 'NOSUCH'" "$astrafs" --conf -o moved=aws:NOSUCH
 bad 'upload_delay = soon\n' "1: upload_delay: 'soon' is not a duration"
 s3='[remote a]\ntype = s3\nendpoint = http://127.0.0.1:1\n'
 bad "${s3}path_style = maybe\n" "4: path_style: 'maybe' is not a yes or no"

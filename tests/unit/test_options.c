@@ -197,6 +197,7 @@ static void test_errors(void **state)
 	check_error(NULL, "request_budget=0/min", "no budget");
 	check_error(NULL, "request_budget=$2/min", "no budget");
 	check_error(NULL, "cache_size=4K", "allowed: 1M or more");
+	check_error(NULL, "memory_limit=1", "'1' is too small; allowed: 32M or more");
 	check_error(NULL, "uid=nobody-of-this-name", "no user of this name, nor a whole number");
 	check_error(NULL, "gid=nobody-of-this-name", "no group of this name, nor a whole number");
 	check_error(NULL, "uid=4294967295", "out of range");
