@@ -26,15 +26,26 @@ static void print_name(struct app *a, const json_t *i)
 	(void)printf("%s\n", !strcmp(app_str(i, "kind"), "dir") ? "/" : "");
 }
 
+/* "HOT    *" is pinned there, "HOT>COLD" is pinned to COLD and not there yet. */
+static const char *tier_word(const json_t *i, char ret[32])
+{
+	const char *tier = app_str(i, "tier"), *pin = app_str(i, "pin");
+
+	if (*pin && strcmp(tier, pin) != 0)
+		(void)snprintf(ret, 32, "%s>%s", tier, pin);
+	else
+		(void)snprintf(ret, 32, "%-7s%s", tier, *pin ? "*" : "");
+	return ret;
+}
+
 static void print_long(struct app *a, const json_t *i)
 {
-	char size[32] = "-", cost[MONEY_TEXT_MAX], when[32];
+	char word[32], size[32] = "-", cost[MONEY_TEXT_MAX], when[32];
 	bool dir = !strcmp(app_str(i, "kind"), "dir");
 	const json_t *bytes = json_object_get(i, dir ? "bytes" : "size");
 
 	(void)a;
-	(void)printf("%-7s%s %-14s %10s ", dir ? "" : app_str(i, "tier"),
-		json_is_true(json_object_get(i, "pinned")) ? "*" : " ",
+	(void)printf("%-8s %-14s %10s ", dir ? "" : tier_word(i, word),
 		dir ? "" : app_str(i, "class"),
 		json_is_null(bytes) ? size : app_size(size, (uint64_t)json_integer_value(bytes)));
 	if (json_is_null(bytes))

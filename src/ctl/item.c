@@ -41,6 +41,8 @@ static errint_t add_facts(struct ctl_conn *c, struct meta_txn *t, const struct m
 		if (json_object_set_new(o, "cloud", json_text(tf->f.cloud)) ||
 			json_object_set_new(o, "tier", json_string(tier_name(tf->f.tier))) ||
 			json_object_set_new(o, "pinned", json_boolean(tf->f.pinned)) ||
+			(tf->f.pinned &&
+				json_object_set_new(o, "pin", json_string(tier_name(tf->f.pin)))) ||
 			json_object_set_new(
 				o, "accesses", json_integer((json_int_t)tf->f.accesses_total)) ||
 			json_object_set_new(o, "accesses_window",

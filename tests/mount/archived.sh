@@ -168,6 +168,15 @@ a jobs retry "$(a jobs --json | json '[j["id"] for j in d["jobs"] if j["destinat
 a status --wait-clean >/dev/null
 same "$(cat "$(native aws w)") $(cat "$(native aws v)")" "new cold"
 archive w
+# Pinned, and rewritten: where it is, and where it goes.
+a ls -l /aws | grep -q "^ARCHIVE\* .* w\$"
+echo newer >w
+timeout 20 sync w
+a ls -l /aws | grep -q "^HOT>ARCHIVE .* settled .* w\$"
+same "$(a --json ls /aws | json '[(i["tier"], i["pinned"], i["pin"]) for i in d["items"] if i["name"] == "w"][0]')" "('HOT', True, 'ARCHIVE')"
+setfattr -n user.astra.tier -v AUTO w
+a ls -l /aws | grep -q "^HOT  .* w\$"
+archive w
 mv w u
 live_are 1
 for ids in "" "$(a jobs --json | json 'd["jobs"][0]["id"]')"; do
