@@ -148,38 +148,74 @@ int cmd_sync(struct app *a, int argc, char **argv)
 	return req ? app_ask(a, req, NULL, NULL) : code;
 }
 
-static bool leads_below(const char *link, const char *mountpoint)
+static bool is_below(const char *path, const char *mountpoint)
 {
 	size_t len = strlen(mountpoint);
-	char at[PATH_MAX];
-	ssize_t n = readlink(link, at, sizeof(at) - 1);
 
-	at[n > 0 ? n : 0] = '\0';
-	return !strncmp(at, mountpoint, len) && (!at[len] || at[len] == '/');
+	return !strncmp(path, mountpoint, len) && (!path[len] || path[len] == '/');
 }
 
-/* The process works in the mount, or has something open there. */
-static bool is_user_of(const char *pid, const char *mountpoint)
+static bool leads_below(const char *pid, const char *link, const char *mountpoint)
+{
+	char path[300], at[PATH_MAX];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%.20s/%.30s", pid, link);
+	n = readlink(path, at, sizeof(at) - 1);
+	at[n > 0 ? n : 0] = '\0';
+	return is_below(at, mountpoint);
+}
+
+static bool has_open(const char *pid, const char *mountpoint)
 {
 	const struct dirent *de;
 	char path[300];
-	bool found;
+	bool found = false;
 	DIR *d;
 
-	(void)snprintf(path, sizeof(path), "/proc/%.20s/cwd", pid);
-	found = leads_below(path, mountpoint);
 	(void)snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
 	d = opendir(path);
 	while (d && !found && (de = readdir(d))) {
-		(void)snprintf(path, sizeof(path), "/proc/%.20s/fd/%.20s", pid, de->d_name);
-		found = leads_below(path, mountpoint);
+		(void)snprintf(path, sizeof(path), "fd/%.20s", de->d_name);
+		found = leads_below(pid, path, mountpoint);
 	}
 	if (d)
 		(void)closedir(d);
 	return found;
 }
 
-/* "python3 (123), bash (77)": who keeps the mount busy, of those that we may look at. */
+/* A mapping outlives the descriptor that it was made of. */
+static bool has_mapped(const char *pid, const char *mountpoint)
+{
+	cleanup_free char *line = NULL;
+	char path[300];
+	bool found = false;
+	size_t cap = 0;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%.20s/maps", pid);
+	f = fopen(path, "re");
+	while (f && !found && getline(&line, &cap, f) > 0) {
+		line[strcspn(line, "\n")] = '\0';
+		found = strchr(line, '/') && is_below(strchr(line, '/'), mountpoint);
+	}
+	if (f)
+		(void)fclose(f);
+	return found;
+}
+
+/* How the process keeps the mount busy, besides by an open file; NULL: it does not. */
+static const char *use_of(const char *pid, const char *mountpoint)
+{
+	if (has_open(pid, mountpoint))
+		return "";
+	if (leads_below(pid, "cwd", mountpoint) || leads_below(pid, "root", mountpoint))
+		return ", current directory";
+	return has_mapped(pid, mountpoint) ? ", mapped file" : NULL;
+}
+
+/* "python3 (123), bash (77, current directory)": who keeps the mount busy, of those that we may
+ * look at. */
 static void users_of(const char *mountpoint, char *text, size_t size)
 {
 	DIR *d = opendir("/proc");
@@ -189,19 +225,21 @@ static void users_of(const char *mountpoint, char *text, size_t size)
 	*text = '\0';
 	while (d && (de = readdir(d))) {
 		char path[300], name[64] = "";
+		const char *use = NULL;
 		cleanup_fd int fd = -1;
 
-		if (de->d_name[0] < '1' || de->d_name[0] > '9' ||
-			strtol(de->d_name, NULL, 10) == getpid() ||
-			!is_user_of(de->d_name, mountpoint))
+		if (de->d_name[0] >= '1' && de->d_name[0] <= '9' &&
+			strtol(de->d_name, NULL, 10) != getpid())
+			use = use_of(de->d_name, mountpoint);
+		if (!use)
 			continue;
 		(void)snprintf(path, sizeof(path), "/proc/%.20s/comm", de->d_name);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0 || read(fd, name, sizeof(name) - 1) <= 0)
 			continue;
 		name[strcspn(name, "\n")] = '\0';
-		len += (size_t)snprintf(
-			text + len, size - len, "%s%s (%.20s)", len ? ", " : "", name, de->d_name);
+		len += (size_t)snprintf(text + len, size - len, "%s%s (%.20s%s)", len ? ", " : "",
+			name, de->d_name, use);
 		if (len + 100 > size) {
 			(void)snprintf(text + len, size - len, ", ...");
 			break;
@@ -218,20 +256,27 @@ struct umount { /* what is told while it goes on */
 	bool said;
 };
 
-/* Once it has taken longer than one expects: what it waits for. */
+/* Once it has taken longer than one expects: what it waits for. Whom we may not look at, and who
+ * has it in another name space, is not seen. */
 static void say_waiting(struct umount *u, const json_t *p)
 {
-	if (app_int(p, "handles") || *u->users)
-		(void)fprintf(stderr,
-			"astra umount: %s is busy: %lld open files or directories%s%s; waiting up "
-			"to %lld s (drain_timeout)\n",
-			u->app->m.mountpoint, (long long)app_int(p, "handles"),
-			*u->users ? ", by " : "", u->users, (long long)app_int(p, "drain_s"));
+	const char *place = u->app->m.mountpoint;
+	long long handles = app_int(p, "handles"), drain = app_int(p, "drain_s");
+
+	if (!json_is_true(json_object_get(p, "busy")))
+		(void)fprintf(stderr, "astra umount: jobs are being finished");
+	else if (handles)
+		(void)fprintf(stderr, "astra umount: %s is busy: %lld open %s%s%s", place, handles,
+			handles == 1 ? "file or directory" : "files or directories",
+			*u->users ? ", by " : "", u->users);
+	else if (*u->users)
+		(void)fprintf(stderr, "astra umount: %s is busy: in use by %s", place, u->users);
 	else
 		(void)fprintf(stderr,
-			"astra umount: jobs are being finished; waiting up to %lld s "
-			"(drain_timeout)\n",
-			(long long)app_int(p, "drain_s"));
+			"astra umount: %s is busy: no file is open; it is a current directory, or "
+			"mounted in another place as well",
+			place);
+	(void)fprintf(stderr, "; waiting up to %lld s (drain_timeout)\n", drain);
 }
 
 static int on_umount_line(void *arg, const json_t *line)
@@ -248,6 +293,8 @@ static int on_umount_line(void *arg, const json_t *line)
 	if (app_int(p, "handles"))
 		(void)snprintf(
 			text, sizeof(text), "busy: %lld open", (long long)app_int(p, "handles"));
+	else if (json_is_true(json_object_get(p, "busy")))
+		(void)snprintf(text, sizeof(text), "busy: in use");
 	else
 		(void)snprintf(text, sizeof(text), "%lld job%s, %lld changed file%s to go",
 			(long long)app_int(p, "jobs"), app_plural(app_int(p, "jobs")),

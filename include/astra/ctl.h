@@ -69,6 +69,8 @@ struct ctl_end {
 	uint64_t jobs, files; /* files: changed, and not yet a job's */
 	char why[800];	      /* "" when nothing is left */
 };
+/* Nobody uses the mount any more: jobs are being finished. s may be NULL. */
+void ctl_unmounted(struct ctl *s);
 /* The jobs have ended, or will not before the next mount: tells those who asked for the end. At
  * most once, before ctl_close; s may be NULL. */
 void ctl_drained(struct ctl *s, const struct ctl_end *end);

@@ -43,6 +43,7 @@ struct ctl {
 	pthread_t thread;
 	bool has_thread;
 	atomic_bool stop;
+	atomic_bool unmounted;
 	struct ctl_end end; /* written once, before drained */
 	atomic_bool drained;
 	struct ctl_conn conns[CTL_CONNS_MAX]; /* the accepting thread's */

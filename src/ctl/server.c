@@ -340,6 +340,12 @@ static void socket_remove(struct ctl *s)
 		(void)unlink(s->path);
 }
 
+void ctl_unmounted(struct ctl *s)
+{
+	if (s)
+		atomic_store(&s->unmounted, true);
+}
+
 void ctl_drained(struct ctl *s, const struct ctl_end *end)
 {
 	if (!s)

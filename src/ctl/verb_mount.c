@@ -290,7 +290,7 @@ errint_t verb_sync(struct ctl_conn *c, const json_t *req, json_t **ret_data, str
 		 : 0;
 }
 
-/* What the end waits for: what is open, then what is to be done. */
+/* What the end waits for: who uses it, then what is to be done. */
 static void umount_pulse(struct ctl_conn *c)
 {
 	const struct ctl_conf *conf = &c->ctl->conf;
@@ -298,7 +298,8 @@ static void umount_pulse(struct ctl_conn *c)
 
 	(void)is_clean(conf, &cl);
 	(void)ctl_send(c, "progress",
-		json_pack("{s:I, s:I, s:I, s:I}", "handles", (json_int_t)cl.vs.handles, "jobs",
+		json_pack("{s:b, s:I, s:I, s:I, s:I}", "busy", !atomic_load(&c->ctl->unmounted),
+			"handles", (json_int_t)cl.vs.handles, "jobs",
 			(json_int_t)(cl.js.live - cl.js.looks), "files", (json_int_t)cl.vs.dirty,
 			"drain_s", (json_int_t)(conf->drain_ns / NS_PER_S)));
 }

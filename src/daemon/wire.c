@@ -559,6 +559,7 @@ errint_t wire_serve(struct wire *w, struct err *err)
 	errint_t r = fuse_front_loop(w->front, err);
 
 	log_notice("daemon", "%s is unmounted", w->place);
+	ctl_unmounted(w->ctl);
 	/* The engine would only make more work. */
 	tier_engine_stop(w->tier);
 	drain(w);

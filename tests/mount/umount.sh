@@ -27,6 +27,39 @@ settle
 says 0 0 a umount
 same "$(cat "$(native aws x)")" x
 
+# Somebody uses it: who, and how.
+busy() { # PATTERN COMMAND...: that uses it
+    local want=$1 user s=0
+    shift
+    up
+    echo m >"$mnt/aws/m"
+    "$@" &
+    user=$!
+    until [ -e "$work/uses" ]; do sleep 0.05; done
+    rm "$work/uses"
+    a umount 2>"$work/says" &
+    for _ in $(seq 100); do [ ! -s "$work/says" ] || break; sleep 0.05; done
+    has "^astra umount: $mnt is busy: $want; waiting up to 20 s (drain_timeout)\$"
+    kill "$user"
+    wait "$!" || s=$?
+    same "$s" 0
+    wait "$user" || true
+}
+in_use='
+import ctypes, os, sys, time
+how, mnt, uses = sys.argv[1:]
+if how == "cwd":
+    os.chdir(mnt + "/aws")
+else:
+    f = os.open(mnt + "/aws/m", os.O_RDONLY)
+    libc = ctypes.CDLL(None) # mmap.mmap() would keep a descriptor
+    libc.mmap(None, ctypes.c_size_t(4096), 1, 1, f, ctypes.c_long(0))
+    os.close(f)
+open(uses, "w").close()
+time.sleep(60)'
+busy "in use by python3 ([0-9]*, current directory)" python3 -c "$in_use" cwd "$mnt" "$work/uses"
+busy "1 open file or directory, by python3 ([0-9]*, mapped file)" python3 -c "$in_use" map "$mnt" "$work/uses"
+
 # Jobs that take a while: one line says so, and all is done.
 up
 a debug fault gcp 'put:delay=2500'
