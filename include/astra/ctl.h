@@ -101,8 +101,9 @@ void ctl_mount_done(struct ctl_mount *m);
  * not among them. */
 errint_t ctl_mounts(struct ctl_mount **ret, size_t *ret_n, struct err *err);
 
-/* Connects to a socket; the descriptor or -errno. */
-int ctl_connect(const char *path);
+/* Connects to a socket; the descriptor or -errno. -EAGAIN: at that moment (monotonic) it still had
+ * no room for another one. */
+int ctl_connect(const char *path, int64_t until_ns);
 /* Sends a request and calls fn for each line but the last, whose "data" (or NULL) is *ret. An error
  * that the other side tells is its errno with err filled. fn returns non-zero to stop (-ECANCELED).
  */

@@ -124,7 +124,16 @@ errint_t ctl_dir(char *ret, size_t size, struct err *err)
 	return r;
 }
 
-int ctl_connect(const char *path)
+/* Of what waits in a call of this socket; 0 = for ever. */
+static void timeout_set(int fd, int option, int64_t ns)
+{
+	struct timeval wait = {
+		.tv_sec = ns / NS_PER_S, .tv_usec = ns % NS_PER_S / (NS_PER_MS / 1000)};
+
+	(void)setsockopt(fd, SOL_SOCKET, option, &wait, sizeof(wait));
+}
+
+int ctl_connect(const char *path, int64_t until_ns)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	cleanup_fd int fd = -1;
@@ -135,10 +144,14 @@ int ctl_connect(const char *path)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
+	/* While nobody accepts, and too many wait for that, it would not return. */
+	timeout_set(fd, SO_SNDTIMEO, MAX_OF(until_ns - clock_mono_ns(), NS_PER_MS));
 	while (connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0) {
 		if (errno != EINTR)
 			return -errno;
+		timeout_set(fd, SO_SNDTIMEO, MAX_OF(until_ns - clock_mono_ns(), NS_PER_MS));
 	}
+	timeout_set(fd, SO_SNDTIMEO, 0);
 	return steal_fd(&fd);
 }
 
@@ -200,15 +213,17 @@ void ctl_mount_done(struct ctl_mount *m)
 	*m = (struct ctl_mount){.fd = -1};
 }
 
-/* Asks who is there, and does not wait for the answer. False: nobody listens. */
-static bool mount_ask(const char *path, struct ctl_mount *ret)
+/* Asks who is there, and does not wait for the answer. False: nobody listens. Who has no room for
+ * us is there (fd -1, but a socket), and asked last. */
+static bool mount_ask(const char *path, int64_t until_ns, struct ctl_mount *ret)
 {
 	cleanup_json json_t *req = json_pack("{s:s}", "verb", "hello");
 
-	*ret = (struct ctl_mount){.fd = ctl_connect(path)};
-	if (ret->fd < 0 || !req)
+	*ret = (struct ctl_mount){.fd = ctl_connect(path, until_ns)};
+	if ((ret->fd < 0 && ret->fd != -EAGAIN) || !req)
 		return false;
-	(void)json_write_line(ret->fd, req); /* if not, it may have said why */
+	if (ret->fd >= 0)
+		(void)json_write_line(ret->fd, req); /* if not, it may have said why */
 	ret->socket = strdup(path);
 	return ret->socket;
 }
@@ -218,17 +233,21 @@ static bool mount_ask(const char *path, struct ctl_mount *ret)
 static errint_t mount_answer(struct ctl_mount *m, int64_t until_ns, struct err *err)
 {
 	cleanup_json json_t *data = NULL;
-	int64_t left = MAX_OF(until_ns - clock_mono_ns(), NS_PER_MS);
-	struct timeval wait = {
-		.tv_sec = left / NS_PER_S, .tv_usec = left % NS_PER_S / (NS_PER_MS / 1000)};
 	const char *mountpoint;
 	errint_t r;
 
-	(void)setsockopt(m->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+	if (m->fd < 0) {
+		cleanup_free char *path = steal_ptr(&m->socket);
+
+		if (!mount_ask(path, until_ns, m) || m->fd < 0)
+			return err_set(
+				err, -ETIMEDOUT, ERR_CANCELLED, "%s: it takes no connection", path);
+	}
+	timeout_set(m->fd, SO_RCVTIMEO, MAX_OF(until_ns - clock_mono_ns(), NS_PER_MS));
 	r = get_answer(m->fd, NULL, NULL, &data, err);
 	if (r)
 		return err_wrap(err, r, "%s", m->socket);
-	(void)setsockopt(m->fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){0}, sizeof(wait));
+	timeout_set(m->fd, SO_RCVTIMEO, 0);
 	mountpoint = json_string_value(json_object_get(data, "mountpoint"));
 	m->mountpoint = mountpoint ? strdup(mountpoint) : NULL;
 	return m->mountpoint ? 0 : err_set(err, -EPROTO, ERR_FINAL, "%s: no mount", m->socket);
@@ -252,7 +271,7 @@ static errint_t mounts_in(const char *dir, struct ctl_mount *all, size_t *n, str
 		if (len < 6 || strcmp(de->d_name + len - 5, ".sock") != 0)
 			continue;
 		(void)snprintf(path, sizeof(path), "%s/%s", dir, de->d_name);
-		if (mount_ask(path, &all[*n]))
+		if (mount_ask(path, 0, &all[*n]))
 			++*n;
 		else
 			ctl_mount_done(&all[*n]);
@@ -260,6 +279,19 @@ static errint_t mounts_in(const char *dir, struct ctl_mount *all, size_t *n, str
 	if (d)
 		(void)closedir(d);
 	return 0;
+}
+
+/* Those that are still to be asked wait for nobody but themselves. */
+static void full_last(struct ctl_mount *all, size_t n)
+{
+	for (size_t i = 0, k = 0; i < n; i++) {
+		struct ctl_mount m = all[i];
+
+		if (m.fd < 0)
+			continue;
+		all[i] = all[k];
+		all[k++] = m;
+	}
 }
 
 /* All were asked at once, and have the same time: a connection that waits while others are asked
@@ -271,6 +303,7 @@ static errint_t mounts_answer(struct ctl_mount *all, size_t *n, struct err *err)
 	size_t asked = *n;
 	errint_t r = 0;
 
+	full_last(all, asked);
 	*n = 0;
 	for (size_t i = 0; i < asked; i++) {
 		struct ctl_mount m = all[i];

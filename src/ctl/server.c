@@ -220,7 +220,7 @@ static errint_t socket_address(const char *path, struct sockaddr_un *ret, struct
 /* Removes a socket that nobody listens to. */
 static bool stale_remove(const char *path)
 {
-	int fd = ctl_connect(path);
+	int fd = ctl_connect(path, 0); /* one that has no room is there */
 
 	if (fd >= 0) {
 		(void)close(fd);

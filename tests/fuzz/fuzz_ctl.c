@@ -111,7 +111,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	/* These two keep the connection, or put the clouds out of order, by design. */
 	if (!strstr(text, "umount") && !strstr(text, "debug-fault")) {
 		do
-			fd = ctl_connect(socket_path);
+			fd = ctl_connect(socket_path, INT64_MAX);
 		while (fd == -EAGAIN);
 		CHECK(fd >= 0);
 		CHECK(send(fd, p, n, MSG_NOSIGNAL) == (ssize_t)n || errno == EPIPE ||
