@@ -103,19 +103,21 @@ static bool depends_on(const struct job *job, const struct job *on)
 	return false;
 }
 
-static errint_t claim_name(struct jobs *j, struct job *job, const char *name)
+static void key_let_go(struct jobs *j, struct claim_key *k)
 {
-	for (unsigned i = 0; i < job->g.nclaims; i++)
-		if (strcmp(job->g.claims[i].key->name, name) == 0)
-			return 0;
-	assert(job->g.nclaims < JOB_CLAIMS_MAX);
-	struct claim_key *k = key_get(j, name);
+	if (!TAILQ_EMPTY(&k->queue))
+		return;
+	HASH_DEL(j->g.keys, k);
+	free(k);
+}
 
-	if (k == NULL)
-		return -ENOMEM;
-	struct claim *c = NULL, *own = &job->g.claims[job->g.nclaims], *before = NULL;
+/* own comes to its key in the order of posting, also when that is later. */
+static errint_t claim_queue(struct claim *own)
+{
+	struct claim_key *k = own->key;
+	struct job *job = own->job;
+	struct claim *c = NULL, *before = NULL;
 
-	/* In the order of posting, also when it comes to this key later. */
 	TAILQ_FOREACH (c, &k->queue, link) {
 		bool later = c->job->id > job->id;
 		errint_t r = !later					  ? depend(job, c->job)
@@ -127,13 +129,40 @@ static errint_t claim_name(struct jobs *j, struct job *job, const char *name)
 		if (later && before == NULL)
 			before = c;
 	}
-	job->g.nclaims++;
-	own->key = k;
-	own->job = job;
 	if (before != NULL)
 		TAILQ_INSERT_BEFORE(before, own, link);
 	else
 		TAILQ_INSERT_TAIL(&k->queue, own, link);
+	return 0;
+}
+
+static errint_t claim_name(struct jobs *j, struct job *job, const char *name)
+{
+	for (unsigned i = 0; i < job->g.nclaims; i++)
+		if (strcmp(job->g.claims[i]->key->name, name) == 0)
+			return 0;
+	struct claim **p = realloc(job->g.claims, (job->g.nclaims + 1) * sizeof(*p));
+
+	if (p == NULL)
+		return -ENOMEM;
+	job->g.claims = p;
+	struct claim *own = calloc(1, sizeof(*own));
+	struct claim_key *k = own == NULL ? NULL : key_get(j, name);
+
+	if (k == NULL) {
+		free(own);
+		return -ENOMEM;
+	}
+	own->key = k;
+	own->job = job;
+	errint_t r = claim_queue(own);
+
+	if (r < 0) {
+		key_let_go(j, k);
+		free(own);
+		return r;
+	}
+	p[job->g.nclaims++] = own;
 	return 0;
 }
 
@@ -240,19 +269,15 @@ errint_t graph_claim_dst(struct jobs *j, struct job *job)
 
 static void claim_drop(struct jobs *j, struct claim *c)
 {
-	struct claim_key *k = c->key;
-
-	TAILQ_REMOVE(&k->queue, c, link);
-	if (TAILQ_EMPTY(&k->queue)) {
-		HASH_DEL(j->g.keys, k);
-		free(k);
-	}
+	TAILQ_REMOVE(&c->key->queue, c, link);
+	key_let_go(j, c->key);
+	free(c);
 }
 
 static void unclaim(struct jobs *j, struct job *job)
 {
 	for (unsigned i = 0; i < job->g.nclaims; i++)
-		claim_drop(j, &job->g.claims[i]);
+		claim_drop(j, job->g.claims[i]);
 	job->g.nclaims = 0;
 }
 
@@ -261,7 +286,7 @@ static bool share(const struct job *a, const struct job *b)
 {
 	for (unsigned i = 0; i < a->g.nclaims; i++)
 		for (unsigned k = 0; k < b->g.nclaims; k++)
-			if (a->g.claims[i].key == b->g.claims[k].key)
+			if (a->g.claims[i]->key == b->g.claims[k]->key)
 				return true;
 	return (a->kind == JOB_DIRMOVE && dirmove_conflict(a, b)) ||
 	       (b->kind == JOB_DIRMOVE && dirmove_conflict(b, a));
@@ -286,26 +311,15 @@ static void prune(struct jobs *j, struct job *job)
 		}
 }
 
-/* The claims behind the one that goes move up, each in the place that it has in its queue. */
 static void claim_without(struct jobs *j, struct job *job, const char *name)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < job->g.nclaims; i++) {
-		struct claim *c = &job->g.claims[i], *to = &job->g.claims[n];
-
-		if (strcmp(c->key->name, name) == 0) {
-			claim_drop(j, c);
-			continue;
-		}
-		n++;
-		if (to == c)
-			continue;
-		to->key = c->key;
-		to->job = job;
-		TAILQ_INSERT_BEFORE(c, to, link);
-		TAILQ_REMOVE(&c->key->queue, c, link);
-	}
+	for (unsigned i = 0; i < job->g.nclaims; i++)
+		if (strcmp(job->g.claims[i]->key->name, name) == 0)
+			claim_drop(j, job->g.claims[i]);
+		else
+			job->g.claims[n++] = job->g.claims[i];
 	job->g.nclaims = n;
 }
 

@@ -40,7 +40,6 @@
 #define JOB_PART_SIZE  (8u << 20)
 #define JOB_MOVE_PART  (5u << 20) /* between clouds, where every part is read and written */
 #define JOB_KEEP_ENDED 256
-#define JOB_CLAIMS_MAX 7 /* inode, victim, two places, and those that came later */
 
 enum step {
 	STEP_AGAIN,   /* call me again at once */
@@ -82,8 +81,9 @@ struct job {
 		      these */
 	int64_t created_ns;
 
-	struct { /* protected by graph.lock */
-		struct claim claims[JOB_CLAIMS_MAX];
+	struct {		       /* protected by graph.lock */
+		struct claim **claims; /* owned, as they are: inode, victim, two places, and those
+					  that came later */
 		unsigned nclaims, ndeps, ndependents, capdependents;
 		struct job **dependents; /* owned array */
 		enum job_state state;

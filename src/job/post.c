@@ -34,6 +34,7 @@ struct job *job_free(struct job *job)
 		return NULL;
 	free(job->src);
 	free(job->dst);
+	free(job->g.claims);
 	free(job->g.dependents);
 	free(job->g.watchers);
 	free(job->g.note);
@@ -87,7 +88,7 @@ static void wake_those_before_locked(struct jobs *j, const struct job *job)
 	struct job *o = NULL;
 
 	for (unsigned i = 0; i < job->g.nclaims; i++)
-		for (c = TAILQ_FIRST(&job->g.claims[i].key->queue); c != NULL && c->job != job;
+		for (c = TAILQ_FIRST(&job->g.claims[i]->key->queue); c != NULL && c->job != job;
 			c = TAILQ_NEXT(c, link))
 			wake_locked(j, c->job, job);
 	if (job->kind == JOB_DIRMOVE)

@@ -407,7 +407,7 @@ static errint_t key_hand_over(struct job *job, struct meta_txn *t, const struct 
 			r = job_set_src(next, in->loc.remote, in->loc.path);
 		if (next != NULL && r == 0)
 			r = graph_claim_src(j, next);
-		if (other != NULL && other->g.nclaims < JOB_CLAIMS_MAX && r == 0)
+		if (other != NULL && r == 0)
 			r = graph_claim_new(j, other, in->loc.remote, in->loc.path);
 	}
 	if (next == NULL && (in->flags & META_F_ORPHAN) == 0)

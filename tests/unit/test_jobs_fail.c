@@ -161,6 +161,53 @@ static void cut(struct fix *f, uint64_t ino)
 	ask_free(a);
 }
 
+/* A job of another file that waits for its cloud, and has claims on n keys in remote aws: base-0,
+ * base-1, ... from `from` on. */
+static uint64_t hold_keys(struct fix *f, const char *base, long long from, unsigned n)
+{
+	uint64_t ino = 0;
+	struct job *job = NULL;
+	char key[64];
+
+	fault(f, 1, "put:error=EAGAIN");
+	ino = make_text(f, f->gcp, "holder", "holds");
+	for (int i = 0; i < 5000 && !job_live(f->jobs, ino); i++)
+		usleep(1000);
+	LOCKED(&f->jobs->g.lock);
+	job = graph_last_of(f->jobs, ino);
+	assert_non_null(job);
+	for (unsigned i = 0; i < n; i++) {
+		(void)snprintf(key, sizeof(key), "%s-%lld", base, from + i);
+		assert_int_equal(graph_claim_new(f->jobs, job, f->remotes[0].id, key), 0);
+	}
+	return ino;
+}
+
+/* However many keys a job has claims on: who wants one of them waits for it. */
+static void test_many_claims(void **state)
+{
+	struct fix *f = *state;
+	uint64_t holder = hold_keys(f, "k", 0, 20), ino[3];
+
+	ino[0] = make_text(f, f->aws, "k-0", "first");
+	ino[1] = make_text(f, f->aws, "k-9", "middle");
+	ino[2] = make_text(f, f->aws, "k-19", "last");
+	for (unsigned i = 0; i < 3; i++)
+		for (int n = 0; n < 5000 && !job_live(f->jobs, ino[i]); n++)
+			usleep(1000);
+	usleep(200000);
+	assert_true(job_live(f->jobs, holder));
+	absent(f, "k-0");
+	absent(f, "k-9");
+	absent(f, "k-19");
+	fault(f, 1, "");
+	all_done(f);
+	text_is(f, "k-0", "first");
+	text_is(f, "k-9", "middle");
+	text_is(f, "k-19", "last");
+	assert_null(f->jobs->g.keys);
+}
+
 /* The name of a file that could not leave was given to another one meanwhile. */
 static void test_name_reused(void **state)
 {
@@ -766,9 +813,9 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_stale_uploads), T(test_begun_uploads_end),
-		T(test_upload_again), T(test_name_reused), T(test_turned_is_not_cancelled),
-		T(test_name_reused_late), T(test_later_rename), T(test_victim),
-		T(test_replaced_twice), T(test_copy_counts), T(test_directory),
+		T(test_upload_again), T(test_many_claims), T(test_name_reused),
+		T(test_turned_is_not_cancelled), T(test_name_reused_late), T(test_later_rename),
+		T(test_victim), T(test_replaced_twice), T(test_copy_counts), T(test_directory),
 		T(test_directory_counts), T(test_unlisted), T(test_unlisted_goes_on),
 		T(test_hurried_in_vain), T(test_exchange_ends), T(test_exchange_dirs_ends),
 		T(test_exchange), T(test_exchange_goes_on), T(test_exchange_dirs),
