@@ -335,6 +335,13 @@ static bool key_wanted(struct job *job, const struct meta_inode *in)
 	return graph_wanted(job->jobs, in->loc.remote, in->loc.path, job);
 }
 
+/* By whomever: a job of a file that had the name a moment ago may still have it. */
+static bool key_claimed(struct jobs *j, uint32_t remote, const char *path)
+{
+	LOCKED(&j->g.lock);
+	return graph_place_key(j, remote, path) != NULL;
+}
+
 /* room: how much of base to keep. */
 static void unmoved(char ret[META_NAME_MAX + 1], const char *base, size_t room, unsigned n)
 {
@@ -342,7 +349,21 @@ static void unmoved(char ret[META_NAME_MAX + 1], const char *base, size_t room, 
 		base, (long long)(clock_now_ns() / NS_PER_S + n));
 }
 
-/* A free name beside base, whose key the store can hold. */
+/* A key beside path that nobody has claimed. */
+static void key_beside(
+	struct jobs *j, uint32_t remote, const char *path, char ret[META_PATH_MAX + 1])
+{
+	char tail[META_NAME_MAX + 1];
+	unsigned n = 0;
+
+	do {
+		unmoved(tail, "", 0, n++);
+		(void)snprintf(ret, META_PATH_MAX + 1, "%.*s%s",
+			(int)(META_PATH_MAX - strlen(tail)), path, tail);
+	} while (key_claimed(j, remote, ret));
+}
+
+/* A free name beside base, whose key the store can hold, and nobody has claimed. */
 static errint_t move_beside(struct jobs *j, struct meta_txn *t, struct meta_inode *in, uint64_t dir,
 	const char *base, char ret_path[META_PATH_MAX + 1])
 {
@@ -351,7 +372,7 @@ static errint_t move_beside(struct jobs *j, struct meta_txn *t, struct meta_inod
 	uint32_t remote = 0;
 	unsigned n = 0;
 
-	for (size_t room = strlen(base);; room /= 2) {
+	for (size_t room = strlen(base);;) {
 		do
 			unmoved(name, base, room, n++);
 		while (meta_lookup(t, dir, name, &other) == 0);
@@ -359,8 +380,12 @@ static errint_t move_beside(struct jobs *j, struct meta_txn *t, struct meta_inod
 
 		if (r == 0)
 			r = meta_desired(t, in->ino, &remote, ret_path);
-		if (r < 0 || room == 0 || job_path_ok(j, remote, ret_path) == 0)
+		if (r < 0)
 			return r;
+		if (room != 0 && job_path_ok(j, remote, ret_path) < 0)
+			room /= 2;
+		else if (!key_claimed(j, remote, ret_path))
+			return 0;
 	}
 }
 
@@ -607,15 +632,10 @@ static enum step names_back(struct job *job, const struct back *b)
 		in.flags |= META_F_FAILED;
 		(void)snprintf(in.last_error, sizeof(in.last_error), "%.150s", job->own.why);
 		(void)meta_inode_put(t, &in);
-		if (b->later && key_wanted(job, &in)) {
-			char tail[META_NAME_MAX + 1];
-
-			unmoved(tail, "", 0, 0);
-			(void)snprintf(path, sizeof(path), "%.*s%s",
-				(int)(META_PATH_MAX - strlen(tail)), in.loc.path, tail);
-		} else if (!b->later && job_name_back(job, t, &in, path) == 0 && b->keep) {
+		if (b->later && key_wanted(job, &in))
+			key_beside(j, in.loc.remote, in.loc.path, path);
+		else if (!b->later && job_name_back(job, t, &in, path) == 0 && b->keep)
 			victim_back(job, t, false);
-		}
 	}
 	if (b->aside)
 		victim_back(job, t, true);

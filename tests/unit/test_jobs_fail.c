@@ -208,6 +208,31 @@ static void test_many_claims(void **state)
 	assert_null(f->jobs->g.keys);
 }
 
+/* A name beside the old one is free, but its key is not yet: it gets another. */
+static void test_unmoved_is_claimed(void **state)
+{
+	struct fix *f = *state;
+	long long now = clock_now_ns() / NS_PER_S;
+	uint64_t ino = 0;
+
+	(void)hold_keys(f, "log.unmoved", now, 60);
+	ino = make_text(f, f->aws, "log", "old");
+	for (int i = 0; i < 5000 && !job_live(f->jobs, ino); i++)
+		usleep(1000);
+	while (job_live(f->jobs, ino))
+		usleep(1000);
+	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	assert_int_equal(rename_to(f, f->aws, "log", f->aws, "log.1", 0), 0);
+	make_text(f, f->aws, "log", "new");
+	while (job_live(f->jobs, ino))
+		usleep(1000);
+	text_is(f, unmoved_in(f, f->aws, "log"), "old");
+	assert_true(atoll(strrchr(unmoved_in(f, f->aws, "log"), '-') + 1) >= now + 60);
+	fault(f, 1, "");
+	all_done(f);
+	text_is(f, "log", "new");
+}
+
 /* The name of a file that could not leave was given to another one meanwhile. */
 static void test_name_reused(void **state)
 {
@@ -813,14 +838,15 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_stale_uploads), T(test_begun_uploads_end),
-		T(test_upload_again), T(test_many_claims), T(test_name_reused),
-		T(test_turned_is_not_cancelled), T(test_name_reused_late), T(test_later_rename),
-		T(test_victim), T(test_replaced_twice), T(test_copy_counts), T(test_directory),
-		T(test_directory_counts), T(test_unlisted), T(test_unlisted_goes_on),
-		T(test_hurried_in_vain), T(test_exchange_ends), T(test_exchange_dirs_ends),
-		T(test_exchange), T(test_exchange_goes_on), T(test_exchange_dirs),
-		T(test_removed_in_move), T(test_removed_before_move), T(test_replaced_in_move),
-		T(test_replaced_when_new), T(test_made_in_move), T(test_made_after_removal)};
+		T(test_upload_again), T(test_many_claims), T(test_unmoved_is_claimed),
+		T(test_name_reused), T(test_turned_is_not_cancelled), T(test_name_reused_late),
+		T(test_later_rename), T(test_victim), T(test_replaced_twice), T(test_copy_counts),
+		T(test_directory), T(test_directory_counts), T(test_unlisted),
+		T(test_unlisted_goes_on), T(test_hurried_in_vain), T(test_exchange_ends),
+		T(test_exchange_dirs_ends), T(test_exchange), T(test_exchange_goes_on),
+		T(test_exchange_dirs), T(test_removed_in_move), T(test_removed_before_move),
+		T(test_replaced_in_move), T(test_replaced_when_new), T(test_made_in_move),
+		T(test_made_after_removal)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
