@@ -126,7 +126,8 @@ static enum step apart(struct job *job)
 	return job_finish(job, t);
 }
 
-/* What A, or B, was copied from, and an attempt over that: the next copy was to replace it. */
+/* What A, or B, was copied from, and an attempt over that: the next copy, there or back, was to
+ * replace it. */
 static errint_t remove_left(struct job *job, struct err *err)
 {
 	struct pair p;
@@ -153,7 +154,7 @@ static enum step await_restore(struct job *job, uint64_t ino)
 	bool named = meta_inode_get(t, ino, &in) == 0 && (in.flags & META_F_ORPHAN) == 0;
 
 	meta_abort(t);
-	if (named || job->own.phase == PHASE_BACK)
+	if (named)
 		return job_await_restore(job, ino, 0);
 	struct err err = {0};
 	errint_t r = remove_left(job, &err);
@@ -165,10 +166,10 @@ static enum step await_restore(struct job *job, uint64_t ino)
 
 static enum step carry_failed(struct job *job, uint64_t ino, errint_t r, struct err *err)
 {
-	if (job->own.phase == PHASE_BACK)
-		return persist(job, r, err);
 	if (err->kind == ERR_ARCHIVED && !atomic_load(&job->cancel))
 		return await_restore(job, ino);
+	if (job->own.phase == PHASE_BACK)
+		return persist(job, r, err);
 	if ((err->kind == ERR_STALE || err->kind == ERR_NOT_FOUND) && job->own.tries < 4)
 		err->kind = ERR_RETRY; /* changed outside, maybe seen half: look again */
 	else if (err->kind == ERR_STALE)

@@ -1557,6 +1557,41 @@ static void test_exchanged_half(void **state)
 	}
 }
 
+/* The same on the way back, which is not given up. */
+static void test_exchanged_back(void **state)
+{
+	struct fix *f = *state;
+	char rules[200];
+	uint64_t in[2];
+
+	for (int how = 0; how < 2; how++) {
+		in[0] = make_synced(f, f->aws, "x", "one");
+		in[1] = make_synced(f, f->aws, "w", "two");
+		/* The third copy replaces what the second came from, and is not known to; the
+		 * next one fails. So the way back needs copies, of which the last one fails. */
+		(void)snprintf(rules, sizeof(rules),
+			"copy:n=3:lost;head:key=w:n=1:error=EIO;copy:n=3:error=EIO/final;"
+			"copy:after=%d:error=EAGAIN",
+			how + 2);
+		fault(f, 0, rules);
+		assert_int_equal(rename_to(f, f->aws, "x", f->aws, "w", RENAME_EXCHANGE), 0);
+		usleep(500000);
+		cloud_archives_it(f, in[1 - how]);
+		fault(f, 0, "");
+		usleep(200000);
+		assert_true(job_live(f->jobs, in[0]));
+		assert_int_equal(unlink_in(f, f->aws, how == 0 ? "x" : "w"), 0);
+		all_done(f);
+		assert_int_equal(is_there(f, 0, "x"), how == 1);
+		assert_int_equal(is_there(f, 0, "w"), how == 0);
+		object_is(f, 0, how == 0 ? "w" : "x", how == 0 ? "one" : "two");
+		file_is(f, f->aws, how == 0 ? "w" : "x", how == 0 ? "one" : "two");
+		assert_int_equal(unlink_in(f, f->aws, how == 0 ? "w" : "x"), 0);
+		all_done(f);
+		assert_false(is_there(f, 0, "w") || is_there(f, 0, "x"));
+	}
+}
+
 /* ---- somebody has restored it, to read it ---- */
 
 static void stays_restored(struct fix *f, uint64_t ino, const char *name)
@@ -1739,7 +1774,7 @@ int main(void)
 		T(test_replaced_and_restart), T(test_replacer_refused), T(test_replacer_removed),
 		T(test_replacer_fails_name_taken), T(test_exchanged_and_key_wanted),
 		T(test_exchanged_and_key_wanted_slow), T(test_exchanged_half),
-		T(test_removal_held)};
+		T(test_exchanged_back), T(test_removal_held)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
