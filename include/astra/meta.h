@@ -46,6 +46,9 @@ struct meta_conf {
 	 * transactions refer to (staging files) must be durable when it returns. May be NULL. */
 	errint_t (*before_sync)(void *arg);
 	void *before_sync_arg;
+	/* For tests: called when t, which has not failed, is to be committed, with the writer held.
+	 * An error is that of the commit. May be NULL. */
+	errint_t (*before_commit)(struct meta_txn *t);
 };
 
 /* Opens or creates the index; *ret_power_cut tells that the last run ended by a power cut (another

@@ -394,6 +394,8 @@ static errint_t write_end(struct meta_txn *t, bool commit)
 	bool wrote = t->wrote, deltas;
 	errint_t r;
 
+	if (commit && t->failed == 0 && m->w.before_commit != NULL)
+		t->failed = m->w.before_commit(t);
 	/* LMDB gives an empty commit no number; callers may wait for the one that we named. */
 	if (commit && t->failed == 0 && !wrote) {
 		(void)db_sys_put(t, "empty", 0);
@@ -692,6 +694,7 @@ static struct meta *meta_new(const struct meta_conf *conf)
 	m->dir_fd = m->sy.pin_fd = -1;
 	m->read_only = conf->read_only;
 	memcpy(m->boot_id, conf->boot_id, strlen(conf->boot_id) + 1);
+	m->w.before_commit = conf->before_commit;
 	m->sy.before = conf->before_sync;
 	m->sy.before_arg = conf->before_sync_arg;
 	m->sy.interval_ns = (int64_t)ms * NS_PER_MS;

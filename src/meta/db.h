@@ -102,6 +102,7 @@ struct meta {
 	struct {
 		struct lock lock; /* RANK_META_W, held from meta_begin to its end */
 		struct meta_txn txn;
+		errint_t (*before_commit)(struct meta_txn *t);
 		struct db_counter ino, job;
 		struct meta_hook hooks[META_HOOK_MAX];
 	} w;

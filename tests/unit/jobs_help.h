@@ -73,6 +73,83 @@ static inline void file_is(struct fix *f, uint64_t dir, const char *name, const 
 	assert_string_equal(got, want);
 }
 
+/* ---- an index that cannot be written ---- */
+
+/* The next n commits for which is() says so fail, then() being called before. The fixture is to be
+ * made by setup_failing, and unmade by teardown_failing. */
+struct fails {
+	struct fix *f;
+	bool (*is)(struct meta_txn *t);
+	void (*then)(struct fix *f);
+	uint64_t ino; /* for is() */
+	_Atomic unsigned n;
+};
+
+static struct fails fails; /* with the index's writer */
+
+static inline errint_t fails_commit(struct meta_txn *t)
+{
+	if (atomic_load(&fails.n) == 0 || !fails.is(t))
+		return 0;
+	if (fails.then != NULL)
+		fails.then(fails.f);
+	atomic_fetch_sub(&fails.n, 1);
+	return -EIO;
+}
+
+static inline void fail_commits(struct fix *f, unsigned n, bool (*is)(struct meta_txn *t),
+	void (*then)(struct fix *f), uint64_t ino)
+{
+	struct meta_txn *t = meta_begin(f->m);
+
+	fails.f = f;
+	fails.is = is;
+	fails.then = then;
+	fails.ino = ino;
+	atomic_store(&fails.n, n);
+	meta_abort(t);
+}
+
+static inline void commits_have_failed(void)
+{
+	for (int i = 0; i < 10000 && atomic_load(&fails.n) != 0; i++)
+		usleep(1000);
+	assert_int_equal(atomic_load(&fails.n), 0);
+}
+
+static inline int count_record(void *arg, uint64_t id, const void *p, size_t len)
+{
+	++*(unsigned *)arg;
+	return 0;
+}
+
+/* Jobs in the journal. */
+static inline unsigned records(struct meta_txn *t)
+{
+	unsigned n = 0;
+
+	(void)meta_job_each(t, count_record, &n);
+	return n;
+}
+
+static inline bool ends_the_last(struct meta_txn *t)
+{
+	return records(t) == 0;
+}
+
+static inline int setup_failing(void **state)
+{
+	atomic_store(&fails.n, 0);
+	help_before_commit = fails_commit;
+	return setup(state);
+}
+
+static inline int teardown_failing(void **state)
+{
+	help_before_commit = NULL;
+	return teardown(state);
+}
+
 /* With renames that do not wait for their jobs. */
 static inline int setup_quick(void **state)
 {

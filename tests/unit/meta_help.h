@@ -38,13 +38,18 @@ static inline void scratch_remove(const char *dir)
 /* Of indexes that are opened from here on; a test sets it, and takes it back. */
 static errint_t (*help_before_sync)(void *arg);
 
+static errint_t (*help_before_commit)(struct meta_txn *t); /* the same */
+
 static uint64_t help_map = MAP; /* the same */
 
 static inline errint_t try_open(
 	const char *dir, const char *boot, struct meta **ret, bool *ret_cut, struct err *err)
 {
-	struct meta_conf conf = {
-		.dir = dir, .map_size = help_map, .boot_id = boot, .before_sync = help_before_sync};
+	struct meta_conf conf = {.dir = dir,
+		.map_size = help_map,
+		.boot_id = boot,
+		.before_sync = help_before_sync,
+		.before_commit = help_before_commit};
 
 	return meta_open(&conf, ret, ret_cut, err);
 }

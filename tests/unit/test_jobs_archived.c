@@ -1333,6 +1333,32 @@ static void test_exchange_of_directories(void **state)
 	assert_int_equal(job_failures(f), 0);
 }
 
+static bool posts_a_second(struct meta_txn *t)
+{
+	return records(t) == 2;
+}
+
+/* What it is to overwrite is forgotten when the removal of that is recorded, and not before. */
+static void test_victim_not_recorded(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = make_synced(f, f->aws, "x", "cold");
+
+	make_synced(f, f->aws, "y", "over");
+	archive(f, x);
+	fail_commits(f, 2, posts_a_second, NULL, 0);
+	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "y", 0), 0);
+	commits_have_failed();
+	for (int i = 0; i < 5000 && is_there(f, 0, "y"); i++)
+		usleep(1000);
+	assert_false(is_there(f, 0, "y"));
+	only_stuck(f, 1);
+	restore(f, x);
+	all_done(f);
+	assert_false(is_there(f, 0, "x"));
+	read_it(f, f->aws, "y", x);
+}
+
 /* ---- names exchanged ---- */
 
 static void exchange_refused(struct fix *f, const char *a, const char *b)
@@ -1750,10 +1776,11 @@ static void test_few_requests(void **state)
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-	const struct CMUnitTest tests[] = {T(test_inside), T(test_across), T(test_waited_for),
-		T(test_cancelled), T(test_name_taken), T(test_name_taken_cancelled),
-		T(test_dir_cancelled), T(test_cancel_refused), T(test_unlinked),
-		T(test_unlinked_name_taken), T(test_moved_and_replaced_across),
+#define F(fn) cmocka_unit_test_setup_teardown(fn, setup_failing, teardown_failing)
+	const struct CMUnitTest tests[] = {F(test_victim_not_recorded), T(test_inside),
+		T(test_across), T(test_waited_for), T(test_cancelled), T(test_name_taken),
+		T(test_name_taken_cancelled), T(test_dir_cancelled), T(test_cancel_refused),
+		T(test_unlinked), T(test_unlinked_name_taken), T(test_moved_and_replaced_across),
 		T(test_moved_and_replaced), T(test_moved_and_replaced_by_new),
 		T(test_moved_and_replaced_taken), T(test_moved_and_replaced_by_new_taken),
 		T(test_moved_and_replacer_fails), T(test_emptied), T(test_replaced),
