@@ -213,7 +213,7 @@ static enum step list_one(struct job *job, struct dirmove *d)
 	}
 	r = walk_enter(&d->walk, job);
 	if (r < 0)
-		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
+		return job_unrecorded(job, r);
 	return STEP_AGAIN;
 }
 
@@ -416,7 +416,7 @@ static enum step leave_behind(
 	}
 	e = meta_commit(t);
 	if (e < 0)
-		return job_trouble(job, e, &(struct err){.kind = ERR_RETRY});
+		return job_unrecorded(job, e);
 	d->stay = d->stay_path[0] != '\0' ? ino : 0;
 	d->skipped++;
 	d->skip_r = r;
@@ -591,7 +591,7 @@ static enum step move_batch(struct job *job, struct dirmove *d)
 			s = next_file(job, d);
 	}
 	if (more < 0)
-		return job_trouble(job, more, &(struct err){.kind = ERR_RETRY});
+		return job_unrecorded(job, more);
 	if (s != STEP_DONE)
 		return s;
 	job->own.phase = 2;
@@ -780,10 +780,10 @@ enum step dirmove_step(struct job *job)
 
 		if (r < 0) {
 			restart(job);
-			return job_trouble(job, -ENOMEM, &(struct err){.kind = ERR_RETRY});
+			return job_unrecorded(job, -ENOMEM);
 		}
 		if (job_attempt(job) < 0)
-			return job_trouble(job, -EIO, &(struct err){.kind = ERR_RETRY});
+			return job_unrecorded(job, -EIO);
 	}
 	switch (job->own.phase) {
 	case 0:

@@ -202,7 +202,7 @@ static enum step arrived(struct job *job, const struct meta_inode *was, uint32_t
 		meta_abort(t);
 		job->own.dst_etag[0] = '\0';
 		r = job_drop_copy(job, &was->loc, remote, path, &err);
-		return r < 0 ? job_trouble(job, r, &(struct err){.kind = ERR_RETRY}) : STEP_AGAIN;
+		return r < 0 ? job_unrecorded(job, r) : STEP_AGAIN;
 	}
 	(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", in.loc.etag);
 	if (job->own.phase != PHASE_BACK) {
@@ -217,7 +217,7 @@ static enum step arrived(struct job *job, const struct meta_inode *was, uint32_t
 	(void)journal_put(t, job);
 	job->own.barrier_txn = meta_txn_id(t);
 	r = meta_commit(t);
-	return r < 0 ? job_trouble(job, r, &(struct err){.kind = ERR_RETRY}) : STEP_BARRIER;
+	return r < 0 ? job_unrecorded(job, r) : STEP_BARRIER;
 }
 
 /* Somebody's cancel turns it round, where there are names to go back to. */

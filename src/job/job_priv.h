@@ -130,6 +130,7 @@ struct job {
 		int64_t follow_until_ns;     /* mono; 0 = no final failure past the commit yet */
 		int64_t look_ns, look_at_ns; /* mono; when a cloud is asked again about archives */
 		bool awaits;		     /* this step ended in a wait for a restore */
+		bool unrecorded;	     /* or could not be recorded */
 		char etag[META_ETAG_MAX], dst_etag[META_ETAG_MAX], class_name[META_CLASS_MAX];
 		uint64_t size, seq;
 		uint32_t crc;
@@ -455,6 +456,9 @@ enum step job_trouble(struct job *job, errint_t r, const struct err *err);
 bool job_called_off(const struct job *job);
 /* Whether it is on its way back because of that; job_trouble says so. */
 void job_back_set(struct job *job, bool back);
+/* What was done, or is to be, could not be recorded: tried again, whoever has cancelled it, for its
+ * record is there. Never STEP_DONE. */
+enum step job_unrecorded(struct job *job, errint_t r);
 /* The same past the point of no return: what no retry helps against is told, and tried again all
  * the same for a while, since giving up would leave an object that no name stands for. */
 enum step job_follow(struct job *job, errint_t r, const struct err *err);

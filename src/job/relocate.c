@@ -300,7 +300,7 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 		return relocate_failed(job, in, r, &err);
 	r = job_point(job, &in->loc, &st);
 	enum step s = r == -ESTALE ? copy_is_stale(job, &st)
-		      : r < 0	   ? job_trouble(job, r, &(struct err){.kind = ERR_RETRY})
+		      : r < 0	   ? job_unrecorded(job, r)
 				   : STEP_BARRIER;
 
 	store_stat_done(&st);
@@ -495,7 +495,7 @@ enum step relocate_step(struct job *job)
 	errint_t r = loose_aim(job);
 
 	if (r < 0)
-		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
+		return job_unrecorded(job, r);
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
 
 	r = meta_inode_get(t, job->ino, &in);
@@ -534,7 +534,7 @@ enum step relocate_step(struct job *job)
 	if (in.loc.remote != job->src_remote || strcmp(in.loc.path, job->src) != 0) {
 		/* an earlier job of it failed: this one starts from where the object is */
 		if (job_set_src(job, in.loc.remote, in.loc.path) < 0)
-			return job_trouble(job, -ENOMEM, &(struct err){.kind = ERR_RETRY});
+			return job_unrecorded(job, -ENOMEM);
 	}
 	if (!job_barrier_ok(job, job->g.post_txn)) /* as for uploads */
 		return STEP_BARRIER;

@@ -613,7 +613,7 @@ static enum step turn(struct job *job, struct meta_txn *t, uint32_t remote, cons
 	job->own.phase = 0;
 	(void)journal_put(t, job);
 	r = meta_commit(t);
-	return r < 0 ? job_trouble(job, r, &(struct err){.kind = ERR_RETRY}) : STEP_AGAIN;
+	return r < 0 ? job_unrecorded(job, r) : STEP_AGAIN;
 }
 
 static enum step names_back(struct job *job, const struct back *b)
@@ -663,7 +663,7 @@ enum step job_roll_back(struct job *job)
 		r = job_point(job, &b.in.loc, &st);
 		store_stat_done(&st);
 		if (r < 0)
-			return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
+			return job_unrecorded(job, r);
 		job_back_set(job, false);
 		job->own.result = 0;
 		job->own.phase = 1;

@@ -185,6 +185,17 @@ enum step job_trouble(struct job *job, errint_t r, const struct err *err)
 	return later(job, r, err);
 }
 
+enum step job_unrecorded(struct job *job, errint_t r)
+{
+	struct err err = {0};
+
+	if (atomic_load(&job->jobs->stopping))
+		return job_trouble(job, r, &err);
+	job->own.unrecorded = true;
+	err_set(&err, r, ERR_RETRY, "index: %s", strerror(-r));
+	return later(job, r, &err);
+}
+
 enum step job_follow(struct job *job, errint_t r, const struct err *err)
 {
 	struct err e = *err;
@@ -490,7 +501,7 @@ static void step_task(struct pool_task *t)
 	job->g.outside = job->g.comes = job->g.taken = job->g.nudged = false;
 	bool soon = job->g.soon;
 	lock_drop(&j->g.lock);
-	job->own.awaits = false;
+	job->own.awaits = job->own.unrecorded = false;
 	enum step s = step(job);
 
 	if (s == STEP_DONE) {
@@ -507,7 +518,8 @@ static void step_task(struct pool_task *t)
 
 			if (hurried)
 				job->g.outside = job->g.archived = false;
-			if (s == STEP_LATER && !hurried && !atomic_load(&job->cancel)) {
+			if (s == STEP_LATER && !hurried &&
+				(job->own.unrecorded || !atomic_load(&job->cancel))) {
 				job->g.soon = false;
 				sched_sleep_locked(j, job);
 			} else if (s == STEP_BARRIER &&
@@ -603,13 +615,8 @@ enum step job_finish(struct job *job, struct meta_txn *t)
 	(void)orphan_sweep(job->jobs, t, job->ino, job);
 	errint_t r = meta_commit(t);
 
-	if (r < 0) { /* the index is in trouble: nothing is lost, everything is asked again */
-		struct err err = {.kind = ERR_RETRY};
-
-		err_set(&err, r, ERR_RETRY, "index: %s", strerror(-r));
-		return job_trouble(job, r, &err);
-	}
-	return STEP_DONE;
+	/* The index is in trouble: nothing is lost, everything is asked again. */
+	return r < 0 ? job_unrecorded(job, r) : STEP_DONE;
 }
 
 enum step job_finish_alone(struct job *job, errint_t r, const char *why)

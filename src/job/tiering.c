@@ -452,7 +452,7 @@ enum step attr_step(struct job *job)
 	if (!job_barrier_ok(job, job->g.post_txn))
 		return STEP_BARRIER;
 	if (job_attempt(job) < 0)
-		return job_trouble(job, -EIO, &(struct err){.kind = ERR_RETRY});
+		return job_unrecorded(job, -EIO);
 	errint_t r = objref_make(job->jobs, in.loc.remote, in.loc.path, &o, &err);
 
 	mark_make(job, mark, sizeof(mark));

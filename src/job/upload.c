@@ -117,7 +117,7 @@ static enum step committed(struct job *job, const struct store_stat *st)
 	(void)snprintf(job->own.dst_etag, sizeof(job->own.dst_etag), "%s", st->etag);
 	job->own.doubt = r < 0;
 	if (r < 0)
-		return job_trouble(job, r, &(struct err){.kind = ERR_RETRY});
+		return job_unrecorded(job, r);
 	job->own.uploaded = true;
 	job->own.phase = 1;
 	return STEP_BARRIER;

@@ -152,11 +152,33 @@ static void test_upload_and_gone(void **state)
 	}
 }
 
+/* A job that somebody has cancelled is not forgotten while its record is there. */
+static void test_cancelled(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make_text(f, f->aws, "a", "one");
+	struct job_info i = {0};
+
+	sync_all(f);
+	fault(f, 0, "set_tier:error=EAGAIN");
+	assert_int_equal(setx(f, ino, "user.astra.tier", "WARM"), 0);
+	assert_true(job_info_ino(f->jobs, ino, &i));
+	while (job_info_get(f->jobs, i.id, &i) && i.retries == 0)
+		usleep(1000);
+	fail_commits(f, 1, ends_the_last, NULL, 0);
+	assert_int_equal(job_cancel(f->jobs, i.id), 0);
+	commits_have_failed();
+	while (job_live(f->jobs, ino))
+		usleep(1000);
+	nothing_is_recorded(f);
+	fault(f, 0, "");
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup_failing, teardown_failing)
-	const struct CMUnitTest tests[] = {
-		T(test_source_is_removed_once), T(test_upload), T(test_upload_and_gone)};
+	const struct CMUnitTest tests[] = {T(test_source_is_removed_once), T(test_upload),
+		T(test_upload_and_gone), T(test_cancelled)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
