@@ -584,36 +584,82 @@ static void victim_back(struct job *job, struct meta_txn *t, bool aside)
 		(void)job_moved(j, t, &v, NULL, &id);
 }
 
+/* What turn() changes and the record has. */
+struct course {
+	uint32_t remote;
+	char *dst; /* owned */
+	uint64_t victim;
+	char etag[META_ETAG_MAX];
+	bool loose;
+};
+
+static errint_t course_set(
+	struct job *job, struct meta_txn *t, uint32_t remote, const char *path, struct course *was)
+{
+	struct jobs *j = job->jobs;
+
+	*was = (struct course){.remote = job->dst_remote,
+		.dst = strdup(job->dst),
+		.victim = job->victim,
+		.loose = job->g.loose};
+	(void)snprintf(was->etag, sizeof(was->etag), "%s", job->own.etag);
+	if (was->dst == NULL)
+		return -ENOMEM;
+	LOCKED(&j->g.lock);
+	list_stamp_locked(j, job->dst_remote, job->dst);
+	errint_t r = job_set_dst(job, remote, path);
+
+	if (r == 0)
+		r = graph_claim_dst(j, job);
+	job->g.loose = false;
+	job->g.post_txn = meta_txn_id(t);
+	job->victim = 0;
+	job->own.etag[0] = '\0';
+	return r;
+}
+
+/* Nobody else has seen it: the record is as it was. */
+static void course_reset(struct job *job, struct course *was)
+{
+	LOCKED(&job->jobs->g.lock);
+
+	if (was->dst == NULL)
+		return;
+	graph_leave(job->jobs, job, job->dst_remote, job->dst);
+	free(job->dst);
+	job->dst = steal_ptr(&was->dst);
+	job->dst_remote = was->remote;
+	job->victim = was->victim;
+	job->g.loose = was->loose;
+	(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", was->etag);
+}
+
 /* The object has to leave its key: the job goes on as a move to path. */
 static enum step turn(struct job *job, struct meta_txn *t, uint32_t remote, const char *path)
 {
-	struct jobs *j = job->jobs;
-	errint_t r = 0;
+	struct course was;
 
 	if (late_may_come(job))
 		late_post(job, t);
-	job->own.before = 0;
-	job->own.doubt = job->own.landed = false;
-	{
-		LOCKED(&j->g.lock);
-		list_stamp_locked(j, job->dst_remote, job->dst);
-		r = job_set_dst(job, remote, path);
-		if (r == 0)
-			r = graph_claim_dst(j, job);
-		job->g.loose = false;
-		job->g.post_txn = meta_txn_id(t);
-	}
+	errint_t r = course_set(job, t, remote, path, &was);
+
 	if (r < 0)
 		meta_txn_fail(t, r);
-	if (job->victim != 0)
-		(void)orphan_sweep(j, t, job->victim, job);
-	job->victim = 0;
-	job->own.dst_etag[0] = job->own.etag[0] = '\0';
-	job->own.turned = true;
-	job->own.phase = 0;
+	if (was.victim != 0)
+		(void)orphan_sweep(job->jobs, t, was.victim, job);
 	(void)journal_put(t, job);
 	r = meta_commit(t);
-	return r < 0 ? job_unrecorded(job, r) : STEP_AGAIN;
+	if (r < 0)
+		course_reset(job, &was);
+	free(was.dst);
+	if (r < 0)
+		return job_unrecorded(job, r);
+	job->own.before = 0;
+	job->own.doubt = job->own.landed = false;
+	job->own.dst_etag[0] = '\0';
+	job->own.turned = true;
+	job->own.phase = 0;
+	return STEP_AGAIN;
 }
 
 static enum step names_back(struct job *job, const struct back *b)

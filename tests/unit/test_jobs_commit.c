@@ -35,6 +35,13 @@ static void old_version_set(struct fix *f, uint64_t ino)
 	(void)snprintf(old_etag, sizeof(old_etag), "%s", in.loc.etag);
 }
 
+static bool gets_a_name_beside(struct meta_txn *t)
+{
+	struct meta_inode in;
+
+	return meta_inode_get(t, fails.ino, &in) == 0 && strstr(in.name, ".unmoved-") != NULL;
+}
+
 static void only(struct fix *f, unsigned remote, const char *const *keys)
 {
 	struct store_page page = {0};
@@ -174,11 +181,43 @@ static void test_cancelled(void **state)
 	fault(f, 0, "");
 }
 
+/* A name beside the old one, and the move to its key, come in one: or the move is still to be taken
+ * back. */
+static void test_turned(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = make_text(f, f->aws, "log", "old"), now = 0;
+	struct meta_inode in;
+
+	sync_all(f);
+	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	fail_commits(f, 1, gets_a_name_beside, NULL, ino);
+	assert_int_equal(rename_to(f, f->aws, "log", f->aws, "log.1", 0), 0);
+	make_text(f, f->aws, "log", "new");
+	commits_have_failed();
+	all_done(f);
+	text_is(f, "log", "new");
+	file_is(f, f->aws, "log", "new");
+	absent(f, "log.1");
+	assert_int_equal(lookup(f, f->aws, "log.1", NULL), -ENOENT);
+	struct meta_txn *t = meta_begin_read(f->m);
+
+	assert_int_equal(meta_inode_get(t, ino, &in), 0);
+	meta_abort(t);
+	assert_non_null(strstr(in.name, "log.unmoved-"));
+	assert_string_equal(in.loc.path, in.name);
+	text_is(f, in.name, "old");
+	assert_int_equal(lookup(f, f->aws, in.name, &now), 0);
+	assert_int_equal(now, ino);
+	assert_non_null(strstr(getx(f, ino, "user.astra.state"), "failed"));
+	nothing_is_recorded(f);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup_failing, teardown_failing)
 	const struct CMUnitTest tests[] = {T(test_source_is_removed_once), T(test_upload),
-		T(test_upload_and_gone), T(test_cancelled)};
+		T(test_upload_and_gone), T(test_cancelled), T(test_turned)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
