@@ -27,10 +27,11 @@
 #include "astra/base_json.h"
 #include "astra/base_log.h"
 #include "astra/store.h"
+#include "scratch_help.h"
 
 static struct remote *remotes;
 static size_t nremotes;
-static char dir[] = "/tmp/astra-conf-XXXXXX";
+static char dir[64];
 static const char *bad_bytes = "";
 
 struct world { /* of one test */
@@ -1580,6 +1581,7 @@ int main(int argc, char **argv)
 		}
 		*(opt == 'b' ? &bad_bytes : opt == 'c' ? &file : &skipped) = optarg;
 	}
+	scratch_name(dir, sizeof(dir), "conf");
 	if (!mkdtemp(dir))
 		return 1;
 	c = file ? conf_new() : configuration();

@@ -16,14 +16,13 @@
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
 #include "astra/meta.h"
+#include "scratch_help.h"
 
 #define MAP (UINT64_C(1) << 30) /* sanitizers do not like a TiB */
 
 static inline void scratch_make(char dir[64])
 {
-	const char *tmp = getenv("TMPDIR");
-
-	(void)snprintf(dir, 64, "%.40s/astra-meta-XXXXXX", tmp != NULL ? tmp : "/tmp");
+	scratch_name(dir, 64, "meta");
 	assert_non_null(mkdtemp(dir));
 }
 

@@ -24,6 +24,7 @@
 #include "astra/base_cleanup.h"
 #include "astra/base_count.h"
 #include "astra/stage.h"
+#include "scratch_help.h"
 
 #define K UINT64_C(1024)
 #define M (K * K)
@@ -49,7 +50,7 @@ static inline struct stage *open_with(uint64_t quota, uint64_t min_free, bool po
 static inline int setup(void **state)
 {
 	(void)state;
-	strcpy(dir, "/tmp/astra_stage_XXXXXX");
+	scratch_name(dir, sizeof(dir), "stage");
 	return mkdtemp(dir) ? 0 : -1;
 }
 

@@ -13,14 +13,16 @@
 #include <cmocka.h>
 
 #include "astra.h"
+#include "scratch_help.h"
 
-static char top[] = "/tmp/test_app.XXXXXX";
+static char top[64];
 
 static int setup(void **state)
 {
 	char path[128];
 
 	(void)state;
+	scratch_name(top, sizeof(top), "app");
 	assert_non_null(mkdtemp(top));
 	(void)snprintf(path, sizeof(path), "%s/mnt", top);
 	assert_int_equal(mkdir(path, 0700), 0);

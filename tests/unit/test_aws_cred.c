@@ -12,10 +12,11 @@
 
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
+#include "scratch_help.h"
 #include "script_help.h"
 #include "store/aws_priv.h"
 
-static char home[] = "/tmp/astra-aws-XXXXXX";
+static char home[64];
 static struct net *net;
 static struct err err;
 
@@ -400,6 +401,7 @@ static void one_looks_the_others_wait(void **state)
 
 static int setup(void **state)
 {
+	scratch_name(home, sizeof(home), "aws");
 	if (!mkdtemp(home))
 		return -1;
 	mkdir(in_home(".aws"), 0700);

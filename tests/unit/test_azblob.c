@@ -11,6 +11,7 @@
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
 #include "astra/base_hash.h"
+#include "scratch_help.h"
 #include "script_help.h"
 #include "store/azblob_priv.h"
 
@@ -28,7 +29,7 @@
 #define BLOCK(id, size) "<Block><Name>" id "</Name><Size>" size "</Size></Block>"
 
 static const struct store_obj key = {"bucket", "key"};
-static char dir[] = "/tmp/astra-azblob-XXXXXX", key_file[64], secret_file[64];
+static char dir[64], key_file[80], secret_file[80];
 static struct err err;
 
 static void file_write(const char *path, const char *text)
@@ -846,6 +847,7 @@ static int group_setup(void **state)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(mine); i++)
 		unsetenv(mine[i]);
+	scratch_name(dir, sizeof(dir), "azblob");
 	if (!mkdtemp(dir))
 		return 1;
 	snprintf(key_file, sizeof(key_file), "%s/key", dir);

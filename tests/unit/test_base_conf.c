@@ -14,8 +14,9 @@
 
 #include "astra/base_cleanup.h"
 #include "astra/base_conf.h"
+#include "scratch_help.h"
 
-static char path[] = "/tmp/astra-conf-XXXXXX";
+static char path[64];
 
 static errint_t load_bytes(struct conf *c, const void *p, size_t len, struct err *err)
 {
@@ -342,8 +343,10 @@ int main(void)
 		cmocka_unit_test(durations),
 		cmocka_unit_test(nearest_names),
 	};
-	int fd = mkstemp(path), r;
+	int fd, r;
 
+	scratch_name(path, sizeof(path), "conf");
+	fd = mkstemp(path);
 	if (fd < 0)
 		return 1;
 	close(fd);

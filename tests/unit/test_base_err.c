@@ -17,6 +17,7 @@
 #include "astra/base_count.h"
 #include "astra/base_err.h"
 #include "astra/base_path.h"
+#include "scratch_help.h"
 
 static void seconds_beyond_the_range_are_its_end(void **state)
 {
@@ -201,8 +202,9 @@ static void path_is(const char *path, const char *want)
 
 static void paths_are_real_as_far_as_they_are_there(void **state)
 {
-	char dir[] = "/tmp/astra-path.XXXXXX", link[64], text[128], want[128];
+	char dir[64], link[80], text[128], want[128];
 
+	scratch_name(dir, sizeof(dir), "path");
 	assert_non_null(mkdtemp(dir));
 	(void)snprintf(link, sizeof(link), "%s/link", dir);
 	assert_int_equal(symlink(dir, link), 0);

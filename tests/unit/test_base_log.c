@@ -25,8 +25,9 @@
 #include "astra/base_json.h"
 #include "astra/base_lock.h"
 #include "astra/base_log.h"
+#include "scratch_help.h"
 
-static char dir[] = "/tmp/astra-log-XXXXXX";
+static char dir[64];
 static char path[100], moved[110];
 
 static char *slurp(const char *name)
@@ -555,6 +556,7 @@ int main(void)
 	};
 	int r;
 
+	scratch_name(dir, sizeof(dir), "log");
 	if (!mkdtemp(dir))
 		return 1;
 	(void)snprintf(path, sizeof(path), "%s/log", dir);

@@ -18,12 +18,13 @@
 #include "astra/base_log.h"
 #include "astra/store.h"
 #include "fake_help.h"
+#include "scratch_help.h"
 #include "store/gcs_priv.h"
 
 #define SCOPE "https://www.googleapis.com/auth/devstorage.full_control"
 
 static struct fake fake;
-static char dir[] = "/tmp/astra-gcs-XXXXXX";
+static char dir[64];
 
 /* ---- assertions ---- */
 
@@ -524,6 +525,7 @@ static int start(void **state)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
 		unsetenv(names[i]);
+	scratch_name(dir, sizeof(dir), "gcs");
 	if (!mkdtemp(dir))
 		return -1;
 	setenv("HOME", dir, 1);
@@ -532,7 +534,7 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	char text[64];
+	char text[80];
 
 	fake_stop(&fake);
 	snprintf(text, sizeof(text), "rm -rf %s", dir);

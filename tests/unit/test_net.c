@@ -15,6 +15,7 @@
 #include "astra/net.h"
 #include "net/net_priv.h"
 #include "net_help.h"
+#include "scratch_help.h"
 
 static struct web web, web6;
 static struct net *net;
@@ -733,8 +734,8 @@ static void secrets_stay_out_of_the_log(void **state)
 
 static void the_wire_log_is_opted_into(void **state)
 {
-	char path[] = "/tmp/astra-wire-XXXXXX", text[20000];
-	int fd = mkstemp(path);
+	char path[64], text[20000];
+	int fd;
 	unsigned rooms;
 	struct net_fields f = {0};
 	struct net_req q = {.method = "GET", .url = at("/bytes/3?sig=hidden"), .fields = &f};
@@ -742,6 +743,8 @@ static void the_wire_log_is_opted_into(void **state)
 	struct err err;
 	ssize_t n;
 
+	scratch_name(path, sizeof(path), "wire");
+	fd = mkstemp(path);
 	net_field_add(&f, "Authorization", "hidden");
 	assert_int_equal(log_open(LOG_LVL_NOTICE, path, &err), 0);
 	assert_int_equal(net_perform(net, &q, &a, &err), 0);

@@ -13,15 +13,17 @@
 
 #include "astra/base_clock.h"
 #include "options.h"
+#include "scratch_help.h"
 
-static char conf_file[64];
+static char conf_file[80];
 
 static int setup(void **state)
 {
-	char dir[] = "/tmp/test_options.XXXXXX";
+	char dir[64];
 
 	(void)state;
 	/* No configuration of this machine. */
+	scratch_name(dir, sizeof(dir), "options");
 	assert_non_null(mkdtemp(dir));
 	assert_int_equal(setenv("XDG_CONFIG_HOME", dir, 1), 0);
 	(void)snprintf(conf_file, sizeof(conf_file), "%s/c.conf", dir);

@@ -11,6 +11,7 @@
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
 #include "astra/base_hash.h"
+#include "scratch_help.h"
 #include "script_help.h"
 #include "store/s3_priv.h"
 
@@ -1257,7 +1258,7 @@ static int setup(void **state)
 {
 	int fd;
 
-	strcpy(secret_file, "/tmp/astra-secret-XXXXXX");
+	scratch_name(secret_file, sizeof(secret_file), "secret");
 	fd = mkstemp(secret_file);
 	if (fd < 0 || write(fd, "secret\n", 7) != 7 || close(fd))
 		return -1;

@@ -18,6 +18,7 @@
 #include "astra/base_count.h"
 #include "astra/base_hash.h"
 #include "astra/store.h"
+#include "scratch_help.h"
 
 static const struct store_obj K = {"b", "k"};
 static struct remote *rm;
@@ -449,12 +450,12 @@ static void test_trouble(void **state)
 
 static void test_embedded(void **state)
 {
-	char dir[] = "/tmp/astra-embedded-XXXXXX", cmd[64],
-	     out[STORE_KEY_MAX + STORE_BUCKET_MAX + 2];
+	char dir[64], cmd[80], out[STORE_KEY_MAX + STORE_BUCKET_MAX + 2];
 	struct store_obj o;
 	struct err err;
 	bool known;
 
+	scratch_name(dir, sizeof(dir), "embedded");
 	assert_non_null(mkdtemp(dir));
 	for (unsigned i = 0; i < 2; i++) { /* made, and there already */
 		assert_int_equal(remotes_build(NULL, dir, &rm, &nrm, &err), 0);
@@ -542,9 +543,10 @@ static void test_bad_conf(void **state)
 static void test_path_missing(void **state)
 {
 	struct conf *c = conf_new();
-	char root[64] = "/tmp/astra-path-XXXXXX", missing[128], file[128], cmd[128];
+	char root[64], missing[128], file[128], cmd[128];
 	struct err err;
 
+	scratch_name(root, sizeof(root), "path");
 	assert_non_null(mkdtemp(root));
 	(void)snprintf(missing, sizeof(missing), "%s/nas/photos", root);
 	(void)snprintf(file, sizeof(file), "%s/file", root);

@@ -26,6 +26,7 @@
 #include "astra/base_clock.h"
 #include "astra/base_hash.h"
 #include "astra/store.h"
+#include "scratch_help.h"
 #include "store/local_priv.h"
 
 #define KEYS  5	 /* of the kill runs */
@@ -57,9 +58,7 @@ static int remove_one(const char *path, const struct stat *sb, int type, struct 
 
 static int setup(void **state)
 {
-	const char *tmp = getenv("TMPDIR");
-
-	(void)snprintf(root, sizeof(root), "%.60s/astra-local-XXXXXX", tmp ? tmp : "/tmp");
+	scratch_name(root, sizeof(root), "local");
 	assert_non_null(mkdtemp(root));
 	st = open_store();
 	assert_int_equal(store_bucket_create(st, NULL, "b", NULL), 0);
