@@ -6,7 +6,9 @@
  * somebody waits: what was changed since it was sent is sent again (stage_span_seq), the rest
  * follows, and the commit is that of any upload. Nobody sees anything before.
  *
- * A part that fails is tried again by the next step, of which the others need nothing. What such an
+ * A part that fails is tried again by the next step, of which the others need nothing. Where what
+ * was sent is of no use any more (the file was cut short, the store has lost it) it begins anew, as
+ * soon as the file is large enough: nobody is to see half of a file because of that. What such an
  * upload sent is forgotten when the process ends; the record names it, and the next run ends it.
  *
  * It is bound to its key: files whose names say that they are temporary do not get one, and neither
@@ -130,21 +132,33 @@ static bool ends(struct job *job)
 	return a->last;
 }
 
-/* What was sent is of no use for what is to be sent. */
-static bool is_in_vain(const struct job *job, const struct meta_inode *in, uint64_t size)
+/* It is an upload like others after all. */
+static bool is_over(const struct job *job, const struct meta_inode *in, uint64_t size)
 {
 	const struct ahead *a = job->own.ahead;
 	const struct remote *r = remote_of(job->jobs, job->dst_remote);
 
 	if ((in->flags & META_F_BASE) != 0 || job->own.copy != NULL || r == NULL)
 		return true;
-	if (a->part_size == 0)
-		return false;
 	unsigned most = r->caps.parts_max != 0 ? MIN_OF(r->caps.parts_max, STORE_PARTS_MAX + 0u)
 					       : STORE_PARTS_MAX;
 
-	return size <= JOB_PART_SIZE || a->n > (size + a->part_size - 1) / a->part_size ||
-	       size / a->part_size >= (a->last ? most : ROOM(most));
+	return a->begun && size / a->part_size >= (a->last ? most : ROOM(most));
+}
+
+/* What was sent is of no use for what is to be sent. */
+static bool is_in_vain(const struct ahead *a, uint64_t size)
+{
+	return a->begun &&
+	       (size <= JOB_PART_SIZE || a->n > (size + a->part_size - 1) / a->part_size);
+}
+
+/* The next step ends what was begun. */
+static void anew(struct ahead *a)
+{
+	a->begun = false;
+	a->part_size = 0;
+	a->n = 0;
 }
 
 /* What of a file that is still written can be sent: whole parts, but for the last of them. */
@@ -155,12 +169,13 @@ uint64_t ahead_written(uint64_t size, uint64_t part_size)
 	return whole - MIN_OF(whole, part_size);
 }
 
-static bool has_more(struct ahead *a, uint64_t size)
+static bool has_more(struct job *job, uint64_t size)
 {
-	bool more = !a->begun;
+	struct ahead *a = job->own.ahead;
+	bool more = !a->begun && size >= job_ahead_min(job->jobs);
+	uint64_t n = a->begun ? ahead_written(size, a->part_size) / a->part_size : 0;
 
-	for (uint64_t i = 0, n = more ? 0 : ahead_written(size, a->part_size) / a->part_size;
-		i < n && !more; i++)
+	for (uint64_t i = 0; i < n && !more; i++)
 		more = i >= a->n || !a->sums[i].there;
 	if (more)
 		a->sent_ns = clock_mono_ns();
@@ -172,15 +187,20 @@ enum ahead_turn ahead_turn(struct job *job, const struct meta_inode *in, struct 
 	if (job->own.ahead == NULL && !start(job, in, f))
 		return AHEAD_NOT;
 	bool last = ends(job);
+	uint64_t size = stage_size(f);
 
-	if (is_in_vain(job, in, stage_size(f)) || stage_spans_watch(f) < 0) {
+	if (is_over(job, in, size) || stage_spans_watch(f) < 0) {
 		ahead_drop(job);
+		return AHEAD_AGAIN;
+	}
+	if (is_in_vain(job->own.ahead, size)) {
+		anew(job->own.ahead);
 		return AHEAD_AGAIN;
 	}
 	if (last)
 		return AHEAD_LAST;
 	job_note(job, "sent while it is written");
-	return has_more(job->own.ahead, stage_size(f)) ? AHEAD_MORE : AHEAD_REST;
+	return has_more(job, size) ? AHEAD_MORE : AHEAD_REST;
 }
 
 bool ahead_goes_on(const struct job *job)
@@ -190,6 +210,8 @@ bool ahead_goes_on(const struct job *job)
 
 enum step ahead_rest(struct job *job)
 {
+	if (job->own.tries != 0) /* it goes: the next failure is a first one */
+		job->own.tries = 0;
 	job->own.wake_mono_ns = clock_mono_ns() + REST_NS;
 	return STEP_LATER;
 }
@@ -224,8 +246,12 @@ bool ahead_meta_stays(const struct parts *x)
 	return r != NULL && r->caps.meta_at_begin;
 }
 
-bool ahead_keeps(const struct parts *x, errint_t r, const struct err *err)
+bool ahead_keeps(struct parts *x, errint_t r, const struct err *err)
 {
-	return x->ahead != NULL && x->ahead->begun && !x->sent && r != -EAGAIN &&
-	       err->kind != ERR_NOT_FOUND && !err_is_final(r, err) && !atomic_load(&x->job->cancel);
+	if (x->ahead == NULL || x->sent || r == 0 || err_is_final(r, err) ||
+		atomic_load(&x->job->cancel))
+		return false;
+	if (atomic_load(&x->gone))
+		anew(x->ahead);
+	return true;
 }

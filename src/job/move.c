@@ -265,8 +265,9 @@ static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *er
 		r = commit_begin(x->job, err);
 	if (r == 0) {
 		x->sent = true;
-		r = parts_gone(store_parts_finish(x->dst.st, &x->call, x->dst.o, x->id, x->parts,
-				       x->nparts, &x->put, ret, err),
+		r = parts_gone(x,
+			store_parts_finish(x->dst.st, &x->call, x->dst.o, x->id, x->parts,
+				x->nparts, &x->put, ret, err),
 			err);
 	}
 	if (ahead_keeps(x, r, err))

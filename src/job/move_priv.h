@@ -56,6 +56,7 @@ struct parts { /* one transfer under way */
 	uint64_t end;	     /* what this step sends */
 	bool own;	     /* buf is not the pool's */
 	bool sent;	     /* the commit was asked for */
+	atomic_bool gone;    /* the store does not know the upload any more */
 
 	/* by parts */
 	char id[STORE_UPLOAD_MAX];
@@ -83,14 +84,14 @@ errint_t parts_fill(struct parts *x, const struct store_call *c, uint64_t off, c
 errint_t parts_send(struct parts *x, struct err *err);
 /* The parts went: another's write of the key took them along, or they were left for too long. Sent
  * again from the start. */
-errint_t parts_gone(errint_t r, struct err *err);
+errint_t parts_gone(struct parts *x, errint_t r, struct err *err);
 
 /* ahead.c */
 uint64_t ahead_written(uint64_t size, uint64_t part_size);
 errint_t ahead_fit(struct ahead *a, unsigned n); /* room for so many parts: -ENOMEM */
 bool ahead_meta_stays(const struct parts *x);	 /* as it was at the beginning */
-/* What is there stays, and the next step goes on. */
-bool ahead_keeps(const struct parts *x, errint_t r, const struct err *err);
+/* The next step goes on: with what is there, or from the start when that is gone. */
+bool ahead_keeps(struct parts *x, errint_t r, const struct err *err);
 
 /* move.c: a further buffer of the pool for a transfer that goes on without, if the share may have
  * more, nobody of it waits for one, and more than half are free; NULL = no. */

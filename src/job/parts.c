@@ -109,9 +109,10 @@ static bool part_clean(struct parts *x, uint64_t off, uint64_t len)
 	return !stage_next_dirty(x->staged, off, &d, &dl) || d >= off + len;
 }
 
-errint_t parts_gone(errint_t r, struct err *err)
+errint_t parts_gone(struct parts *x, errint_t r, struct err *err)
 {
 	if (r < 0 && err->kind == ERR_NOT_FOUND) {
+		atomic_store(&x->gone, true);
 		err->kind = ERR_RETRY;
 		return err_wrap(err, -EAGAIN, "the parts sent so far are gone");
 	}
@@ -142,8 +143,9 @@ static errint_t one_part(struct lane *l, uint64_t off, size_t len, struct err *e
 			return r;
 		sum->crc = crc32c(0, l->buf, len);
 		sum->known = true;
-		r = parts_gone(store_part_put(x->dst.st, &l->call, x->dst.o, x->id, number, l->buf,
-				       len, sum->crc, p, err),
+		r = parts_gone(x,
+			store_part_put(x->dst.st, &l->call, x->dst.o, x->id, number, l->buf, len,
+				sum->crc, p, err),
 			err);
 	}
 	if (r < 0)

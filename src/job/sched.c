@@ -479,7 +479,7 @@ static enum step step(struct job *job)
 		job->own.wake_mono_ns = until;
 		return STEP_LATER;
 	}
-	errint_t r = job->own.ahead != NULL ? 0 : uploads_end(job, &job->jobs->stopping, &err);
+	errint_t r = ahead_goes_on(job) ? 0 : uploads_end(job, &job->jobs->stopping, &err);
 
 	return r < 0 && !atomic_load(&job->cancel) ? later(job, r, &err) : step_fns[job->kind](job);
 }

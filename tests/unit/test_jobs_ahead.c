@@ -95,6 +95,15 @@ static void settles(struct fix *f, const char *key, const char *want, size_t len
 	assert_int_equal(job_failures(f), 0);
 }
 
+/* All whole parts but the last are there, and nothing is to be seen, also a while later. */
+static void waits_for_the_end(struct fix *f)
+{
+	assert_true(parts_become(f, 4));
+	usleep(200000);
+	assert_int_equal(parts_there(f), 4);
+	absent(f, "big");
+}
+
 static uint64_t bytes_out(void)
 {
 	return count_get(COUNT_store_bytes_out);
@@ -108,10 +117,7 @@ static void test_begins_before_the_close(void **state)
 	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
 
 	write_all(f, h, p, 0, LEN);
-	assert_true(parts_become(f, 4)); /* the fifth may still be written to */
-	usleep(100000);
-	assert_int_equal(parts_there(f), 4);
-	absent(f, "big");
+	waits_for_the_end(f); /* the fifth may still be written to */
 	close_h(f, h);
 	settles(f, "big", p, LEN);
 	assert_int_equal(bytes_out() - before, LEN);
@@ -276,6 +282,66 @@ static void test_parts_fail(void **state)
 	free(p);
 }
 
+/* As S3 says that it is asked too often; and before there is anything to go on with. */
+static void fails_meanwhile(struct fix *f, const char *rules)
+{
+	char *p = bytes_make();
+	uint64_t before = bytes_out();
+	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
+
+	fault(f, 0, rules);
+	write_all(f, h, p, 0, LEN);
+	waits_for_the_end(f);
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	assert_in_range(bytes_out() - before, LEN, LEN + 8 * PART);
+	free(p);
+}
+
+static void test_parts_are_throttled(void **state)
+{
+	fails_meanwhile(*state, "part_put:every=2:error=EAGAIN/throttle:times=8");
+}
+
+static void test_begin_is_throttled(void **state)
+{
+	fails_meanwhile(*state, "parts_begin:error=EAGAIN/throttle:times=3");
+}
+
+static void test_begin_is_lost(void **state)
+{
+	fails_meanwhile(*state, "parts_begin:lost:times=1");
+}
+
+static unsigned tries(struct fix *f)
+{
+	struct job *job = NULL;
+	unsigned n = 0;
+
+	lock_take(&f->jobs->g.lock);
+	TAILQ_FOREACH (job, &f->jobs->g.all, link)
+		n += job->own.tries;
+	lock_drop(&f->jobs->g.lock);
+	return n;
+}
+
+/* Failures that are far from each other do not add up to long pauses. */
+static void test_tries_begin_anew(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
+
+	fault(f, 0, "part_put:every=2:error=EIO:times=2");
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4));
+	usleep(200000);
+	assert_int_equal(tries(f), 0);
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	free(p);
+}
+
 /* Somebody else's clean-up, or a write of the key, takes the parts along. */
 static void test_parts_go(void **state)
 {
@@ -296,6 +362,28 @@ static void test_parts_go(void **state)
 		0);
 	free(up);
 	write_all(f, h, p, 4 * PART, LEN);
+	waits_for_the_end(f);
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	free(p);
+}
+
+/* What is left of it is nothing that others are to see. */
+static void test_cut_and_written_again(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	uint64_t ino;
+	struct vfs_handle *h = create_in(f, f->aws, "big", &ino);
+
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4));
+	set_size(f, ino, 100);
+	assert_true(parts_become(f, SIZE_MAX));
+	usleep(200000);
+	absent(f, "big");
+	write_all(f, h, p, 0, LEN);
+	waits_for_the_end(f);
 	close_h(f, h);
 	settles(f, "big", p, LEN);
 	free(p);
@@ -406,7 +494,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(test_begins_before_the_close),
 		T(test_changed_parts_go_again), T(test_changed_all_the_time), T(test_cut_short),
 		T(test_cut_in_the_middle), T(test_cut_and_grown), T(test_removed), T(test_renamed),
-		T(test_fsync), T(test_parts_fail), T(test_parts_go), T(test_daemon_ends_meanwhile),
+		T(test_fsync), T(test_parts_fail), T(test_parts_are_throttled),
+		T(test_begin_is_throttled), T(test_begin_is_lost), T(test_tries_begin_anew),
+		T(test_parts_go), T(test_cut_and_written_again), T(test_daemon_ends_meanwhile),
 		T(test_temporary_names), T(test_near_stores), T(test_times)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
