@@ -35,6 +35,7 @@ struct ahead {		      /* what the steps of one upload leave to each other */
 	int64_t since_ns, sent_ns; /* mono; since when, and when something was last to be sent */
 	uint32_t attrs_sum;	   /* as own.attrs_sum and own.attrs_left, of the beginning */
 	bool attrs_left;
+	char class_name[META_CLASS_MAX]; /* the same of put.class_name; "" = NULL */
 };
 
 struct parts { /* one transfer under way */

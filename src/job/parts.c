@@ -10,6 +10,7 @@
  * its buffer back and goes behind the other tasks of the share. It ends when others wait for
  * a buffer or a worker; the first lane looks before each part whether there may be more again.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -358,13 +359,15 @@ static errint_t parts_room(struct parts *x, struct err *err)
 	return r < 0 ? err_set(err, r, ERR_RETRY, "out of memory") : 0;
 }
 
-/* What an earlier step began goes on. */
+/* What an earlier step began goes on; another class since then is for a change of it afterwards. */
 static errint_t parts_begin(struct parts *x, struct err *err)
 {
 	struct ahead *a = x->ahead;
 
 	if (a != NULL && a->begun) {
 		memcpy(x->id, a->id, sizeof(x->id));
+		if (ahead_meta_stays(x))
+			x->put.class_name = a->class_name[0] != '\0' ? a->class_name : NULL;
 		return 0;
 	}
 	if (x->job->attempts > 1 || x->job->nonce != x->job->jobs->nonce)
@@ -381,6 +384,8 @@ static errint_t parts_begin(struct parts *x, struct err *err)
 	a->part_size = x->part_size;
 	a->attrs_sum = x->job->own.attrs_sum;
 	a->attrs_left = x->job->own.attrs_left;
+	(void)snprintf(a->class_name, sizeof(a->class_name), "%s",
+		x->put.class_name != NULL ? x->put.class_name : "");
 	if (ahead_meta_stays(x)) {
 		x->job->own.began_ns = clock_now_ns();
 		x->job->own.began_mtime_ns = x->spec->attrs->mtime_ns;

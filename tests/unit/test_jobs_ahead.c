@@ -433,12 +433,20 @@ static void test_near_stores(void **state)
 	none_is_sent(f, "big");
 }
 
-static unsigned attr_jobs;
-
-static int count_attr(void *arg, const struct job_info *i)
+static int count_kind(void *arg, const struct job_info *i)
 {
-	attr_jobs += i->kind == JOB_ATTR;
+	unsigned *n = arg;
+
+	n[i->kind]++;
 	return 0;
+}
+
+static unsigned posted(struct fix *f, enum job_kind kind)
+{
+	unsigned n[JOB_KIND_N] = {0};
+
+	job_each(f->jobs, count_kind, n);
+	return n[kind];
 }
 
 static void mtime_is(struct fix *f, const char *want)
@@ -467,7 +475,6 @@ static void test_times(void **state)
 	uint64_t ino;
 
 	f->remotes[0].caps.meta_at_begin = true;
-	attr_jobs = 0;
 	h = create_in(f, f->aws, "other", NULL);
 	write_all(f, h, p, 0, LEN);
 	assert_true(parts_become(f, 4));
@@ -475,8 +482,7 @@ static void test_times(void **state)
 	assert_int_equal(put(f, h, 0, p, 10), 0);
 	close_h(f, h);
 	settles(f, "other", p, LEN);
-	job_each(f->jobs, count_attr, NULL);
-	assert_int_equal(attr_jobs, 0);
+	assert_int_equal(posted(f, JOB_ATTR), 0);
 	h = create_in(f, f->aws, "big", &ino);
 	write_all(f, h, p, 0, LEN);
 	assert_true(parts_become(f, 4));
@@ -485,6 +491,26 @@ static void test_times(void **state)
 	settles(f, "big", p, LEN);
 	mtime_is(f, "1000.000000000");
 	ask_free(a);
+	free(p);
+}
+
+/* There the class is that of the beginning as well: another one is a change of it. */
+static void test_tier_is_set_meanwhile(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	uint64_t ino;
+	struct vfs_handle *h = NULL;
+
+	f->remotes[0].caps.meta_at_begin = true;
+	h = create_in(f, f->aws, "big", &ino);
+	write_all(f, h, p, 0, LEN);
+	assert_true(parts_become(f, 4));
+	assert_int_equal(setx(f, ino, "user.astra.tier", "WARM"), 0);
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	assert_int_equal(posted(f, JOB_TRANSITION), 1);
+	assert_string_equal(getx(f, ino, "user.astra.tier"), "WARM");
 	free(p);
 }
 
@@ -497,7 +523,8 @@ int main(void)
 		T(test_fsync), T(test_parts_fail), T(test_parts_are_throttled),
 		T(test_begin_is_throttled), T(test_begin_is_lost), T(test_tries_begin_anew),
 		T(test_parts_go), T(test_cut_and_written_again), T(test_daemon_ends_meanwhile),
-		T(test_temporary_names), T(test_near_stores), T(test_times)};
+		T(test_temporary_names), T(test_near_stores), T(test_times),
+		T(test_tier_is_set_meanwhile)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
