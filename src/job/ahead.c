@@ -24,7 +24,6 @@
 #define REST_NS	  (30 * NS_PER_MS) /* a fast writer has a few more parts by then */
 #define IDLE_NS	  (30 * NS_PER_S)  /* nothing more to send for so long: the end */
 #define AGE_NS	  (600 * NS_PER_S) /* its bytes are to be in the cloud at some time */
-#define ROOM(n)	  ((n) / 4u * 3u)  /* of the parts that a store takes: more need larger ones */
 
 static const char *const temp_names[] = {
 	".*", "*~", "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.download"};
@@ -104,6 +103,7 @@ static bool start(struct job *job, const struct meta_inode *in, struct stage_fil
 		!suits(job->jobs, in, job->dst_remote, job->dst) || !is_written(job) ||
 		stage_spans_watch(f) < 0)
 		return false;
+	unsigned most = remote_of(job->jobs, job->dst_remote)->caps.parts_max;
 	struct ahead *a = calloc(1, sizeof(*a));
 	LOCKED(&job->jobs->g.lock);
 
@@ -112,6 +112,7 @@ static bool start(struct job *job, const struct meta_inode *in, struct stage_fil
 		return false;
 	}
 	a->f = stage_ref(f);
+	a->most = most != 0 ? MIN_OF(most, STORE_PARTS_MAX + 0u) : STORE_PARTS_MAX;
 	a->since_ns = a->sent_ns = clock_mono_ns();
 	job->own.ahead = a;
 	job->g.ahead = true;
@@ -132,7 +133,8 @@ static bool ends(struct job *job)
 	return a->last;
 }
 
-/* It is an upload like others after all. */
+/* It is an upload like others after all; also where it has more parts than the store takes, which
+ * need to be larger. */
 static bool is_over(const struct job *job, const struct meta_inode *in, uint64_t size)
 {
 	const struct ahead *a = job->own.ahead;
@@ -140,10 +142,7 @@ static bool is_over(const struct job *job, const struct meta_inode *in, uint64_t
 
 	if ((in->flags & META_F_BASE) != 0 || job->own.copy != NULL || r == NULL)
 		return true;
-	unsigned most = r->caps.parts_max != 0 ? MIN_OF(r->caps.parts_max, STORE_PARTS_MAX + 0u)
-					       : STORE_PARTS_MAX;
-
-	return a->begun && size / a->part_size >= (a->last ? most : ROOM(most));
+	return a->begun && a->last && (size + a->part_size - 1) / a->part_size > a->most;
 }
 
 /* What was sent is of no use for what is to be sent. */
@@ -162,18 +161,18 @@ static void anew(struct ahead *a)
 }
 
 /* What of a file that is still written can be sent: whole parts, but for the last of them. */
-uint64_t ahead_written(uint64_t size, uint64_t part_size)
+uint64_t ahead_written(const struct ahead *a, uint64_t size, uint64_t part_size)
 {
-	uint64_t whole = size / part_size * part_size;
+	uint64_t whole = size / part_size, n = whole - MIN_OF(whole, UINT64_C(1));
 
-	return whole - MIN_OF(whole, part_size);
+	return MIN_OF(n, (uint64_t)a->most) * part_size;
 }
 
 static bool has_more(struct job *job, uint64_t size)
 {
 	struct ahead *a = job->own.ahead;
 	bool more = !a->begun && size >= job_ahead_min(job->jobs);
-	uint64_t n = a->begun ? ahead_written(size, a->part_size) / a->part_size : 0;
+	uint64_t n = a->begun ? ahead_written(a, size, a->part_size) / a->part_size : 0;
 
 	for (uint64_t i = 0; i < n && !more; i++)
 		more = i >= a->n || !a->sums[i].there;

@@ -251,8 +251,9 @@ static void ahead_progress(struct parts *x)
 
 static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *err)
 {
-	x->end = x->ahead != NULL && !x->ahead->last ? ahead_written(x->spec->size, x->part_size)
-						     : x->spec->size;
+	x->end = x->ahead != NULL && !x->ahead->last
+			 ? ahead_written(x->ahead, x->spec->size, x->part_size)
+			 : x->spec->size;
 	if (x->ahead != NULL)
 		ahead_progress(x);
 	errint_t r = parts_send(x, err);

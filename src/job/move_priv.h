@@ -27,11 +27,11 @@ struct sum { /* of a part */
 struct ahead {		      /* what the steps of one upload leave to each other */
 	struct stage_file *f; /* a reference: while it lasts staging knows what was changed */
 	char id[STORE_UPLOAD_MAX];
-	bool begun, last;	  /* the upload, its last step */
-	uint64_t part_size;	  /* 0 = not begun */
-	struct store_part *parts; /* owned; n of cap, as sums */
-	struct sum *sums;	  /* owned */
-	unsigned n, cap;
+	bool begun, last;	   /* the upload, its last step */
+	uint64_t part_size;	   /* 0 = not begun */
+	struct store_part *parts;  /* owned; n of cap, as sums */
+	struct sum *sums;	   /* owned */
+	unsigned n, cap, most;	   /* most: parts that the store takes */
 	int64_t since_ns, sent_ns; /* mono; since when, and when something was last to be sent */
 	uint32_t attrs_sum;	   /* as own.attrs_sum and own.attrs_left, of the beginning */
 	bool attrs_left;
@@ -88,7 +88,7 @@ errint_t parts_send(struct parts *x, struct err *err);
 errint_t parts_gone(struct parts *x, errint_t r, struct err *err);
 
 /* ahead.c */
-uint64_t ahead_written(uint64_t size, uint64_t part_size);
+uint64_t ahead_written(const struct ahead *a, uint64_t size, uint64_t part_size);
 errint_t ahead_fit(struct ahead *a, unsigned n); /* room for so many parts: -ENOMEM */
 bool ahead_meta_stays(const struct parts *x);	 /* as it was at the beginning */
 /* The next step goes on: with what is there, or from the start when that is gone. */

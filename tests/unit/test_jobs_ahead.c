@@ -342,6 +342,33 @@ static void test_tries_begin_anew(void **state)
 	free(p);
 }
 
+/* LEN has 6 parts: all of them are taken; or that is not known before the end. */
+static void takes_parts(struct fix *f, unsigned most, uint64_t bytes)
+{
+	char *p = bytes_make();
+	uint64_t before = bytes_out();
+	struct vfs_handle *h = NULL;
+
+	f->remotes[0].caps.parts_max = most;
+	h = create_in(f, f->aws, "big", NULL);
+	write_all(f, h, p, 0, LEN);
+	waits_for_the_end(f);
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	assert_int_equal(bytes_out() - before, bytes);
+	free(p);
+}
+
+static void test_few_parts(void **state)
+{
+	takes_parts(*state, 6, LEN);
+}
+
+static void test_too_few_parts(void **state)
+{
+	takes_parts(*state, 5, LEN + 4 * PART);
+}
+
 /* Somebody else's clean-up, or a write of the key, takes the parts along. */
 static void test_parts_go(void **state)
 {
@@ -522,7 +549,8 @@ int main(void)
 		T(test_cut_in_the_middle), T(test_cut_and_grown), T(test_removed), T(test_renamed),
 		T(test_fsync), T(test_parts_fail), T(test_parts_are_throttled),
 		T(test_begin_is_throttled), T(test_begin_is_lost), T(test_tries_begin_anew),
-		T(test_parts_go), T(test_cut_and_written_again), T(test_daemon_ends_meanwhile),
+		T(test_few_parts), T(test_too_few_parts), T(test_parts_go),
+		T(test_cut_and_written_again), T(test_daemon_ends_meanwhile),
 		T(test_temporary_names), T(test_near_stores), T(test_times),
 		T(test_tier_is_set_meanwhile)};
 
