@@ -186,7 +186,9 @@ enum ahead_turn ahead_turn(struct job *job, const struct meta_inode *in, struct 
 	if (job->own.ahead == NULL && !start(job, in, f))
 		return AHEAD_NOT;
 	bool last = ends(job);
-	uint64_t size = stage_size(f);
+
+	job->own.seq = stage_seq(f);
+	uint64_t size = job->own.size = stage_size(f);
 
 	if (is_over(job, in, size) || stage_spans_watch(f) < 0) {
 		ahead_drop(job);

@@ -566,6 +566,8 @@ enum ahead_turn {
 	AHEAD_LAST, /* all is, and the object is made */
 	AHEAD_AGAIN /* it was in vain: another step begins anew */
 };
+/* Sets own.seq and own.size when it is known whether this step is the last one: whoever was told
+ * before that the upload takes what he staged finds it in that. */
 enum ahead_turn ahead_turn(struct job *job, const struct meta_inode *in, struct stage_file *f);
 bool ahead_goes_on(const struct job *job); /* it has begun, by an earlier step */
 enum step ahead_rest(struct job *job);

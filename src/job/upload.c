@@ -120,6 +120,7 @@ static enum step committed(struct job *job, const struct store_stat *st)
 		return job_unrecorded(job, r);
 	job->own.uploaded = true;
 	job->own.phase = 1;
+	ahead_drop(job); /* a twin may have been quicker: what was begun is ended before the rest */
 	return STEP_BARRIER;
 }
 
@@ -739,11 +740,11 @@ static errint_t staged_get(
 	s->copy = copy_wanted(job, s->f);
 	if (!s->copy)
 		r = base_follow(job, in, s->f, err);
-	if (r == 0)
-		s->turn = ahead_turn(job, in, s->f); /* before it is said what is sent */
 	job->own.seq = stage_seq(s->f);
 	if (!s->copy)
 		job->own.size = stage_size(s->f);
+	if (r == 0)
+		s->turn = ahead_turn(job, in, s->f);
 	s->settled = r == 0 && !s->copy && settled_already(job, in, s->f);
 	if (stage_mtime(s->f) != 0)
 		in->mtime_ns = stage_mtime(s->f);

@@ -416,6 +416,35 @@ static void test_cut_and_written_again(void **state)
 	free(p);
 }
 
+/* While a part was on its way the file became the copy of another one: its cloud makes it, and what
+ * was begun is ended. */
+static void test_becomes_a_copy(void **state)
+{
+	enum { N = PART + PART / 4 };
+	struct fix *f = *state;
+	char *p = bytes_make();
+	uint64_t from, ino;
+	struct vfs_handle *in, *h = create_in(f, f->aws, "from", &from);
+	struct ask *a = ask_new();
+
+	write_all(f, h, p + 100, 0, N);
+	close_h(f, h);
+	settles(f, "from", p + 100, N);
+	fault(f, 0, "part_put:delay=1000");
+	h = create_in(f, f->aws, "big", &ino);
+	write_all(f, h, p, 0, 2 * PART + STEP);
+	assert_true(parts_become(f, 0));
+	assert_int_equal(open_ino(f, from, O_RDONLY, &in), 0);
+	set_size(f, ino, 0);
+	assert_int_equal(CALL(a, vfs_copy_range, in, 0, h, 0, N), 0);
+	assert_int_equal(a->len, N);
+	close_h(f, in);
+	close_h(f, h);
+	settles(f, "big", p + 100, N);
+	ask_free(a);
+	free(p);
+}
+
 static void test_daemon_ends_meanwhile(void **state)
 {
 	struct fix *f = *state;
@@ -550,9 +579,9 @@ int main(void)
 		T(test_fsync), T(test_parts_fail), T(test_parts_are_throttled),
 		T(test_begin_is_throttled), T(test_begin_is_lost), T(test_tries_begin_anew),
 		T(test_few_parts), T(test_too_few_parts), T(test_parts_go),
-		T(test_cut_and_written_again), T(test_daemon_ends_meanwhile),
-		T(test_temporary_names), T(test_near_stores), T(test_times),
-		T(test_tier_is_set_meanwhile)};
+		T(test_cut_and_written_again), T(test_becomes_a_copy),
+		T(test_daemon_ends_meanwhile), T(test_temporary_names), T(test_near_stores),
+		T(test_times), T(test_tier_is_set_meanwhile)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
