@@ -93,6 +93,30 @@ same "$(sent 'POST [^ ]*/long\?uploadId')" 1
 cmp "$work/long" "$(native aws long)"
 same "$(sent 'GET [^ ]*/long ')" 0
 
+# Killed when half of it was sent: what was acknowledged is there, and nothing else stays.
+begun() { find "$ASTRA_NATIVE/astra-aws/.sgwtmp/multipart" -mindepth 2 -maxdepth 2 2>/dev/null | wc -l; }
+same "$(begun)" 0
+exec 7>"$mnt/aws/killed"
+head -c 83886080 "$work/long" | tee "$work/killed" >&7
+for _ in $(seq 600); do
+    [ "$(sent 'PUT [^ ]*/killed\?partNumber')" -lt 6 ] || break
+    sleep 0.05
+done
+kill -9 "$pid"
+wait "$pid" 2>/dev/null || true
+exec 7>&- || true
+umount -l "$mnt" 2>/dev/null || true
+[ "$(sent 'PUT [^ ]*/killed\?partNumber')" -ge 6 ]
+same "$(begun)" 1
+[ ! -e "$(native aws killed)" ]
+mount_it log_level=debug
+settle
+cmp "$work/killed" "$(native aws killed)"
+same "$(begun)" 0
+same "$(sent 'POST [^ ]*/killed\?uploads')" 2
+rm "$mnt/aws/killed" "$work/killed"
+settle
+
 anew
 same "$(find "$d" -name 'f*' -printf '%s\n' | sort -u)" 12
 same "$(sent 'GET [^ ]*list-type=2[^ ]*prefix=d%2F')" 1
