@@ -12,13 +12,14 @@
  * each try beyond it costs refusals. Once the ceiling was passed unharmed it is forgotten.
  *
  * Slower: latency of small requests, by that of the shortest lately seen of their kind (bodies take
- * their own time, so that nothing is said while some are under way). When a period's mean is SLOW
- * times that, and the period brought no more answers a second than the one before, the limit is
- * made smaller by an eighth, and the next period shows whether it was of use: when as many answers
- * came, requests only waited in a queue over there, and it is left so. When fewer came, the time is
- * the remote's own: the limit is given back, and this latency is the measure from then on. So
- * neither a shortest time that was luck nor a remote that is slow for others can take it down step
- * by step; nor does it go below CALM.
+ * their own time, so that nothing is said while some are under way). At HELD times that it does not
+ * grow. When a period's mean is SLOW times that (or HELD times, for long), and the period brought
+ * no more answers a second than the one before, the limit is made smaller by an eighth, and the
+ * next period shows whether it was of use: when as many answers came, requests only waited in a
+ * queue over there, and it is left so. When fewer came, the time is the remote's own: the limit is
+ * given back, and this latency is the measure from then on. So neither a shortest time that was
+ * luck nor a remote that is slow for others can take it down step by step; nor does latency make it
+ * smaller than it begins.
  *
  * Not by averages over all time: a remote that has more to give is found out within seconds.
  */
@@ -30,8 +31,11 @@
 #include "astra/base_clock.h"
 
 #define START	      16
-#define CALM	      8	   /* latency alone makes it no smaller */
+#define CALM	      19   /* latency makes smaller only what is as much, by an eighth */
 #define SLOW	      4.0  /* times the shortest */
+#define HELD	      3.0  /* such times: it grows no more */
+#define HELD_MAX      8	   /* periods; then it is found out whether that is our doing */
+#define SLOW_OVER     32   /* answers */
 #define FULL	      0.8  /* of the limit: it is used */
 #define LESS	      0.94 /* of the answers a second: fewer came */
 #define PERIOD_NS     (1 * NS_PER_S)
@@ -90,6 +94,8 @@ static void cut(struct adapt *a, const struct adapt_call *c, int64_t now_ns)
 
 static void grow(struct adapt *a)
 {
+	if (!a->steep && !a->bulk && a->slow > HELD && a->limit >= CALM)
+		return; /* more would only wait longer */
 	if (a->steep)
 		a->limit += 1;
 	else if (a->ceiling > 0 && a->limit >= a->ceiling)
@@ -144,7 +150,7 @@ static void tried(struct adapt *a, double rate)
 {
 	if (rate < a->rate * LESS) {
 		a->limit = a->tried;
-		a->ceiling = 0;
+		a->slow = 1;
 		a->rests = MIN_OF(MAX_OF(2 * a->rests, 8u), (unsigned)RESTS_MAX);
 		a->rest = a->rests;
 		least_set(a);
@@ -159,16 +165,17 @@ static void look(struct adapt *a, double slow, double rate)
 {
 	double grown = a->rate > 0 ? a->period.limit / a->rate_limit : 1;
 
+	a->held = slow > HELD ? a->held + 1 : 0;
 	if (a->tried > 0)
 		tried(a, rate);
 	else if (a->rest)
 		a->rest--;
-	else if (slow > SLOW && a->rate > 0 && a->limit > CALM &&
+	else if ((slow > SLOW || a->held >= HELD_MAX) && a->rate > 0 && a->limit >= CALM &&
 		 rate < a->rate * (1 + MAX_OF(grown - 1, 0.1) / 2)) {
 		a->steep = false;
+		a->held = 0;
 		a->tried = a->limit;
-		a->limit = MAX_OF(a->limit * 7 / 8, (double)CALM);
-		a->ceiling = a->limit;
+		a->limit = a->limit * 7 / 8;
 	}
 	a->rate = rate;
 	a->rate_limit = a->period.limit;
@@ -204,14 +211,19 @@ static void period_end(struct adapt *a, int64_t now_ns)
 
 static void done(struct adapt *a, const struct adapt_call *c, bool wanted, int64_t now_ns)
 {
+	double slow;
+
 	if (wanted && a->tried <= 0)
 		grow(a);
 	if (c->kind == ADAPT_BULK)
 		return;
+	slow = stretch(a, c->kind, now_ns - c->start_ns);
+	if (!a->bulk)
+		a->slow += (slow - a->slow) / SLOW_OVER;
 	a->period.n++;
 	a->period.n_full += c->beside >= FULL * adapt_limit(a);
 	a->period.most = MAX_OF(a->period.most, c->beside);
-	a->period.stretch += stretch(a, c->kind, now_ns - c->start_ns);
+	a->period.stretch += slow;
 	a->period.kind[c->kind].n++;
 	a->period.kind[c->kind].ns += now_ns - c->start_ns;
 	least_forget(a, now_ns);

@@ -25,7 +25,8 @@ struct adapt {
 		int64_t now, before;
 	} least[ADAPT_BULK];
 	int64_t least_since_ns;
-	struct { /* what is looked at together */
+	double slow; /* how much longer than the shortest, lately; with nothing of much under way */
+	struct {     /* what is looked at together */
 		int64_t start_ns;
 		unsigned n, n_full; /* answers; of requests that were sent near the limit */
 		unsigned most;	    /* that were under way */
@@ -41,6 +42,7 @@ struct adapt {
 	double rate_limit; /* the limit then */
 	double tried; /* the limit before it was made smaller to see what happens; 0 = it was not */
 	unsigned rest, rests; /* periods until that is tried again */
+	unsigned held;	      /* periods in which it did not grow for that */
 };
 
 struct adapt_call {

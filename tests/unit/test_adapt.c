@@ -259,7 +259,7 @@ static void slower_by_each_does_not_collapse(void **state)
 		run_for(&s, 60 * NS_PER_S);
 		if (rate(&s, 600 * NS_PER_S) < 0.7 * best)
 			fail_msg("at %.0f: %u at a time", capacity, adapt_limit(&s.a));
-		assert_true(adapt_limit(&s.a) >= 8);
+		assert_true(adapt_limit(&s.a) >= 16);
 	}
 }
 
@@ -276,6 +276,24 @@ static void luck_and_bad_hours(void **state)
 	s.way = 20 * MS;
 	run_for(&s, 10 * NS_PER_S);
 	assert_true(adapt_limit(&s.a) >= s.pool);
+}
+
+/* The same, by as much as just holds it, after a refusal has made it small. */
+static void luck_after_a_refusal(void **state)
+{
+	for (unsigned times = 2; times < 12; times++) {
+		struct sim s = sim(any_number, 20 * MS / times);
+
+		run_for(&s, s.way / 2);
+		s.serve = up_to_most;
+		s.most = 4;
+		run_for(&s, 40 * MS);
+		s.serve = any_number;
+		s.way = 20 * MS;
+		run_for(&s, 60 * NS_PER_S);
+		if (adapt_limit(&s.a) < s.pool)
+			fail_msg("%u times the shortest: %u at a time", times, adapt_limit(&s.a));
+	}
 }
 
 /* So many a second, now more, now less, for reasons of its own. */
@@ -558,6 +576,7 @@ int main(void)
 		cmocka_unit_test(a_queue_is_not_filled),
 		cmocka_unit_test(slower_by_each_does_not_collapse),
 		cmocka_unit_test(luck_and_bad_hours),
+		cmocka_unit_test(luck_after_a_refusal),
 		cmocka_unit_test(moods_do_not_make_it_slow),
 		cmocka_unit_test(bodies_are_not_measured),
 		cmocka_unit_test(callers_of_a_store_that_refuses),
