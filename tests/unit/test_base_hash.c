@@ -82,6 +82,23 @@ static void crcs_at_all_lengths_and_alignments(void **state)
 	}
 }
 
+/* Stretches side by side, and what is left of them. */
+static void crc32c_of_much(void **state)
+{
+	static unsigned char b[20000];
+
+	random_bytes(b, sizeof(b));
+	for (size_t len = 3000; len < sizeof(b); len += 61)
+		assert_int_equal(
+			crc32c(77, b + len % 8, len - 8), slow_crc32c(77, b + len % 8, len - 8));
+	for (size_t k = 1; k <= 6; k++) {
+		size_t len = k * 3072;
+
+		for (size_t at = len - 8; at <= len + 8; at++)
+			assert_int_equal(crc32c(5, b, at), slow_crc32c(5, b, at));
+	}
+}
+
 static void crc32c_combines(void **state)
 {
 	static unsigned char b[100000];
@@ -229,6 +246,7 @@ int main(void)
 		cmocka_unit_test(crc32c_vectors),
 		cmocka_unit_test(crc64nvme_vectors),
 		cmocka_unit_test(crcs_at_all_lengths_and_alignments),
+		cmocka_unit_test(crc32c_of_much),
 		cmocka_unit_test(crc32c_combines),
 		cmocka_unit_test(crc32c_of_zeros),
 		cmocka_unit_test(sha256_vectors),
