@@ -10,11 +10,14 @@
 #include <string.h>
 
 #include "astra/base_cleanup.h"
+#include "astra/base_clock.h"
+#include "astra/base_log.h"
 #include "s3_priv.h"
 
 #define PAGE_BODY_MAX	 (16u << 20)
 #define BUCKETS_MAX	 100000
 #define BUCKETS_BODY_MAX (16u << 20)
+#define BARE_TOLD_NS	 (600 * NS_PER_S)
 
 /* ---- a page ---- */
 
@@ -34,15 +37,38 @@ static void restore_status(const struct s3 *d, const struct _xmlNode *e, struct 
 	st->archived = !st->restored_until_ns;
 }
 
+/* What lies in the directory of a gateway and did not come through it has none: nobody could tell
+ * one version of it from another. A directory's own entry is not missed. */
+static bool has_no_version(
+	struct s3 *d, const struct _xmlNode *e, const char *bucket, const struct buf *key)
+{
+	const char *etag = xml_child_text(e, "ETag");
+	int_fast64_t then = atomic_load(&d->bare_told_ns);
+	int64_t now = clock_mono_ns();
+
+	if (!etag || *etag)
+		return false;
+	if (key->len && key->p[key->len - 1] != '/' && (!then || now - then > BARE_TOLD_NS) &&
+		atomic_compare_exchange_strong(&d->bare_told_ns, &then, now))
+		log_warn("s3",
+			"%s: '%s' has no ETag, and is not shown, as others of the kind: bring it "
+			"there through S3",
+			bucket, key->p);
+	return true;
+}
+
 /* False when it makes no sense. */
-static bool entry_add(const struct s3 *d, const struct _xmlNode *e, bool encoded, struct buf *key,
-	struct driver_page *g)
+static bool entry_add(struct s3 *d, const char *bucket, const struct _xmlNode *e, bool encoded,
+	struct buf *key, struct driver_page *g)
 {
 	struct store_stat st = {0};
 	size_t group;
 
-	if (s3_listed(xml_child_text(e, "Key"), encoded, key) ||
-		xml_child_u64(e, "Size", &st.size) || s3_etag(xml_child_text(e, "ETag"), st.etag))
+	if (s3_listed(xml_child_text(e, "Key"), encoded, key) || xml_child_u64(e, "Size", &st.size))
+		return false;
+	if (has_no_version(d, e, bucket, key))
+		return true;
+	if (s3_etag(xml_child_text(e, "ETag"), st.etag))
 		return false;
 	st.mtime_ns = s3_time(xml_child_text(e, "LastModified"));
 	restore_status(d, e, &st);
@@ -51,7 +77,7 @@ static bool entry_add(const struct s3 *d, const struct _xmlNode *e, bool encoded
 	return true;
 }
 
-static errint_t page_fill(const struct s3 *d, const struct s3_req *q, const struct xml *x,
+static errint_t page_fill(struct s3 *d, const struct s3_req *q, const struct xml *x,
 	struct driver_page *g, struct err *err)
 {
 	const char *enc = xml_child_text(x->root, "EncodingType");
@@ -61,7 +87,7 @@ static errint_t page_fill(const struct s3 *d, const struct s3_req *q, const stru
 	size_t group;
 
 	for (e = xml_child(x->root, "Contents"); e; e = xml_next(e, "Contents"))
-		if (!entry_add(d, e, encoded, &key, g))
+		if (!entry_add(d, q->bucket, e, encoded, &key, g))
 			return s3_bad(q, err, "an object in the answer makes no sense");
 	for (e = xml_child(x->root, "CommonPrefixes"); e; e = xml_next(e, "CommonPrefixes")) {
 		if (s3_listed(xml_child_text(e, "Prefix"), encoded, &key))

@@ -63,14 +63,15 @@ struct s3_conf {
 struct s3 {
 	struct store store;
 	struct s3_conf conf;
-	struct net *net;	   /* owned */
-	struct aws_cred *cred;	   /* owned; NULL = requests are not signed */
-	_Atomic int64_t skew_ns;   /* the server's clock less ours */
-	_Atomic int sum;	   /* enum s3_sum in use; only ever falls */
-	atomic_bool copy_cond_not; /* CopyObject refused a condition */
-	_Atomic unsigned holds;	   /* S3_HOLDS_*, and S3_ASKED() of what was asked */
-	atomic_bool recalled;	   /* some of it by an earlier mount */
-	struct lock lock;	   /* RANK_STORE_D */
+	struct net *net;	      /* owned */
+	struct aws_cred *cred;	      /* owned; NULL = requests are not signed */
+	_Atomic int64_t skew_ns;      /* the server's clock less ours */
+	_Atomic int64_t bare_told_ns; /* mono; when an object without ETag was last told */
+	_Atomic int sum;	      /* enum s3_sum in use; only ever falls */
+	atomic_bool copy_cond_not;    /* CopyObject refused a condition */
+	_Atomic unsigned holds;	      /* S3_HOLDS_*, and S3_ASKED() of what was asked */
+	atomic_bool recalled;	      /* some of it by an earlier mount */
+	struct lock lock;	      /* RANK_STORE_D */
 	struct {
 		struct {
 			char bucket[64], region[64];

@@ -1025,6 +1025,25 @@ static void a_page_has_everything(void **state)
 	store_destroy(s);
 }
 
+/* As a gateway lists what was put into its directory: the others are there all the same. */
+static void what_has_no_version_is_not_shown(void **state)
+{
+	SCRIPT({"GET /bucket?", 200, NULL,
+		LIST(ENTRY("a", "") "<Contents><Key>b</Key><Size>1</Size><ETag></ETag></Contents>"
+				    "<Contents><Key>d/</Key><Size>0</Size><ETag/></Contents>" ENTRY(
+					    "c", ""))});
+	struct store *s = driver(NULL);
+	struct store_page p;
+
+	assert_int_equal(store_list(s, NULL, "bucket", "", 0, "", 10, &p, &err), 0);
+	assert_int_equal(p.n, 2);
+	assert_string_equal(p.e[0].key, "a");
+	assert_string_equal(p.e[1].key, "c");
+	store_page_done(&p);
+	script_done();
+	store_destroy(s);
+}
+
 static void bad_pages_are_refused(void **state)
 {
 	static const char *const bad[] = {"", "hello", "{}", "<html/>", LIST("") "x",
@@ -1304,6 +1323,7 @@ int main(void)
 		cmocka_unit_test(restores_are_lengthened),
 		cmocka_unit_test(a_page_has_everything),
 		cmocka_unit_test(bad_pages_are_refused),
+		cmocka_unit_test(what_has_no_version_is_not_shown),
 		cmocka_unit_test(uploads_and_buckets_come_in_pages),
 		cmocka_unit_test(unusable_names_are_not_listed),
 		cmocka_unit_test(removals_come_in_batches),
