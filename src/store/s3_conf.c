@@ -155,11 +155,12 @@ static errint_t choices_read(const struct section *s, struct s3_conf *conf, stru
 	static const char *const sums[] = {"auto", "crc64nvme", "crc32c", "md5", "off", NULL};
 	static const char *const conds[] = {"auto", "yes", "no", NULL};
 	static const char *const tiers[] = {"Standard", "Bulk", "Expedited", NULL};
-	unsigned sum = 0, cond = 0, tier = 0;
+	unsigned sum = 0, cond = 0, payload = 0, tier = 0;
 	errint_t r = style_read(s, conf, err);
 
 	r = r ? r : word(s, "checksum", sums, &sum, err);
 	r = r ? r : word(s, "conditional", conds, &cond, err);
+	r = r ? r : word(s, "payload_signing", conds, &payload, err);
 	r = r ? r : word(s, "restore_tier", tiers, &tier, err);
 	r = r ? r : section_flag(s, "dualstack", &conf->dualstack, err);
 	r = r ? r : section_flag(s, "requester_pays", &conf->requester_pays, err);
@@ -167,6 +168,7 @@ static errint_t choices_read(const struct section *s, struct s3_conf *conf, stru
 	r = r ? r : section_flag(s, "unsafe_transition", &conf->unsafe_transition, err);
 	conf->sum = (enum s3_sum)sum;
 	conf->cond = (enum s3_cond)cond;
+	conf->payload = (enum s3_payload)payload;
 	snprintf(conf->restore_tier, sizeof(conf->restore_tier), "%s", tiers[tier]);
 	return r;
 }
@@ -262,7 +264,7 @@ const struct remote_type remote_type_s3 = {
 		"ca_file", "profile", "access_key_id", "secret_access_key_file",
 		"secret_access_key_env", "session_token_env", "role_arn", "external_id",
 		"role_session_name", "sts_endpoint", "anonymous", "checksum", "conditional",
-		"read_metadata", "unsafe_transition", "encryption", "kms_key_id",
+		"payload_signing", "read_metadata", "unsafe_transition", "encryption", "kms_key_id",
 		"customer_key_file", "requester_pays", "restore_tier", NULL},
 	.provider = "aws",
 	.same_service = (const char *const[]){"endpoint", NULL},

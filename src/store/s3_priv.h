@@ -37,6 +37,7 @@
 enum s3_style { S3_STYLE_AUTO, S3_STYLE_PATH, S3_STYLE_VIRTUAL };
 enum s3_sum { S3_SUM_AUTO, S3_SUM_CRC64, S3_SUM_CRC32C, S3_SUM_MD5, S3_SUM_OFF };
 enum s3_sse { S3_SSE_NONE, S3_SSE_S3, S3_SSE_KMS, S3_SSE_CUSTOMER };
+enum s3_payload { S3_PAYLOAD_AUTO, S3_PAYLOAD_SIGNED, S3_PAYLOAD_UNSIGNED };
 enum s3_cond { S3_COND_AUTO, S3_COND_YES, S3_COND_NO };
 
 struct s3_conf {
@@ -51,6 +52,7 @@ struct s3_conf {
 	enum s3_sse sse;
 	char kms_key[256];
 	uint8_t customer_key[32]; /* of S3_SSE_CUSTOMER */
+	enum s3_payload payload;  /* hashed into the signature; AUTO: without TLS */
 	bool requester_pays;
 	bool read_metadata;	/* of what a LIST finds, by a HEAD each */
 	bool unsafe_transition; /* class changes by a copy that may revert a concurrent write */

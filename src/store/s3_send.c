@@ -129,17 +129,25 @@ static errint_t place_make(struct s3 *d, const struct s3_req *q, struct place *p
 
 /* ---- sending ---- */
 
+/* The bytes of objects have a checksum of their own; what else goes is short. */
+static bool is_hashed(const struct s3 *d, const struct s3_req *q)
+{
+	if (!q->data || d->conf.payload == S3_PAYLOAD_SIGNED)
+		return true;
+	return d->conf.payload == S3_PAYLOAD_AUTO && !tls_used(d);
+}
+
 static void payload_of(const struct s3 *d, const struct s3_req *q, char ret[65])
 {
 	uint8_t hash[32];
 
 	if (!q->body_len) {
 		memcpy(ret, EMPTY_SHA256, 65);
-	} else if (q->data && tls_used(d)) {
-		memcpy(ret, SIGV4_UNSIGNED, sizeof(SIGV4_UNSIGNED));
-	} else {
+	} else if (is_hashed(d, q)) {
 		sha256(q->body, q->body_len, hash);
 		hex_encode(hash, sizeof(hash), ret);
+	} else {
+		memcpy(ret, SIGV4_UNSIGNED, sizeof(SIGV4_UNSIGNED));
 	}
 }
 

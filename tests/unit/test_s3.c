@@ -416,6 +416,37 @@ static void conditions_fail_in_their_ways(void **state)
 	store_destroy(s);
 }
 
+/* Without TLS the bytes are in the signature, unless somebody does not want that. */
+static void bytes_are_signed(void **state)
+{
+	static const struct {
+		enum s3_payload how;
+		bool hashed;
+	} cases[] = {
+		{S3_PAYLOAD_AUTO, true}, {S3_PAYLOAD_SIGNED, true}, {S3_PAYLOAD_UNSIGNED, false}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		SCRIPT({"PUT /bucket/key", 200, "ETag: \"e\"\r\n"});
+		struct s3_conf c = plain_conf();
+		struct store_stat st = {0};
+		struct store *s = NULL;
+		uint8_t hash[32];
+		char hex[65];
+
+		c.payload = cases[i].how;
+		s = driver(&c);
+		sha256("hello", 5, hash);
+		hex_encode(hash, sizeof(hash), hex);
+		assert_int_equal(store_put(s, NULL, key, "hello", 5, NULL, &st, &err), 0);
+		assert_string_equal(script_field(0, "x-amz-content-sha256"),
+			cases[i].hashed ? hex : "UNSIGNED-PAYLOAD");
+		assert_non_null(script_field(0, "x-amz-checksum-crc32c"));
+		store_stat_done(&st);
+		script_done();
+		store_destroy(s);
+	}
+}
+
 static void checksums_fall_back(void **state)
 {
 	SCRIPT({"PUT /bucket/key", 400, NULL,
@@ -1305,6 +1336,7 @@ int main(void)
 		cmocka_unit_test(a_put_says_it_all),
 		cmocka_unit_test(a_customers_key_goes_with_everything),
 		cmocka_unit_test(conditions_fail_in_their_ways),
+		cmocka_unit_test(bytes_are_signed),
 		cmocka_unit_test(checksums_fall_back),
 		cmocka_unit_test(version_tells_the_parts),
 		cmocka_unit_test(errors_hide_in_a_200),
