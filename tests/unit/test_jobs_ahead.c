@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Uploads that begin while their file is still written. */
+#include <linux/falloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -570,6 +571,145 @@ static void test_tier_is_set_meanwhile(void **state)
 	free(p);
 }
 
+/* ---- at random ---- */
+
+struct random_file { /* what is to be there */
+	struct fix *f;
+	char *p; /* LEN bytes; zeros behind size */
+	size_t size;
+	uint64_t ino;
+	struct vfs_handle *h;
+	unsigned name;
+};
+
+static const char *const random_names[2] = {"one", "two"};
+
+static void random_write(struct random_file *x, size_t at, size_t len)
+{
+	len = MIN_OF(len, LEN - at);
+	memset(x->p + at, (char)random(), len);
+	assert_int_equal(put(x->f, x->h, at, x->p + at, len), 0);
+	x->size = MAX_OF(x->size, at + len);
+}
+
+static void random_size(struct random_file *x, size_t size)
+{
+	set_size(x->f, x->ino, size);
+	if (size < x->size)
+		memset(x->p + size, 0, x->size - size);
+	x->size = size;
+}
+
+static void random_allocate(struct random_file *x, int mode, size_t at, size_t len)
+{
+	struct fix *f = x->f;
+	struct ask *a = ask_new();
+
+	len = MIN_OF(len, LEN - at);
+	assert_int_equal(CALL(a, vfs_fallocate, x->h, mode, at, len), 0);
+	ask_free(a);
+	if (mode == 0)
+		x->size = MAX_OF(x->size, at + len);
+	else
+		memset(x->p + at, 0, len);
+}
+
+static void random_emptied(struct random_file *x)
+{
+	struct vfs_handle *h = NULL;
+
+	assert_int_equal(open_ino(x->f, x->ino, O_WRONLY | O_TRUNC, &h), 0);
+	memset(x->p, 0, x->size);
+	x->size = 0;
+	close_h(x->f, h);
+}
+
+static void random_renamed(struct random_file *x)
+{
+	struct fix *f = x->f;
+
+	assert_int_equal(
+		rename_to(f, f->aws, random_names[x->name], f->aws, random_names[!x->name], 0), 0);
+	x->name = !x->name;
+}
+
+/* Whoever waits finds all of it, whatever came before. */
+static void random_synced(struct random_file *x)
+{
+	assert_int_equal(fsync_h(x->f, x->h), 0);
+	big_is(x->f, random_names[x->name], x->p, x->size);
+}
+
+static void random_step(struct random_file *x)
+{
+	size_t at = (size_t)random() % (x->size + 1), len = (size_t)random() % (2 * PART);
+
+	switch (random() % 24) {
+	case 0:
+		random_size(x, at);
+		break;
+	case 1:
+		random_size(x, (size_t)random() % LEN);
+		break;
+	case 2:
+		random_allocate(x, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, len + 1);
+		break;
+	case 3:
+		random_allocate(x, 0, at, len + 1);
+		break;
+	case 4:
+		random_synced(x);
+		break;
+	case 5:
+		random_renamed(x);
+		break;
+	case 6:
+		random_emptied(x);
+		break;
+	case 7:
+	case 8:
+		usleep((useconds_t)random() % 60000);
+		break;
+	case 9:
+	case 10:
+	case 11:
+		random_write(x, at, (size_t)random() % 5000);
+		break;
+	default:
+		random_write(x, x->size, MIN_OF(len, LEN - x->size));
+	}
+}
+
+/* One file after another, each from its beginning, to a cloud that loses and refuses. */
+static void test_at_random(void **state)
+{
+	struct fix *f = *state;
+	struct random_file x = {.f = f, .p = calloc(1, LEN)};
+
+	assert_non_null(x.p);
+	fault(f, 0,
+		"part_put:delay=4;part_put:p=0.04:error=EIO;part_put:p=0.03:lost;"
+		"parts_begin:p=0.1:error=EAGAIN/throttle;parts_finish:p=0.1:lost");
+	for (int i = 0; i < 3; i++) {
+		memset(x.p, 0, LEN);
+		x.size = x.name = 0;
+		x.h = create_in(f, f->aws, random_names[0], &x.ino);
+		random_write(&x, 0, 3 * PART);
+		for (int k = 0; k < 30; k++)
+			random_step(&x);
+		close_h(f, x.h);
+		settles(f, random_names[x.name], x.p, x.size);
+		assert_int_equal(unlink_in(f, f->aws, random_names[x.name]), 0);
+		all_done(f);
+	}
+	free(x.p);
+}
+
+static void test_answers_are_lost(void **state)
+{
+	fails_meanwhile(*state, "part_put:every=2:lost:times=4;parts_finish:lost:times=1");
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup_far, teardown)
@@ -581,7 +721,8 @@ int main(void)
 		T(test_few_parts), T(test_too_few_parts), T(test_parts_go),
 		T(test_cut_and_written_again), T(test_becomes_a_copy),
 		T(test_daemon_ends_meanwhile), T(test_temporary_names), T(test_near_stores),
-		T(test_times), T(test_tier_is_set_meanwhile)};
+		T(test_times), T(test_tier_is_set_meanwhile), T(test_answers_are_lost),
+		T(test_at_random)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
