@@ -248,6 +248,28 @@ static const struct piece *piece_find(const struct pieces *all, const char *tail
 	return all->n ? bsearch(tail, all->v, all->n, sizeof(*all->v), piece_cmp) : NULL;
 }
 
+/* Listings do not tell the checksum of what a customer's key encrypts, and without one a part could
+ * not be finished. */
+static errint_t piece_sum(struct gcs *g, const struct store_call *c, const char *bucket,
+	const char *id, struct piece *p, struct err *err)
+{
+	cleanup_json json_t *j = NULL;
+	struct store_stat st = {0};
+	char name[NAME_MAX_UP];
+	errint_t e;
+
+	if (p->p.has_crc32c)
+		return 0;
+	name_make(name, id, p->tail);
+	e = gcs_object(g, c, (struct store_obj){bucket, name}, &j, err);
+	if (!e && gcs_stat_read(j, &st) && !strcmp(st.etag, p->p.etag)) {
+		p->p.has_crc32c = st.has_crc32c;
+		p->p.crc32c = st.crc32c;
+	}
+	store_stat_done(&st);
+	return e == -ENOENT ? 0 : e;
+}
+
 errint_t gcs_parts_list(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *id, struct store_part **ret, size_t *ret_n, struct err *err)
 {
@@ -261,12 +283,21 @@ errint_t gcs_parts_list(struct store *s, const struct store_call *c, struct stor
 	if (e)
 		return e;
 	*ret = calloc(all.n + 1, sizeof(**ret));
-	for (size_t i = 0; *ret && i < all.n; i++)
-		if (all.v[i].p.number)
-			(*ret)[n++] = all.v[i].p;
+	e = *ret ? 0 : gcs_no_memory(err);
+	for (size_t i = 0; !e && i < all.n; i++) {
+		if (!all.v[i].p.number)
+			continue;
+		e = piece_sum(g, c, o.bucket, id, &all.v[i], err);
+		(*ret)[n++] = all.v[i].p;
+	}
 	free(all.v);
-	*ret_n = *ret ? n : 0;
-	return *ret ? 0 : gcs_no_memory(err);
+	if (e) {
+		free(*ret);
+		*ret = NULL;
+		n = 0;
+	}
+	*ret_n = n;
+	return e;
 }
 
 /* ---- composing ---- */

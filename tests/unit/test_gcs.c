@@ -867,6 +867,7 @@ static void customers_keys_go_with_everything(void **state)
 	static struct store_part parts[70];
 	char b[8], id[STORE_UPLOAD_MAX];
 	struct store_put cold = {.class_name = "NEARLINE"};
+	struct store_part *listed;
 	struct store_stat s;
 	struct err err;
 
@@ -890,6 +891,14 @@ static void customers_keys_go_with_everything(void **state)
 	assert_int_equal(
 		store_parts_finish(st, NULL, obj("secret4"), id, parts, 70, &cold, NULL, &err), 0);
 	check_whole("secret4", 70 * PART);
+	/* a listing does not tell their checksums, and whoever goes on from it needs them */
+	(void)parts_up("secret5", 3, NULL, id, parts);
+	assert_int_equal(store_parts_list(st, NULL, obj("secret5"), id, &listed, &n, &err), 0);
+	assert_int_equal(n, 3);
+	assert_int_equal(
+		store_parts_finish(st, NULL, obj("secret5"), id, listed, n, NULL, NULL, &err), 0);
+	free(listed);
+	check_whole("secret5", 3 * PART);
 	nothing_hidden();
 	st = keep;
 	assert_int_equal(store_get(st, NULL, obj("secret4"), NULL, 0, b, 8, &n, &err), -EINVAL);
