@@ -21,6 +21,13 @@
 #define PARAMS_MAX 32
 #define ALGORITHM  "AWS4-HMAC-SHA256"
 
+struct words {
+	const char *algorithm, *secret, *request, *date;
+};
+
+static const struct words amazons = {ALGORITHM, "AWS4", "aws4_request", "X-Amz-Date"};
+static const struct words googles = {"GOOG4-HMAC-SHA256", "GOOG4", "goog4_request", "X-Goog-Date"};
+
 /* ---- query ---- */
 
 struct pair {
@@ -152,39 +159,43 @@ static errint_t fields_add(
 /* ---- signing ---- */
 
 struct stamp {
+	const struct words *words;
 	char time[17]; /* 20260102T030405Z */
 	char date[9];
 	char scope[200];
 };
 
-static errint_t stamp_make(const struct sigv4_key *k, int64_t now_ns, struct stamp *ret)
+static errint_t stamp_make(
+	const struct sigv4_key *k, const struct sigv4_request *q, struct stamp *ret)
 {
-	time_t t = (time_t)(now_ns / NS_PER_S);
+	time_t t = (time_t)(q->now_ns / NS_PER_S);
 	struct tm tm;
 	int n;
 
+	ret->words = q->google ? &googles : &amazons;
 	(void)gmtime_r(&t, &tm);
 	if (!strftime(ret->time, sizeof(ret->time), "%Y%m%dT%H%M%SZ", &tm))
 		return -EINVAL;
 	memcpy(ret->date, ret->time, 8);
 	ret->date[8] = 0;
-	n = snprintf(ret->scope, sizeof(ret->scope), "%s/%s/%s/aws4_request", ret->date, k->region,
-		k->service);
+	n = snprintf(ret->scope, sizeof(ret->scope), "%s/%s/%s/%s", ret->date, k->region,
+		k->service, ret->words->request);
 	return n < (int)sizeof(ret->scope) ? 0 : -E2BIG;
 }
 
 static errint_t signature(const struct sigv4_key *k, const struct stamp *st, const char *canonical,
 	size_t len, char ret[65])
 {
-	const char *parts[] = {st->date, k->region, k->service, "aws4_request"};
+	const struct words *w = st->words;
+	const char *parts[] = {st->date, k->region, k->service, w->request};
 	cleanup_buf struct buf text = BUF_INIT(4096), first = BUF_INIT(4096);
 	uint8_t key[32], hash[32];
 	char hex[65];
 
 	sha256(canonical, len, hash);
 	hex_encode(hash, 32, hex);
-	(void)buf_addf(&text, ALGORITHM "\n%s\n%s\n%s", st->time, st->scope, hex);
-	(void)buf_addf(&first, "AWS4%s", k->secret);
+	(void)buf_addf(&text, "%s\n%s\n%s\n%s", w->algorithm, st->time, st->scope, hex);
+	(void)buf_addf(&first, "%s%s", w->secret, k->secret);
 	if (text.failed || first.failed)
 		return text.failed ? text.failed : first.failed;
 	hmac_sha256(first.p, first.len, parts[0], strlen(parts[0]), key);
@@ -211,9 +222,9 @@ errint_t sigv4_sign(const struct sigv4_key *k, const struct sigv4_request *q, st
 			       query = BUF_INIT(TEXT_MAX), canonical = BUF_INIT(4 * TEXT_MAX);
 	struct stamp st;
 	char sig[65];
-	errint_t r = stamp_make(k, q->now_ns, &st);
+	errint_t r = stamp_make(k, q, &st);
 
-	(void)net_field_add(f, "X-Amz-Date", st.time);
+	(void)net_field_add(f, st.words->date, st.time);
 	if (k->token && k->token[0])
 		(void)net_field_add(f, "X-Amz-Security-Token", k->token);
 	(void)buf_adds(&query, "");
@@ -225,8 +236,8 @@ errint_t sigv4_sign(const struct sigv4_key *k, const struct sigv4_request *q, st
 		(void)buf_add(explain, canonical.p, canonical.len);
 	if (!r)
 		(void)net_field_addf(f, "Authorization",
-			ALGORITHM " Credential=%s/%s, SignedHeaders=%s, Signature=%s", k->access,
-			st.scope, names.p, sig);
+			"%s Credential=%s/%s, SignedHeaders=%s, Signature=%s", st.words->algorithm,
+			k->access, st.scope, names.p, sig);
 	if (lines.p)
 		explicit_bzero(lines.p, lines.len); /* tokens, SSE-C keys */
 	if (canonical.p)
@@ -243,7 +254,7 @@ errint_t sigv4_presign(const struct sigv4_key *k, const struct sigv4_request *q,
 	unsigned n = q->nparams;
 	char credential[512], expires[16], sig[65];
 	struct stamp st;
-	errint_t r = stamp_make(k, q->now_ns, &st);
+	errint_t r = stamp_make(k, q, &st);
 
 	r = r ? r : fields_add(f, q->host, &lines, &names);
 	if (!r && n + 6 > PARAMS_MAX)
