@@ -131,7 +131,7 @@ struct store_entry {	 /* one line of a LIST page */
 	bool is_prefix;	 /* a common prefix; key ends with the delimiter, nothing below is set */
 	uint64_t size;
 	int64_t mtime_ns;
-	const char *etag, *class_name;
+	const char *etag, *class_name; /* class NULL = it did not say: caps.head_class */
 	bool archived;
 	bool restoring;
 	int64_t restored_until_ns;
@@ -175,6 +175,7 @@ struct store_caps {
 	bool list_meta;	      /* LIST carries metadata */
 	bool meta_at_begin;   /* parts_finish takes no metadata but that of parts_begin */
 	bool head_meta;	      /* else: the user wants a HEAD of what is new in a LIST */
+	bool head_class;      /* LIST tells no class: that is NULL there, and known by a HEAD */
 	bool meta_dates;      /* mtime as a date and mode in octal, as rclone has them there */
 	bool set_meta;	      /* metadata can be changed in place, free of fees */
 	uint64_t meta_copy;   /* else set_meta copies the object onto itself, up to so many bytes */

@@ -233,7 +233,8 @@ static errint_t head_read(
 	return r;
 }
 
-/* Gives the entries of p the metadata that the LIST does not have. *ret is owned by the caller. */
+/* Gives the entries of p the metadata, and the class, that the LIST does not have. *ret is owned by
+ * the caller. */
 static errint_t heads_read(
 	struct merge *m, struct store_page *p, struct store_stat **ret, struct err *err)
 {
@@ -254,6 +255,8 @@ static errint_t heads_read(
 		r = head_read(m, &p->e[i], &st[i], err);
 		p->e[i].meta = st[i].meta;
 		p->e[i].nmeta = st[i].nmeta;
+		if (p->e[i].class_name == NULL && st[i].class_name[0] != '\0')
+			p->e[i].class_name = st[i].class_name;
 	}
 	*ret = st;
 	return r;

@@ -340,7 +340,8 @@ bool driver_page_add(struct driver_page *g, const char *key, const struct store_
 		return false;
 	e->key = keep(g, key, strlen(key));
 	e->etag = keep(g, st->etag, strlen(st->etag));
-	e->class_name = keep(g, st->class_name, strlen(st->class_name));
+	if (st->class_name[0])
+		e->class_name = keep(g, st->class_name, strlen(st->class_name));
 	e->size = st->size;
 	e->mtime_ns = st->mtime_ns;
 	e->archived = st->archived;
