@@ -45,6 +45,11 @@ static void gcs_caps(struct store *s, struct store_caps *ret)
 		.object_max = OBJECT_MAX,
 		.parts_max = GCS_PARTS_MAX,
 	};
+	if (g->hmac) {
+		ret->list_meta = ret->set_meta = false;
+		ret->head_meta = ret->head_class = true;
+		ret->meta_copy = OBJECT_MAX;
+	}
 	LOCKED(&g->lock);
 	ret->versioning = g->shared.versioning;
 	ret->soft_delete = g->shared.soft_delete;
@@ -68,8 +73,8 @@ static errint_t resource(struct gcs *g, const struct store_call *c, struct store
 	cleanup_gcs_req struct gcs_req r = {0};
 	errint_t e = gcs_key_check(o.key, err);
 
-	if (e)
-		return e;
+	if (e || g->hmac)
+		return e ? e : gcs_xml_head(g, c, o, what, NULL, ret, err);
 	gcs_req_init(&r, g, c, what, "GET", "/storage/v1");
 	gcs_req_obj(&r, o);
 	gcs_req_param(&r, "fields",
@@ -247,9 +252,13 @@ static errint_t gcs_get(struct store *s, const struct store_call *c, struct stor
 		store_stat_done(&st);
 		return e;
 	}
-	gcs_req_init(&r, g, c, "get", "GET", "/storage/v1");
-	gcs_req_obj(&r, o);
-	gcs_req_param(&r, "alt", "media");
+	if (g->hmac) {
+		gcs_xml_init(&r, g, c, "get", "GET", o);
+	} else {
+		gcs_req_init(&r, g, c, "get", "GET", "/storage/v1");
+		gcs_req_obj(&r, o);
+		gcs_req_param(&r, "alt", "media");
+	}
 	e = gcs_req_cond(&r, "ifGenerationMatch", if_match, NULL, err);
 	if (e)
 		return e;
@@ -308,8 +317,8 @@ static errint_t remove_object(struct gcs *g, const struct store_call *c, struct 
 	cleanup_gcs_req struct gcs_req r = {0};
 	errint_t e = gcs_key_check(o.key, err);
 
-	if (e)
-		return e;
+	if (e || g->hmac)
+		return e ? e : gcs_xml_remove(g, c, o, if_match, generation, err);
 	gcs_req_init(&r, g, c, "remove", "DELETE", "/storage/v1");
 	gcs_req_obj(&r, o);
 	e = gcs_req_cond(&r, "ifGenerationMatch", if_match, NULL, err);
@@ -414,6 +423,36 @@ static errint_t patch_send(struct gcs *g, const struct store_call *c, struct sto
 	return e;
 }
 
+/* By a copy of the object j onto itself: there is no other way to change it. */
+static errint_t patch_copy(struct gcs *g, const struct store_call *c, struct store_obj o,
+	const struct store_stat *st, json_t *j, json_t *patch, struct store_stat *ret,
+	struct err *err)
+{
+	cleanup_json json_t *meta = json_object_get(j, "metadata")
+					    ? json_copy(json_object_get(j, "metadata"))
+					    : json_object();
+	cleanup_json json_t *resource = NULL;
+	struct gcs_rewrite w;
+	const char *key;
+	json_t *v;
+	errint_t e = meta ? 0 : gcs_no_memory(err);
+
+	json_object_foreach (e ? NULL : json_object_get(patch, "metadata"), key, v) {
+		if (json_is_null(v))
+			(void)json_object_del(meta, key);
+		else if (json_object_set(meta, key, v))
+			e = gcs_no_memory(err);
+	}
+	e = e ? e : gcs_restate(j, st->class_name, meta, &resource, err);
+	w = (struct gcs_rewrite){.src = o,
+		.dst = o,
+		.src_generation = st->etag,
+		.if_match = st->etag,
+		.resource = resource,
+		.source = j};
+	return e ? e : gcs_rewrite(g, c, &w, ret, err);
+}
+
 static errint_t patch_once(struct gcs *g, const struct store_call *c, struct store_obj o,
 	const char *if_match, const struct store_meta *meta, unsigned nmeta, struct store_stat *ret,
 	struct err *err)
@@ -427,7 +466,9 @@ static errint_t patch_once(struct gcs *g, const struct store_call *c, struct sto
 			o.bucket, o.key);
 	e = e ? e : driver_cond(st.etag, if_match, NULL, o, err);
 	e = e ? e : meta_patch(j, meta, nmeta, &patch, err);
-	if (!e)
+	if (!e && g->hmac)
+		e = patch_copy(g, c, o, &st, j, patch, ret, err);
+	else if (!e)
 		e = patch_send(g, c, o, st.etag,
 			json_string_value(json_object_get(j, "metageneration")), patch, ret, err);
 	store_stat_done(&st);
@@ -469,6 +510,7 @@ static void gcs_destroy(struct store *s)
 	struct gcs *g = (struct gcs *)s;
 
 	gcs_cred_destroy(g->cred);
+	aws_cred_destroy(g->hmac);
 	net_destroy(g->net);
 	net_fields_done(&g->customer);
 	net_fields_done(&g->customer_src);
@@ -487,6 +529,11 @@ static void gcs_describe(struct store *s, struct buf *ret)
 	const struct gcs *g = (const struct gcs *)s;
 	char who[512] = "";
 
+	if (g->hmac) {
+		(void)buf_addf(ret, "%s, XML API, with ", g->conf.endpoint);
+		aws_cred_describe(g->hmac, ret);
+		return;
+	}
 	if (g->cred)
 		gcs_cred_identity(g->cred, who, sizeof(who));
 	(void)buf_addf(ret, "%s, as %s", g->conf.endpoint,
@@ -555,20 +602,22 @@ static void customer_fields(struct gcs *g)
 }
 
 errint_t store_gcs_new(const struct gcs_conf *conf, struct net *net, struct gcs_cred *cred,
-	struct store **ret, struct err *err)
+	struct aws_cred *hmac, struct store **ret, struct err *err)
 {
 	struct gcs *g = calloc(1, sizeof(*g));
 	bool ok;
 
-	assert(net && conf->endpoint);
+	assert(net && conf->endpoint && !(cred && hmac));
 	if (!g) {
 		gcs_cred_destroy(cred);
+		aws_cred_destroy(hmac);
 		net_destroy(net);
 		return gcs_no_memory(err);
 	}
 	g->store.ops = &gcs_ops;
 	g->net = net;
 	g->cred = cred;
+	g->hmac = hmac;
 	g->conf = *conf;
 	g->conf.bucket = NULL;
 	lock_init(&g->lock, RANK_STORE_D, "gcs");
@@ -585,7 +634,7 @@ errint_t store_gcs_new(const struct gcs_conf *conf, struct net *net, struct gcs_
 	}
 	/* What the bucket does by itself is among the caps; a cloud that is down is not waited
 	 * for. */
-	if (conf->bucket && *conf->bucket) {
+	if (conf->bucket && *conf->bucket && !hmac) {
 		struct store_call c = {.deadline_mono_ns = clock_mono_ns() + PROBE_NS};
 
 		(void)gcs_bucket_get(g, &c, conf->bucket);

@@ -33,11 +33,13 @@ static void bucket_ask(struct gcs *g, const struct store_call *c, struct gcs_buc
 	uint64_t seconds = 0;
 	struct err err;
 
+	b->asked_mono_ns = clock_mono_ns();
+	if (g->hmac) /* nobody who answers */
+		return;
 	own.deadline_mono_ns = MIN_OF(c->deadline_mono_ns, clock_mono_ns() + ASK_NS);
 	gcs_req_init(&r, g, &own, "ask", "GET", "/storage/v1");
 	gcs_req_bucket(&r, b->name);
 	gcs_req_param(&r, "fields", "autoclass,versioning,softDeletePolicy");
-	b->asked_mono_ns = clock_mono_ns();
 	if (gcs_req_run(&r, &err) || !json_is_object(r.json))
 		return;
 	soft = json_object_get(r.json, "softDeletePolicy");
@@ -102,6 +104,8 @@ static errint_t project(struct gcs *g, const struct store_call *c, char ret[128]
 		(void)snprintf(ret, 128, "%s", g->conf.project);
 		return 0;
 	}
+	if (g->hmac) /* the key's own, where none is named */
+		return 0;
 	if (!g->cred) { /* an emulator, which does not care */
 		(void)snprintf(ret, 128, "astrafs");
 		return 0;
@@ -148,7 +152,7 @@ static errint_t names_page(struct gcs *g, const struct store_call *c, const char
 	gcs_req_param(&r, "fields", "nextPageToken,items(name)");
 	if (*token)
 		gcs_req_param(&r, "pageToken", *token);
-	e = gcs_req_run(&r, err);
+	e = g->hmac ? gcs_xml_buckets(g, c, &r.json, err) : gcs_req_run(&r, err);
 	if (!e && !json_is_object(r.json))
 		e = gcs_req_bad(&r, err, "the answer is no list");
 	json_array_foreach (e ? NULL : json_object_get(r.json, "items"), i, item) {
@@ -204,8 +208,8 @@ errint_t gcs_bucket_create(
 	char whose[128];
 	errint_t e = project(g, c, whose, err);
 
-	if (e)
-		return e;
+	if (e || g->hmac)
+		return e ? e : gcs_xml_bucket_create(g, c, bucket, err);
 	gcs_req_init(&r, g, c, "create", "POST", "/storage/v1");
 	(void)buf_adds(&r.url, "/b");
 	r.o.bucket = bucket;
@@ -225,7 +229,7 @@ static errint_t remove_once(
 
 	gcs_req_init(&r, g, c, "remove", "DELETE", "/storage/v1");
 	gcs_req_bucket(&r, bucket);
-	e = gcs_req_run(&r, err);
+	e = g->hmac ? gcs_xml_bucket_remove(g, c, bucket, err) : gcs_req_run(&r, err);
 	if (e == -EEXIST) /* 409 */
 		e = err_set(err, -ENOTEMPTY, ERR_FINAL, "bucket '%s' is not empty", bucket);
 	return e;
@@ -279,6 +283,8 @@ errint_t gcs_lifecycle_get(struct store *s, const struct store_call *c, const ch
 	const json_t *rules;
 	errint_t e;
 
+	if (((struct gcs *)s)->hmac)
+		return gcs_xml_not("life cycle rules", err);
 	gcs_req_init(&r, (struct gcs *)s, c, "lifecycle_get", "GET", "/storage/v1");
 	gcs_req_bucket(&r, bucket);
 	gcs_req_param(&r, "fields", "lifecycle");
@@ -300,6 +306,8 @@ errint_t gcs_lifecycle_put(struct store *s, const struct store_call *c, const ch
 	cleanup_gcs_req struct gcs_req r = {0};
 	errint_t e = driver_lifecycle_check(json, err);
 
+	if (!e && ((struct gcs *)s)->hmac)
+		e = gcs_xml_not("life cycle rules", err);
 	if (e)
 		return e;
 	gcs_req_init(&r, (struct gcs *)s, c, "lifecycle_put", "PATCH", "/storage/v1");

@@ -5,6 +5,7 @@
  *	endpoint=             default https://storage.googleapis.com, or STORAGE_EMULATOR_HOST
  *	credentials=          auto (default), machine (the metadata server's), none
  *	credentials_file=     else GOOGLE_APPLICATION_CREDENTIALS, gcloud's, the machine's
+ *	hmac_access_id=       GOOG1E...: the XML API, with hmac_secret_file= or hmac_secret_env=
  *	project=              of buckets that are listed and made; else GOOGLE_CLOUD_PROJECT, or the
  *	                      one that the credentials name
  *	billing_project=      pays, where the bucket says "requester pays"
@@ -32,6 +33,7 @@ enum credentials { CRED_AUTO, CRED_MACHINE, CRED_NONE };
 struct plan {
 	struct gcs_conf gcs;
 	struct gcs_cred_conf cred;
+	struct aws_cred_conf hmac; /* access_key_id NULL = none */
 	struct net_conf net;
 	unsigned credentials;
 	char endpoint[700];
@@ -80,7 +82,8 @@ static errint_t endpoint_read(
 	if (!is_google(u.host))
 		(void)snprintf(r->service, sizeof(r->service), "%s", u.host);
 	/* As Google's own clients: an emulator is given no credentials that nobody named. */
-	if (emulator && p->credentials == CRED_AUTO && !section_item(s, "credentials_file"))
+	if (emulator && p->credentials == CRED_AUTO && !section_item(s, "credentials_file") &&
+		!p->hmac.access_key_id)
 		p->credentials = CRED_NONE;
 	if (u.tls || to_this_machine(&u) || p->credentials == CRED_NONE)
 		return 0;
@@ -115,6 +118,30 @@ static errint_t customer_key_read(const struct section *s, struct plan *p, struc
 	return conf_err(it, err, "'%s' does not hold the base64 of 32 bytes", it->value);
 }
 
+/* An interoperability key. Its secret stands elsewhere, as all do. */
+static errint_t hmac_read(const struct section *s, struct plan *p, struct err *err)
+{
+	const struct conf_item *id = section_item(s, "hmac_access_id");
+	const struct conf_item *file = section_item(s, "hmac_secret_file");
+	const struct conf_item *var = section_item(s, "hmac_secret_env");
+
+	if (!id)
+		return file || var ? conf_err(file ? file : var, err, "needs hmac_access_id") : 0;
+	if (!file == !var)
+		return conf_err(id, err, "needs one of hmac_secret_file and hmac_secret_env");
+	if (section_item(s, "credentials") || section_item(s, "credentials_file"))
+		return conf_err(id, err, "either an HMAC key or other credentials");
+	if (!id->value[0] || strlen(id->value) > 128)
+		return conf_err(id, err, "'%.40s' is no access ID", id->value);
+	if (var && !getenv(var->value))
+		return conf_err(
+			var, err, "there is no variable '%s' in the environment", var->value);
+	p->hmac = (struct aws_cred_conf){.access_key_id = id->value,
+		.secret = var ? getenv(var->value) : NULL,
+		.secret_file = file ? file->value : NULL};
+	return 0;
+}
+
 static errint_t plan_read(
 	const struct section *s, struct remote *r, struct plan *p, struct err *err)
 {
@@ -123,6 +150,7 @@ static errint_t plan_read(
 	const char *env = getenv("GOOGLE_CLOUD_PROJECT");
 	errint_t e = section_word(s, "credentials", words, &p->credentials, err);
 
+	e = e ? e : hmac_read(s, p, err);
 	e = e ? e : endpoint_read(s, r, p, err);
 	if (e)
 		return e;
@@ -154,19 +182,22 @@ static errint_t gcs_make(const struct section *s, struct remote *r, const char *
 {
 	struct plan p = {0};
 	struct gcs_cred *cred = NULL;
+	struct aws_cred *hmac = NULL;
 	struct net *net = NULL;
 	errint_t e = plan_read(s, r, &p, err);
 
 	if (!e && ret) {
 		net = net_new(&p.net, err);
 		e = net ? 0 : -EINVAL;
-		if (!e && p.credentials != CRED_NONE) {
+		if (!e && p.hmac.access_key_id)
+			hmac = aws_cred_new(&p.hmac, net);
+		else if (!e && p.credentials != CRED_NONE)
 			cred = gcs_cred_new(&p.cred, net);
-			e = cred ? 0 : gcs_no_memory(err);
-			if (e)
-				net_destroy(net);
+		if (!e && !cred && !hmac && (p.hmac.access_key_id || p.credentials != CRED_NONE)) {
+			e = gcs_no_memory(err);
+			net_destroy(net);
 		}
-		e = e ? e : store_gcs_new(&p.gcs, net, cred, ret, err);
+		e = e ? e : store_gcs_new(&p.gcs, net, cred, hmac, ret, err);
 	}
 	explicit_bzero(&p, sizeof(p));
 	return e;
@@ -184,7 +215,8 @@ static bool in_environment(void)
 
 const struct remote_type remote_type_gcs = {
 	.name = "gcs",
-	.keys = (const char *const[]){"endpoint", "credentials", "credentials_file", "project",
+	.keys = (const char *const[]){"endpoint", "credentials", "credentials_file",
+		"hmac_access_id", "hmac_secret_file", "hmac_secret_env", "project",
 		"billing_project", "kms_key", "customer_key_file", "ca_file", "proxy", NULL},
 	.provider = "gcp",
 	.same_service = (const char *const[]){"endpoint", NULL},

@@ -70,10 +70,32 @@ static errint_t rewrite_check(
 		w->dst.key);
 }
 
+/* In one request. */
+static errint_t rewrite_whole(struct gcs *g, const struct store_call *c,
+	const struct gcs_rewrite *w, struct store_stat *ret, struct err *err)
+{
+	cleanup_json json_t *j = NULL;
+	errint_t e = gcs_xml_copy(g, c, w, &j, err);
+
+	if (e)
+		return e;
+	if (!gcs_stat_read(j, ret))
+		return err_set(err, -EBADMSG, ERR_UNKNOWN,
+			"copy to %s/%s: the answer has no whole resource", w->dst.bucket,
+			w->dst.key);
+	e = rewrite_check(w, ret, err);
+	if (e)
+		store_stat_done(ret);
+	return e;
+}
+
 errint_t gcs_rewrite(struct gcs *g, const struct store_call *c, const struct gcs_rewrite *w,
 	struct store_stat *ret, struct err *err)
 {
 	cleanup_free char *token = NULL;
+
+	if (g->hmac)
+		return rewrite_whole(g, c, w, ret, err);
 
 	for (unsigned i = 0; i < CALLS_MAX; i++) {
 		cleanup_json json_t *j = NULL;
@@ -109,8 +131,7 @@ errint_t gcs_rewrite(struct gcs *g, const struct store_call *c, const struct gcs
 
 /* ---- what the copy is to be ---- */
 
-/* Everything of the source that is not its content, with another class and metadata. */
-static errint_t restate(
+errint_t gcs_restate(
 	const json_t *source, const char *class_name, json_t *meta, json_t **ret, struct err *err)
 {
 	static const char *const kept[] = {"contentType", "contentEncoding", "contentDisposition",
@@ -196,7 +217,7 @@ errint_t gcs_copy(struct store *s, const struct store_call *c, struct store_obj 
 	e = e ? e : driver_cond(st.etag, opt->src_if_match, NULL, src, err);
 	e = e ? e : copy_meta(source, opt, &meta, err);
 	e = e ? e
-	      : restate(source, opt->class_name ? opt->class_name : st.class_name, meta, &made,
+	      : gcs_restate(source, opt->class_name ? opt->class_name : st.class_name, meta, &made,
 			err);
 	if (!e) {
 		struct gcs_rewrite w = {.src = src,
@@ -252,7 +273,7 @@ errint_t gcs_set_tier(struct store *s, const struct store_call *c, struct store_
 			store_stat_done(&st);
 		return e;
 	}
-	e = restate(source, class_name, json_object_get(source, "metadata"), &made, err);
+	e = gcs_restate(source, class_name, json_object_get(source, "metadata"), &made, err);
 	w = (struct gcs_rewrite){.src = o,
 		.dst = o,
 		.src_generation = st.etag,

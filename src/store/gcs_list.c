@@ -28,6 +28,7 @@ struct lister {
 	char delimiter;
 	char start[STORE_KEY_MAX + 2]; /* names from here on; "" = all */
 	char last[STORE_KEY_MAX + 1];  /* that was listed */
+	char after[STORE_KEY_MAX + 1]; /* what start is of: names behind it, of the XML API */
 };
 
 static errint_t ask(
@@ -37,10 +38,13 @@ static errint_t ask(
 	char text[2] = {l->delimiter, 0}, number[16];
 	errint_t e;
 
+	(void)snprintf(number, sizeof(number), "%u", max);
+	if (l->g->hmac)
+		return gcs_xml_list(
+			l->g, l->c, l->bucket, l->prefix, text, l->after, token, number, ret, err);
 	gcs_req_init(&r, l->g, l->c, "list", "GET", "/storage/v1");
 	gcs_req_bucket(&r, l->bucket);
 	(void)buf_adds(&r.url, "/o");
-	(void)snprintf(number, sizeof(number), "%u", max);
 	gcs_req_param(&r, "maxResults", number);
 	if (l->prefix[0])
 		gcs_req_param(&r, "prefix", l->prefix);
@@ -110,6 +114,7 @@ static void start_after(struct lister *l, const struct driver_page *p)
 
 	if (!n)
 		return;
+	memcpy(l->after, p->after, n + 1);
 	memcpy(l->start, p->after, n + 1);
 	last = (unsigned char)p->after[n - 1];
 	if (p->after_group && last < 0x7f) { /* all that begins with it is behind us */

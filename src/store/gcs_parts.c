@@ -248,8 +248,8 @@ static const struct piece *piece_find(const struct pieces *all, const char *tail
 	return all->n ? bsearch(tail, all->v, all->n, sizeof(*all->v), piece_cmp) : NULL;
 }
 
-/* Listings do not tell the checksum of what a customer's key encrypts, and without one a part could
- * not be finished. */
+/* Not every listing has checksums: not of what a customer's key encrypts, nor that of the XML API.
+ * Without one a part could not be finished. */
 static errint_t piece_sum(struct gcs *g, const struct store_call *c, const char *bucket,
 	const char *id, struct piece *p, struct err *err)
 {
@@ -357,6 +357,23 @@ static bool is_whole(const struct store_stat *st, const struct source *want)
 	return st->size == want->size && (!st->has_crc32c || st->crc32c == want->crc);
 }
 
+/* By the XML API: r is only who complains. */
+static errint_t compose_xml(struct gcs_req *r, const struct finish *f, const struct source *src,
+	size_t n, const char *if_match, const char *if_none_match, json_t *meta, struct err *err)
+{
+	struct source want = joined(src, n, "");
+	char crc[9];
+	cleanup_json json_t *resource = json_pack("{s:s, s:s, s:O*, s:I}", "storageClass",
+		GCS_ONLINE, "contentType", TYPE, "metadata", meta, "size", (json_int_t)want.size);
+	cleanup_json json_t *sources = source_json(f, src, n);
+
+	gcs_crc_format(want.crc, crc);
+	if (!resource || !sources || json_object_set_new(resource, "crc32c", json_string(crc)))
+		return gcs_no_memory(err);
+	return gcs_xml_compose(
+		f->g, f->c, r->o, if_match, if_none_match, resource, sources, &r->json, err);
+}
+
 /* meta NULL: something of ours for a moment. */
 static errint_t compose(const struct finish *f, const struct source *src, size_t n,
 	struct store_obj to, const char *if_match, const char *if_none_match, json_t *meta,
@@ -375,14 +392,17 @@ static errint_t compose(const struct finish *f, const struct source *src, size_t
 	for (unsigned i = 0; i < f->g->customer.n; i++)
 		(void)net_field_add(&r.fields, f->g->customer.v[i].name, f->g->customer.v[i].value);
 	r.q.stall_ns = GCS_SLOW_NS;
-	e = e ? e
-	      : gcs_req_body(&r,
+	if (!e && f->g->hmac)
+		e = compose_xml(&r, f, src, n, if_match, if_none_match, meta, err);
+	else if (!e)
+		e = gcs_req_body(&r,
 			json_pack("{s:s, s:b, s:{s:s, s:s, s:O*}, s:o}", "kind",
 				"storage#composeRequest", "deleteSourceObjects", 1, "destination",
 				"storageClass", GCS_ONLINE, "contentType", TYPE, "metadata", meta,
 				"sourceObjects", source_json(f, src, n)),
 			err);
-	e = e ? e : gcs_req_run(&r, err);
+	if (!e && !f->g->hmac)
+		e = gcs_req_run(&r, err);
 	if (e)
 		return e;
 	if (!gcs_stat_read(r.json, ret))
@@ -691,6 +711,9 @@ errint_t gcs_parts_abort(struct store *s, const struct store_call *c, struct sto
 /* ---- what was never finished ---- */
 
 struct pending {
+	struct gcs *g;
+	const struct store_call *c;
+	const char *bucket;
 	struct store_upload *v; /* owned */
 	size_t n;
 };
@@ -699,15 +722,26 @@ static errint_t pending_add(void *arg, const json_t *item, struct err *err)
 {
 	struct pending *p = arg;
 	const char *name = json_string_value(json_object_get(item, "name"));
-	const json_t *meta = json_object_get(item, "metadata");
-	const char *key = json_string_value(json_object_get(meta, META_KEY));
-	const char *mark = json_string_value(json_object_get(meta, META_GIVEN STORE_META_WRITE));
 	const size_t skip = strlen(UP_PREFIX);
+	cleanup_json json_t *record = NULL;
+	const char *key, *mark;
 	struct store_upload *u;
+	const json_t *meta;
+	errint_t e;
 
 	if (!name || strlen(name) != skip + GCS_UPLOAD_ID ||
-		strspn(name + skip, "0123456789abcdef") != GCS_UPLOAD_ID || !key || !*key ||
-		strlen(key) > STORE_KEY_MAX)
+		strspn(name + skip, "0123456789abcdef") != GCS_UPLOAD_ID)
+		return 0;
+	if (p->g->hmac) { /* whose listings have no metadata */
+		e = gcs_object(p->g, p->c, (struct store_obj){p->bucket, name}, &record, err);
+		if (e)
+			return e == -ENOENT ? 0 : e;
+		item = record;
+	}
+	meta = json_object_get(item, "metadata");
+	key = json_string_value(json_object_get(meta, META_KEY));
+	mark = json_string_value(json_object_get(meta, META_GIVEN STORE_META_WRITE));
+	if (!key || !*key || strlen(key) > STORE_KEY_MAX)
 		return 0;
 	if (p->n % 16 == 0) {
 		void *v = reallocarray(p->v, p->n + 16, sizeof(*p->v));
@@ -728,8 +762,8 @@ static errint_t pending_add(void *arg, const json_t *item, struct err *err)
 errint_t gcs_parts_pending(struct store *s, const struct store_call *c, const char *bucket,
 	struct store_upload **ret, size_t *ret_n, struct err *err)
 {
-	struct pending p = {0};
-	errint_t e = gcs_each((struct gcs *)s, c, bucket, UP_PREFIX, '/', pending_add, &p, err);
+	struct pending p = {.g = (struct gcs *)s, .c = c, .bucket = bucket};
+	errint_t e = gcs_each(p.g, c, bucket, UP_PREFIX, '/', pending_add, &p, err);
 
 	if (!e && !p.v)
 		e = (p.v = calloc(1, sizeof(*p.v))) ? 0 : gcs_no_memory(err);

@@ -10,6 +10,7 @@
  *	gcs_up.c      bytes on their way up: insert, resumable session
  *	gcs.c         objects;  gcs_copy.c  rewrites;  gcs_parts.c  uploads in parts
  *	gcs_list.c    listings of keys;  gcs_bucket.c  buckets
+ *	gcs_xml.c     all of that by the XML API, for HMAC keys
  */
 #ifndef STORE_GCS_PRIV_H
 #define STORE_GCS_PRIV_H
@@ -19,8 +20,10 @@
 #include "astra/base_lock.h"
 #include "astra/net.h"
 #include "astra/store.h"
+#include "aws_cred.h"
 #include "gcs_cred.h"
 #include "layer.h"
+#include "sigv4.h"
 
 #define GCS_URL_MAX	  (32u << 10)
 #define GCS_BODY_MAX	  (64u << 20) /* of an answer's JSON: a page of entries with metadata */
@@ -33,6 +36,7 @@
 #define GCS_COMPOSE_MAX	  32	     /* sources of one compose */
 #define GCS_PARTS_MAX	  10000	     /* three levels of them */
 #define GCS_ONLINE	  "STANDARD" /* the class of what is there for a moment */
+#define GCS_PARAMS	  8	     /* of a request of the XML API */
 
 /* Where one request may take its time before the first byte of an answer. */
 #define GCS_SLOW_NS (90 * NS_PER_S)
@@ -64,7 +68,9 @@ struct gcs {
 	struct store store;
 	struct gcs_conf conf;			  /* strings owned, but for bucket, which is NULL */
 	struct net *net;			  /* owned */
-	struct gcs_cred *cred;			  /* owned; NULL = anonymous */
+	struct gcs_cred *cred;			  /* owned; NULL = anonymous, or: */
+	struct aws_cred *hmac;			  /* owned; with it all goes by the XML API */
+	_Atomic int64_t skew_ns;		  /* with it: the server's clock less ours */
 	struct net_fields customer, customer_src; /* fields with the customer's key */
 	struct lock lock;			  /* RANK_STORE_D */
 	struct {
@@ -76,9 +82,9 @@ struct gcs {
 	} shared; /* lock */
 };
 
-/* Takes net and cred, also when it fails. cred NULL = anonymous. */
+/* Takes net and what is given of cred and hmac, also when it fails. Neither = anonymous. */
 errint_t store_gcs_new(const struct gcs_conf *conf, struct net *net, struct gcs_cred *cred,
-	struct store **ret, struct err *err);
+	struct aws_cred *hmac, struct store **ret, struct err *err);
 
 /* ---- requests (gcs_req.c) ---- */
 
@@ -89,14 +95,17 @@ struct gcs_req {
 	struct store_obj o; /* for messages; key may be NULL */
 	struct buf url;
 	struct net_fields fields;
-	struct net_req q; /* url, fields, deadline, cancel are set by gcs_req_run */
-	char *body;	  /* owned; of gcs_req_body */
-	bool elsewhere;	  /* the URL was given to us: nothing is added to it */
-	bool changes;	  /* a lost answer may have done it */
-	bool absent;	  /* the condition is that there is none: what fails is -EEXIST */
-	int also;	  /* a status that is no error either; 0 = none */
+	struct net_req q;		  /* url, fields, deadline, cancel are set by gcs_req_run */
+	char *body;			  /* owned; of gcs_req_body */
+	bool elsewhere;			  /* the URL was given to us: nothing is added to it */
+	bool xml;			  /* of the XML API: signed, conditions are fields */
+	struct sigv4_param p[GCS_PARAMS]; /* then: the query, borrowed until it was run */
+	unsigned np;
+	bool changes; /* a lost answer may have done it */
+	bool absent;  /* the condition is that there is none: what fails is -EEXIST */
+	int also;     /* a status that is no error either; 0 = none */
 	struct net_answer a;
-	json_t *json; /* of a 2xx answer, NULL when it has no body or went elsewhere */
+	json_t *json; /* of a 2xx answer, NULL when it has no body or went elsewhere; not xml */
 };
 
 /* The root of an address: "/storage/v1" or "/upload/storage/v1". */
@@ -175,6 +184,9 @@ struct gcs_rewrite {
 };
 errint_t gcs_rewrite(struct gcs *g, const struct store_call *c, const struct gcs_rewrite *w,
 	struct store_stat *ret, struct err *err);
+/* Everything of a source that is not its content, with another class and metadata; decref it. */
+errint_t gcs_restate(
+	const json_t *source, const char *class_name, json_t *meta, json_t **ret, struct err *err);
 errint_t gcs_copy(struct store *s, const struct store_call *c, struct store_obj src,
 	struct store_obj dst, const struct store_copy *opt, struct store_stat *ret,
 	struct err *err);
@@ -206,6 +218,41 @@ errint_t gcs_lifecycle_put(struct store *s, const struct store_call *c, const ch
 /* What is known about a bucket, asked for when it is not or was long ago; all GCS_UNKNOWN when it
  * may not be asked. */
 struct gcs_bucket gcs_bucket_get(struct gcs *g, const struct store_call *c, const char *bucket);
+
+/* ---- the XML API (gcs_xml.c); resources as the JSON API has them, decref them ---- */
+
+void gcs_xml_init(struct gcs_req *r, struct gcs *g, const struct store_call *c, const char *what,
+	const char *method, struct store_obj o);
+/* Adds the signature over all that f has. access: of the key that was used. */
+errint_t gcs_xml_sign(struct gcs_req *r, struct net_fields *f, char access[132], struct err *err);
+/* Whether the refusal tells how to do it right: by another clock, or a key that was replaced. */
+bool gcs_xml_mend(struct gcs_req *r, const char *access);
+/* Code and words of an error. */
+void gcs_xml_error(const struct net_answer *a, char reason[64], char *text, size_t size,
+	const char *otherwise);
+/* generation NULL = the present one. */
+errint_t gcs_xml_head(struct gcs *g, const struct store_call *c, struct store_obj o,
+	const char *what, const char *generation, json_t **ret, struct err *err);
+errint_t gcs_xml_put(struct gcs *g, const struct store_call *c, const struct gcs_up *up,
+	const json_t *resource, const void *p, size_t len, json_t **ret, struct err *err);
+errint_t gcs_xml_copy(struct gcs *g, const struct store_call *c, const struct gcs_rewrite *w,
+	json_t **ret, struct err *err);
+errint_t gcs_xml_compose(struct gcs *g, const struct store_call *c, struct store_obj to,
+	const char *if_match, const char *if_none_match, const json_t *resource,
+	const json_t *sources, json_t **ret, struct err *err);
+errint_t gcs_xml_remove(struct gcs *g, const struct store_call *c, struct store_obj o,
+	const char *if_match, const char *generation, struct err *err);
+/* A page: after is a name, token (NULL = none) goes on where it ended. */
+errint_t gcs_xml_list(struct gcs *g, const struct store_call *c, const char *bucket,
+	const char *prefix, const char *delimiter, const char *after, const char *token,
+	const char *max, json_t **ret, struct err *err);
+errint_t gcs_xml_buckets(struct gcs *g, const struct store_call *c, json_t **ret, struct err *err);
+errint_t gcs_xml_bucket_create(
+	struct gcs *g, const struct store_call *c, const char *bucket, struct err *err);
+errint_t gcs_xml_bucket_remove(
+	struct gcs *g, const struct store_call *c, const char *bucket, struct err *err);
+/* -EOPNOTSUPP: that is not to be had this way. */
+errint_t gcs_xml_not(const char *what, struct err *err);
 
 /* ---- uploads (gcs_parts.c) ---- */
 

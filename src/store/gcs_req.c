@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One request to the JSON API: its address, the identity it goes out with, its answer, and the
- * one place that says what an error of Google's means.
+ * One request to the JSON API (or the XML API: gcs_xml.c): its address, the identity it goes out
+ * with, its answer, and the one place that says what an error of Google's means.
  *
  * A request that changes something and was answered by 5xx or 408 may have been done: ERR_UNKNOWN.
  * 429 and 503 are Google's "not now", sent before anything is done.
@@ -93,7 +93,10 @@ errint_t gcs_req_cond(struct gcs_req *r, const char *name, const char *if_match,
 	if (if_match && !gcs_gen_ok(if_match))
 		return err_set(err, -ESTALE, ERR_STALE, "%s/%s is not version '%.40s'", r->o.bucket,
 			r->o.key, if_match);
-	if (if_match || if_none_match)
+	if ((if_match || if_none_match) && r->xml)
+		(void)net_field_add(
+			&r->fields, "x-goog-if-generation-match", if_match ? if_match : "0");
+	else if (if_match || if_none_match)
 		gcs_req_param(r, name, if_match ? if_match : "0");
 	r->absent |= !if_match && if_none_match;
 	return 0;
@@ -144,6 +147,7 @@ static const struct meaning meanings[] = {
 	{429, NULL, -EBUSY, ERR_THROTTLE, ERR_THROTTLE},
 	{501, NULL, -EOPNOTSUPP, ERR_FINAL, ERR_FINAL},
 	{503, "rateLimitExceeded", -EBUSY, ERR_THROTTLE, ERR_THROTTLE},
+	{503, "SlowDown", -EBUSY, ERR_THROTTLE, ERR_THROTTLE},
 	{503, NULL, -EIO, ERR_RETRY, ERR_RETRY},
 };
 
@@ -155,8 +159,10 @@ static struct meaning meaning_of(const struct gcs_req *r, const char *reason, co
 	int status = r->a.status;
 
 	/* The bytes that arrived are not those that were announced. */
-	if (status == 400 && (strstr(text, "CRC32C") || strstr(text, "MD5") ||
-				     strstr(text, "crc32c") || strstr(text, "md5")))
+	if (status == 400 &&
+		(strstr(text, "CRC32C") || strstr(text, "MD5") || strstr(text, "crc32c") ||
+			strstr(text, "md5") || !strcmp(reason, "BadDigest") ||
+			!strcmp(reason, "IncompleteBody")))
 		return damaged;
 	for (unsigned i = 0; i < ARRAY_SIZE(meanings); i++)
 		if (meanings[i].status == status &&
@@ -169,16 +175,22 @@ static struct meaning meaning_of(const struct gcs_req *r, const char *reason, co
 static errint_t failed(struct gcs_req *r, struct err *err)
 {
 	cleanup_json json_t *j =
-		r->a.body.len ? json_loadb(r->a.body.p, r->a.body.len, 0, NULL) : NULL;
+		r->a.body.len && !r->xml ? json_loadb(r->a.body.p, r->a.body.len, 0, NULL) : NULL;
 	json_t *e = json_object_get(j, "error");
 	const char *reason = json_string_value(
 		json_object_get(json_array_get(json_object_get(e, "errors"), 0), "reason"));
 	const char *text = json_string_value(json_object_get(e, "message"));
 	const char *id = net_field_get(&r->a.fields, "x-guploader-uploadid");
+	char xml_reason[64], xml_text[200];
 	struct meaning m;
 
 	/* Uploads answer some errors as bare text. */
 	text = text ? text : !j && r->a.body.len ? r->a.body.p : "";
+	if (r->xml) {
+		gcs_xml_error(&r->a, xml_reason, xml_text, sizeof(xml_text), text);
+		reason = xml_reason;
+		text = xml_text;
+	}
 	reason = reason ? reason : "";
 	m = meaning_of(r, reason, text);
 	if (m.kind == ERR_STALE && r->absent)
@@ -217,17 +229,27 @@ errint_t gcs_req_bad(struct gcs_req *r, struct err *err, const char *fmt, ...)
 
 /* ---- sending ---- */
 
+/* Who asks, in one try. */
+struct who {
+	struct gcs_token token;
+	char access[132]; /* of the HMAC key; "" = none */
+};
+
 /* The fields of one try: those of the request and the identity. */
 static errint_t fields_make(
-	struct gcs_req *r, struct net_fields *f, struct gcs_token *t, struct err *err)
+	struct gcs_req *r, struct net_fields *f, struct who *who, struct err *err)
 {
 	struct gcs *g = r->g;
+	struct gcs_token *t = &who->token;
 	errint_t e = 0;
 
 	for (unsigned i = 0; i < r->fields.n; i++)
 		(void)net_field_add(f, r->fields.v[i].name, r->fields.v[i].value);
-	/* Objects stored compressed come as they are stored, so that sizes are true. */
-	if (!net_field_get(f, "Accept-Encoding") && r->q.into)
+	if (r->xml && g->hmac && !f->failed)
+		e = gcs_xml_sign(r, f, who->access, err);
+	/* Objects stored compressed come as they are stored, so that sizes are true. Not signed:
+	 * it is changed on the way. */
+	if (r->q.into || !strcmp(r->q.method, "HEAD"))
 		(void)net_field_add(f, "Accept-Encoding", "gzip");
 	if (g->cred) {
 		e = gcs_cred_get(g->cred, r->c->deadline_mono_ns, r->c->cancel, t, err);
@@ -239,10 +261,10 @@ static errint_t fields_make(
 	return e;
 }
 
-static errint_t attempt(struct gcs_req *r, struct gcs_token *t, struct err *err)
+static errint_t attempt(struct gcs_req *r, struct who *who, struct err *err)
 {
 	struct net_fields f = {0};
-	errint_t e = fields_make(r, &f, t, err);
+	errint_t e = fields_make(r, &f, who, err);
 
 	if (!e) {
 		struct net_req q = r->q;
@@ -264,22 +286,31 @@ static errint_t attempt(struct gcs_req *r, struct gcs_token *t, struct err *err)
 
 errint_t gcs_req_run(struct gcs_req *r, struct err *err)
 {
-	cleanup_gcs_token struct gcs_token t = {0};
+	struct who who = {0};
 	errint_t e;
 
-	if (r->g->conf.user_project && !r->elsewhere)
+	if (r->xml && r->np) {
+		(void)buf_adds(&r->url, "?");
+		if (!r->url.failed)
+			r->url.failed = sigv4_query(&r->url, r->p, r->np);
+	} else if (!r->xml && r->g->conf.user_project && !r->elsewhere) {
 		gcs_req_param(r, "userProject", r->g->conf.user_project);
-	e = attempt(r, &t, err);
-	if (!e && r->a.status == 401 && r->g->cred) { /* too old, or taken back */
-		gcs_cred_refused(r->g->cred, t.value);
-		e = attempt(r, &t, err);
 	}
+	e = r->url.failed ? gcs_no_memory(err) : attempt(r, &who, err);
+	if (!e && r->a.status == 401 && r->g->cred) { /* too old, or taken back */
+		gcs_cred_refused(r->g->cred, who.token.value);
+		e = attempt(r, &who, err);
+	}
+	/* Once for each reason there is. */
+	for (unsigned i = 0; !e && r->g->hmac && i < 2 && gcs_xml_mend(r, who.access); i++)
+		e = attempt(r, &who, err);
+	gcs_token_wipe(&who.token);
 	if (e)
 		return e;
 	if (r->a.status / 100 != 2)
 		return r->a.status == r->also ? 0 : failed(r, err);
 	/* What follows "it is gone" is no concern of ours. */
-	if (!r->q.into && r->a.body.len && strcmp(r->q.method, "DELETE") != 0) {
+	if (!r->xml && !r->q.into && r->a.body.len && strcmp(r->q.method, "DELETE") != 0) {
 		r->json = json_loadb(r->a.body.p, r->a.body.len, 0, NULL);
 		if (!r->json)
 			return gcs_req_bad(r, err, "the answer is not JSON");

@@ -102,6 +102,31 @@ static errint_t insert(struct gcs *g, const struct store_call *c, const struct g
 	return e ? e : up_done(&r, up, len, ret, err);
 }
 
+/* ---- one PUT of the XML API, whatever the size ---- */
+
+static errint_t put_whole(struct gcs *g, const struct store_call *c, const struct gcs_up *up,
+	const void *p, size_t len, struct store_stat *ret, struct err *err)
+{
+	cleanup_json json_t *j = NULL, *made = NULL;
+	char crc[9];
+	errint_t e = gcs_resource(NULL, up->class_name, up->meta, up->nmeta, &j, err);
+
+	gcs_crc_format(up->crc32c, crc);
+	if (!e && (json_object_set_new(j, "size", json_integer((json_int_t)len)) ||
+			  json_object_set_new(j, "crc32c", json_string(crc))))
+		e = gcs_no_memory(err);
+	e = e ? e : gcs_xml_put(g, c, up, j, p, len, &made, err);
+	if (e)
+		return e;
+	if (gcs_stat_read(made, ret)) {
+		if (ret->size == len && (!ret->has_crc32c || ret->crc32c == up->crc32c))
+			return 0;
+		store_stat_done(ret);
+	}
+	return err_set(err, -EBADMSG, ERR_UNKNOWN,
+		"put of %s/%s: what is stored is not what was sent", up->o.bucket, up->o.key);
+}
+
 /* ---- sessions ---- */
 
 struct session {
@@ -263,8 +288,8 @@ errint_t gcs_up(struct gcs *g, const struct store_call *c, const struct gcs_up *
 	struct session s = {.g = g, .c = c, .up = up, .p = p, .len = len};
 	errint_t e = gcs_key_check(up->o.key, err);
 
-	if (e)
-		return e;
+	if (e || g->hmac)
+		return e ? e : put_whole(g, c, up, p, len, ret, err);
 	if (len <= (g->conf.insert_max ? g->conf.insert_max : INSERT_MAX))
 		return insert(g, c, up, p, len, ret, err);
 	e = session_begin(&s, err);

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The conformance body over Google Cloud Storage's API.
 #	gcs.sh CONFORMANCE-PROGRAM stub|fake-gcs-server
-# stub: plain; with faults above it; over TLS with credentials whose tokens last a second.
+# stub: plain; with faults above it; over TLS with credentials whose tokens last a second; with an
+# HMAC key, by the XML API: plain, over TLS with faults.
 set -eu
 program=$(realpath "$1")
 here=$(cd "$(dirname "$0")" && pwd)
@@ -47,6 +48,16 @@ fault = *:every=7:error=EIO;*:every=11:delay=1;put,list:every=5:throttle=1;get:e
     # the files of credentials name the server's address: it is asked for tokens over TLS, too
     section gcs-tls "$gcs_url" "ca_file = $work/tls/ca.pem
 credentials_file = $work/auth/service.json" >>"$work/conf"
+    export HMAC_SECRET=hmac-secret
+    hmac="hmac_access_id = GOOG1EFAKE
+hmac_secret_env = HMAC_SECRET"
+    start_gcs_stub xml http
+    section gcs-xml "$gcs_url" "$hmac" >"$work/conf-xml"
+    start_gcs_stub xml-tls https --tls "$work/tls/cert.pem" "$work/tls/key.pem"
+    section gcs-xml-tls "$gcs_url" "$hmac
+ca_file = $work/tls/ca.pem
+retries = 20
+fault = *:every=7:error=EIO;get:every=6:cut;get,part_put,head:every=9:lost" >>"$work/conf-xml"
     run
     ;;
 fake-gcs-server)

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """A small Google Cloud Storage for tests: the JSON API as far as astrafs uses it, with what the
 public emulators leave out: conditions on every request, rewrite tokens, changes of class, rules of
-compose, sessions that can be asked, keys of customers, Autoclass, credentials.
+compose, sessions that can be asked, keys of customers, Autoclass, credentials. Requests that are
+signed with an HMAC key get the XML API, over the same objects.
 
     gcs.py [--port N] [--tls CERT KEY] [--auth DIR] [--rewrite-bytes N] [--token-seconds N]
-           [--keep FILE]
+           [--keep FILE] [--hmac ID:SECRET]
 
 Listens on 127.0.0.1 and prints its port. With --auth requests need a token, and DIR gets files of
 credentials: service.json, user.json, external.json. With --keep it goes on from FILE, an SQLite
@@ -14,6 +15,7 @@ database: what it has answered survives kill -9. Ends with its standard input.
     POST /fake/faults   a list of {"on": REGEX of "METHOD /path?query", "skip": N, "times": N,
                         "do": ACTION, ...}, see fault(); [] removes all
     GET  /fake/log      the requests so far, a line each;  POST empties it
+    POST /fake/hmac     {"key": "ID:SECRET", "skew": SECONDS}: what XML requests must fit to
     POST /fake/object   {"bucket", "name", ...}: changes the resource of an object behind its back
 """
 import argparse
@@ -21,6 +23,7 @@ import array
 import base64
 import gzip
 import hashlib
+import hmac
 import http.server
 import json
 import os
@@ -33,6 +36,9 @@ import sys
 import threading
 import time
 import urllib.parse
+import xml.etree.ElementTree
+from email.utils import formatdate
+from xml.sax.saxutils import escape
 
 CLASSES = ("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE")
 QUANTUM = 256 * 1024
@@ -134,6 +140,7 @@ class Answer:
     def __init__(self, body=b"", status=200, headers=None, kind="application/json"):
         self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.status, self.headers = status, dict(headers or {})
+        self.length = None  # what a HEAD says of the body that it does not have
         if self.body:
             self.headers.setdefault("Content-Type", kind)
 
@@ -168,7 +175,7 @@ class Store:
         self.lock = threading.RLock()
         self.buckets, self.sessions, self.rewrites = {}, {}, {}
         self.last = int(time.time() * 1e6)
-        self.tokens, self.faults, self.log = {}, [], []
+        self.tokens, self.faults, self.log, self.skew = {}, [], [], 0
 
         self.kept, self.db = {}, None
         if options.keep:
@@ -271,6 +278,214 @@ def key_of(q, prefix="x-goog-encryption"):
     return digest
 
 
+# ---- the XML API ----
+
+ALGORITHM = "GOOG4-HMAC-SHA256"
+ATTRIBUTES = (("contentType", "Content-Type"), ("contentEncoding", "Content-Encoding"),
+              ("contentDisposition", "Content-Disposition"),
+              ("contentLanguage", "Content-Language"), ("cacheControl", "Cache-Control"),
+              ("customTime", "x-goog-custom-time"))
+
+
+def quoted(text, safe=""):
+    return urllib.parse.quote(text, safe=safe + "~")
+
+
+class Xml:
+    """What a request means, said to the JSON API below: conditions, classes and all else are its."""
+
+    def __init__(self, api):
+        self.api, self.s = api, api.s
+
+    def handle(self, q):
+        try:
+            self.check(q)
+            with self.s.lock:
+                try:
+                    return self.route(q)
+                finally:
+                    if q.method not in ("GET", "HEAD"):
+                        self.s.save()
+        except Error as e:
+            code = e.reason if e.reason[0].isupper() else {
+                404: "NoSuchKey", 409: "BucketNotEmpty", 412: "PreconditionFailed"}.get(
+                    e.status, "BadDigest" if "CRC32C" in e.message else "InvalidArgument")
+            if e.status == 404 and "bucket" in e.message:
+                code = "NoSuchBucket"
+            a = Answer(("<?xml version='1.0' encoding='UTF-8'?><Error><Code>%s</Code><Message>%s"
+                        "</Message></Error>" % (code, escape(e.message))).encode(), e.status,
+                       {"X-GUploader-UploadID": "fake-request-8"}, "application/xml")
+            return self.headed(q, a)
+
+    @staticmethod
+    def headed(q, a):
+        if q.method == "HEAD":
+            a.length, a.body = len(a.body), b""
+        return a
+
+    def check(self, q):
+        """The signature, as Google's page on it says."""
+        m = re.fullmatch(ALGORITHM + r" Credential=([^/]+)/(\d{8})/([^/]+)/storage/goog4_request, "
+                         r"SignedHeaders=([a-z0-9;_.-]+), Signature=([0-9a-f]{64})",
+                         q.headers["Authorization"])
+        if not m:
+            raise Error(400, "InvalidArgument", "Authorization")
+        if any(k.lower().startswith("x-amz-") for k in q.headers):
+            raise Error(400, "ExcessHeaderValues", "x-amz- and x-goog- in one request")
+        ident, secret = self.s.options.hmac.split(":")
+        if m[1] != ident:
+            raise Error(403, "InvalidSecurity", "The access ID is not known.")
+        when, names = q.headers.get("x-goog-date", ""), m[4].split(";")
+        if abs(time.mktime(time.strptime(when, "%Y%m%dT%H%M%SZ")) - time.timezone -
+               time.time() - self.s.skew) > 900:
+            raise Error(403, "RequestTimeTooSkewed", "The clocks differ too much.")
+        must = {"host"} | {k.lower() for k in q.headers if k.lower().startswith("x-goog-")}
+        if not must <= set(names) or names != sorted(names):
+            raise Error(400, "InvalidArgument", "SignedHeaders lacks %s" % (must - set(names)))
+        payload = q.headers.get("x-goog-content-sha256", "")
+        if payload != "UNSIGNED-PAYLOAD" and payload != hashlib.sha256(q.body).hexdigest():
+            raise Error(400, "XAmzContentSHA256Mismatch", "another body")
+        lines = [k + ":" + " ".join(",".join(q.headers.get_all(k)).split()) +
+                 # changed on its way: whoever signs it is refused
+                 (",gzip(gfe)" if k == "accept-encoding" else "") for k in names]
+        query = "&".join(sorted("%s=%s" % (quoted(k), quoted(v)) for k, v in q.query.items()))
+        canonical = "\n".join([q.method, q.path, query] + lines + ["", m[4], payload])
+        key = ("GOOG4" + secret).encode()
+        for part in (m[2], m[3], "storage", "goog4_request"):
+            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        text = "\n".join([ALGORITHM, when, "/".join([m[2], m[3], "storage/goog4_request"]),
+                          hashlib.sha256(canonical.encode()).hexdigest()])
+        if hmac.new(key, text.encode(), hashlib.sha256).hexdigest() != m[5]:
+            raise Error(403, "SignatureDoesNotMatch", "The signature is another one.")
+
+    def said(self, q, body=None, **query):
+        """The same to the JSON API."""
+        r = Request(q.method, "/", q.headers, json.dumps(body or {}).encode())
+        for header, name in (("x-goog-if-generation-match", "ifGenerationMatch"),
+                             ("x-goog-copy-source-if-generation-match", "ifSourceGenerationMatch"),
+                             ("x-goog-copy-source-if-metageneration-match",
+                              "ifSourceMetagenerationMatch"),
+                             ("x-goog-encryption-kms-key-name", "destinationKmsKeyName"),
+                             ("x-goog-encryption-kms-key-name", "kmsKeyName")):
+            if q.headers.get(header) is not None:
+                r.query[name] = q.headers[header]
+        r.query.update((k, v) for k, v in query.items() if v is not None)
+        return r
+
+    @staticmethod
+    def resource(q):
+        r = {name: q.headers[field] for name, field in ATTRIBUTES if q.headers.get(field)}
+        r["metadata"] = {k[12:].lower(): v for k, v in q.headers.items()
+                         if k.lower().startswith("x-goog-meta-")}
+        if q.headers.get("x-goog-storage-class"):
+            r["storageClass"] = q.headers["x-goog-storage-class"]
+        if q.headers.get("x-goog-encryption-kms-key-name"):
+            r["kmsKeyName"] = q.headers["x-goog-encryption-kms-key-name"]
+        return r
+
+    def route(self, q):
+        p = [urllib.parse.unquote(x) for x in q.path[1:].split("/")]
+        if p == [""]:
+            return Answer(("<ListAllMyBucketsResult><Buckets>" + "".join(
+                "<Bucket><Name>%s</Name></Bucket>" % n for n in sorted(self.s.buckets)) +
+                "</Buckets></ListAllMyBucketsResult>").encode(), kind="application/xml")
+        if len(p) == 1 and q.method == "PUT":
+            where = re.search(b"<LocationConstraint>([^<]*)<", q.body)
+            r = self.said(q, {"name": p[0], "location": where and where[1].decode()},
+                          project=q.headers.get("x-goog-project-id", "the-key-s-own"))
+            r.method = "POST"
+            self.api.all_buckets(r)
+            return Answer()
+        b = self.api.bucket(self.said(q, userProject=q.headers.get("x-goog-user-project")), p[0])
+        if len(p) == 1:
+            return self.list(q, p[0], b) if q.method == "GET" else \
+                self.api.one_bucket(q, p[0], b)
+        return self.object(q, p[0], b, "/".join(p[1:]))
+
+    def list(self, q, bucket, b):
+        after = q.query.get("start-after")
+        page = json.loads(self.api.list(self.said(
+            q, prefix=q.query.get("prefix"), delimiter=q.query.get("delimiter"),
+            maxResults=q.query.get("max-keys"), pageToken=q.query.get("continuation-token"),
+            startOffset=None if after is None else after + "\0"), bucket, b).body)
+
+        def name(text):
+            return urllib.parse.quote_plus(text, safe="/")
+
+        body = "".join("<Contents><Key>%s</Key><Generation>%s</Generation><MetaGeneration>%s"
+                       "</MetaGeneration><LastModified>%s</LastModified><ETag>\"%s\"</ETag>"
+                       "<Size>%s</Size></Contents>" % (
+                           name(i["name"]), i["generation"], i["metageneration"], i["updated"],
+                           i["etag"], i["size"]) for i in page.get("items", ()))
+        body += "".join("<CommonPrefixes><Prefix>%s</Prefix></CommonPrefixes>" % name(x)
+                        for x in page.get("prefixes", ()))
+        if page.get("nextPageToken"):
+            body += "<NextContinuationToken>%s</NextContinuationToken>" % page["nextPageToken"]
+        return Answer(("<ListBucketResult xmlns='http://doc.s3.amazonaws.com/2006-03-01'><Name>%s"
+                       "</Name><EncodingType>url</EncodingType><IsTruncated>%s</IsTruncated>%s"
+                       "</ListBucketResult>" % (bucket, str("nextPageToken" in page).lower(), body)
+                       ).encode(), kind="application/xml")
+
+    def object(self, q, bucket, b, name):
+        if q.method == "DELETE":
+            r = self.said(q, generation=q.query.get("generation"))
+            return self.api.one_object(r, bucket, b, name)
+        if q.method in ("GET", "HEAD"):
+            o = self.api.find(b, name)
+            conditions(self.said(q), o)
+            a = self.api.media(q, o, key_of(q))
+            a.headers.update({"x-goog-meta-" + k: v for k, v in
+                              o.resource.get("metadata", {}).items()})
+            a.headers["Last-Modified"] = formatdate(o.updated, usegmt=True)
+            a.headers["Cache-Control"] = "private, max-age=0"
+            for attribute, field in ATTRIBUTES:
+                if attribute != "contentEncoding" and o.resource.get(attribute):
+                    a.headers[field] = o.resource[attribute]
+            return self.headed(q, a)
+        if q.method != "PUT":
+            raise Error(405, "MethodNotAllowed", "Method not allowed")
+        if "compose" in q.query:
+            made = self.compose(q, bucket, b, name)
+        elif q.headers.get("x-goog-copy-source"):
+            return self.copy(q, b, name)
+        else:
+            name_check(name)
+            conditions(self.said(q), b["objects"].get(name))
+            r = self.resource(q)
+            m = re.search("crc32c=([^,]*)", q.headers.get("x-goog-hash", ""))
+            if m:
+                r["crc32c"] = m[1]
+            made = self.api.put(q, b, name, q.body, r, key_of(q))
+        return Answer(b"", 200, {
+            "x-goog-generation": str(made.generation), "x-goog-metageneration": "1",
+            "x-goog-stored-content-length": str(len(made.data)),
+            "x-goog-hash": "crc32c=" + b64(made.crc.to_bytes(4, "big"))})
+
+    def compose(self, q, bucket, b, name):
+        sources = [{"name": c.findtext("Name"), "generation": c.findtext("Generation"),
+                    "objectPreconditions": {"ifGenerationMatch": c.findtext("IfGenerationMatch")}}
+                   for c in xml.etree.ElementTree.fromstring(q.body).iter("Component")]
+        self.api.compose(self.said(q, {"sourceObjects": sources, "destination": self.resource(q)}),
+                         bucket, b, name)
+        return b["objects"][name]
+
+    def copy(self, q, b, name):
+        if q.headers.get("x-goog-metadata-directive") != "REPLACE" or q.body:
+            raise Error(400, "InvalidArgument", "REPLACE, and nothing else")
+        sb, source = urllib.parse.unquote(q.headers["x-goog-copy-source"][1:]).split("/", 1)
+        r = self.said(q, self.resource(q))
+        bucket = next(k for k, v in self.s.buckets.items() if v is b)
+        while True:
+            a = json.loads(self.api.rewrite(r, sb, self.api.bucket(r, sb), source, bucket,
+                                            name).body)
+            if a["done"]:
+                break
+            r.query["rewriteToken"] = a["rewriteToken"]
+        return Answer(("<CopyObjectResult><ETag>\"x\"</ETag><LastModified>%s</LastModified>"
+                       "</CopyObjectResult>" % a["resource"]["updated"]).encode(), 200,
+                      {"x-goog-generation": a["resource"]["generation"]}, "application/xml")
+
+
 class Api:
     def __init__(self, store):
         self.s = store
@@ -281,6 +496,8 @@ class Api:
         try:
             if q.parts[0] == "fake":
                 return self.fake(q)
+            if q.headers.get("Authorization", "").startswith(ALGORITHM):
+                return Xml(self).handle(q)
             if q.parts[0] in ("token", "sts", "impersonate", "computeMetadata", "subject"):
                 return self.identity(q)
             self.check_token(q)
@@ -736,6 +953,10 @@ class Api:
                 r = q.json()
                 o = self.find(self.s.buckets[r.pop("bucket")], r.pop("name"))
                 o.resource.update(r)
+            elif q.parts[1] == "hmac":  # another secret, another clock
+                r = q.json()
+                self.s.options.hmac = r.get("key", self.s.options.hmac)
+                self.s.skew = r.get("skew", 0)
             elif q.parts[1] == "expire":
                 self.s.tokens.clear()
             elif q.parts[1] == "log":
@@ -760,6 +981,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         for k, v in a.headers.items():
             self.send_header(k, v)
         if a.status != 204:
+            length = a.length if length is None else length
             self.send_header("Content-Length", str(len(a.body) if length is None else length))
         self.end_headers()
         self.wfile.write(a.body)
@@ -855,7 +1077,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.send_answer(self.server.api.handle(q))
 
-    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = serve
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = serve
+
+    def date_time_string(self, timestamp=None):  # the Date of its answers
+        if timestamp is None:
+            timestamp = time.time() + self.server.store.skew
+        return super().date_time_string(timestamp)
 
 
 def handle_error(self, rule):
@@ -913,6 +1140,7 @@ def main():
     p.add_argument("--rewrite-bytes", type=int, default=1 << 20)
     p.add_argument("--token-seconds", type=int, default=3600)
     p.add_argument("--keep")
+    p.add_argument("--hmac", default="GOOG1EFAKE:hmac-secret")
     options = p.parse_args()
     server = Server(("127.0.0.1", options.port), Handler)
     if options.tls:

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Answers of Google Cloud Storage, and of those who hand out its tokens. The input is an operation
- * and its options (a byte each) and what answers its requests (fuzz_net.h).
+ * (with 64: by the XML API) and its options (a byte each) and what answers its requests
+ * (fuzz_net.h).
  */
 #include "fuzz_store.h"
 
@@ -16,6 +17,7 @@
 #define REMOVE	   8  /* the operation that may remove what it likes */
 
 static unsigned now; /* the operation */
+static bool xml;
 
 /* ---- what is outside ---- */
 
@@ -31,14 +33,15 @@ errint_t __wrap_call_sleep_until(const struct store_call *c, int64_t mono_ns, st
 /* Nothing goes elsewhere or removes what is not ours. */
 static void look(const struct net_req *q)
 {
-	const char *at = strstr(q->url, "/o/");
+	const char *at = xml ? strchr(q->url + strlen(ENDPOINT) + 1, '/') : strstr(q->url, "/o/");
+	const char *ours = xml ? "/.astra-tmp/" : "/o/.astra-tmp%2F";
 
 	fuzz_look_body(q);
 	if (now >= 128)
 		return;
 	CHECK(!strncmp(q->url, ENDPOINT, strlen(ENDPOINT)));
 	if (at && !strcmp(q->method, "DELETE") && now != REMOVE)
-		CHECK(!strncmp(at + 3, ".astra-tmp%2F", strlen(".astra-tmp%2F")));
+		CHECK(!strncmp(at, ours, strlen(ours)));
 }
 
 /* ---- operations ---- */
@@ -221,6 +224,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	static const char *const classes[] = {"STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"};
 	struct gcs_conf conf = {.endpoint = ENDPOINT, .insert_max = INSERT_MAX};
+	const struct aws_cred_conf key = {.access_key_id = "GOOG1E", .secret = "secret"};
 	struct net *net = net_new(NULL, NULL);
 	struct store *s = NULL;
 	uint8_t op[2];
@@ -229,7 +233,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	fuzz_take(&p, &n, op, sizeof(op));
 	fuzz_net_answers(p, n);
 	fuzz_net_look = look;
-	now = op[0] & 128 ? 128 : op[0] % 20;
+	now = op[0] & 128 ? 128 : (op[0] & 63) % 20;
+	xml = op[0] & 64;
 	if (now == 128) {
 		if (op[0] & 1)
 			source(p, n);
@@ -240,7 +245,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	}
 	for (unsigned i = 0; i < TIER_N; i++)
 		snprintf(conf.classes[i].name, sizeof(conf.classes[i].name), "%s", classes[i]);
-	CHECK(!store_gcs_new(&conf, net, NULL, &s, NULL));
+	CHECK(!store_gcs_new(&conf, net, NULL, xml ? aws_cred_new(&key, net) : NULL, &s, NULL));
 	operation(s, (uint8_t)now, op[1]);
 	store_destroy(s);
 	return 0;

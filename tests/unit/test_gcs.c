@@ -36,7 +36,7 @@ static struct store *store_make(const struct gcs_conf *more)
 		strcpy(conf.classes[i].name, classes[i]);
 	if (!conf.insert_max)
 		conf.insert_max = MIB;
-	assert_int_equal(store_gcs_new(&conf, net_new(&nc, NULL), NULL, &s, &err), 0);
+	assert_int_equal(store_gcs_new(&conf, net_new(&nc, NULL), NULL, NULL, &s, &err), 0);
 	return s;
 }
 

@@ -147,7 +147,7 @@ static struct store *store_make(struct gcs_cred *cred)
 	struct store *s = NULL;
 	struct err err;
 
-	assert_int_equal(store_gcs_new(&conf, net_new(NULL, NULL), cred, &s, &err), 0);
+	assert_int_equal(store_gcs_new(&conf, net_new(NULL, NULL), cred, NULL, &s, &err), 0);
 	return s;
 }
 
@@ -444,8 +444,8 @@ static void secrets_are_not_logged(void **state)
 
 /* ---- sections ---- */
 
-static errint_t check(
-	const char *key, const char *value, const char *key2, const char *value2, struct err *err)
+static errint_t check3(const char *key, const char *value, const char *key2, const char *value2,
+	const char *key3, const char *value3, struct err *err)
 {
 	struct conf *c = conf_new();
 	errint_t r;
@@ -455,9 +455,17 @@ static errint_t check(
 		conf_set(c, "remote g", key, value);
 	if (key2)
 		conf_set(c, "remote g", key2, value2);
+	if (key3)
+		conf_set(c, "remote g", key3, value3);
 	r = remotes_conf_check(c, err);
 	conf_destroy(c);
 	return r;
+}
+
+static errint_t check(
+	const char *key, const char *value, const char *key2, const char *value2, struct err *err)
+{
+	return check3(key, value, key2, value2, NULL, NULL, err);
 }
 
 static void sections_are_checked(void **state)
@@ -475,6 +483,10 @@ static void sections_are_checked(void **state)
 		{"kms_key", "projects/p", "customer_key_file", "/dev/null", "either"},
 		{"customer_key_file", "/dev/null", NULL, NULL, "base64 of 32 bytes"},
 		{"endpont", "x", NULL, NULL, "did you mean 'endpoint'"},
+		{"hmac_access_id", "GOOG1E", NULL, NULL, "one of hmac_secret_file and"},
+		{"hmac_secret_file", "/x", NULL, NULL, "needs hmac_access_id"},
+		{"hmac_access_id", "GOOG1E", "hmac_secret_env", "NO_SUCH_VARIABLE", "no variable"},
+		{"hmac_access_id", "GOOG1E", "hmac_secret", "x", "unknown key"},
 	};
 	struct err err;
 
@@ -488,6 +500,13 @@ static void sections_are_checked(void **state)
 	assert_int_equal(check("endpoint", "http://example.com", "credentials", "none", &err), 0);
 	write_file("key", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n");
 	assert_int_equal(check("customer_key_file", file("key"), NULL, NULL, &err), 0);
+	assert_int_equal(check("hmac_access_id", "GOOG1E", "hmac_secret_file", "/x", &err), 0);
+	assert_true(check3("hmac_access_id", "GOOG1E", "hmac_secret_file", "/x", "credentials_file",
+			    "/y", &err) < 0);
+	assert_non_null(strstr(err.msg, "either an HMAC key or other credentials"));
+	assert_true(check3("hmac_access_id", "GOOG1E", "hmac_secret_file", "/x", "endpoint",
+			    "http://example.com", &err) < 0);
+	assert_non_null(strstr(err.msg, "plain http"));
 	/* an emulator, by the variable of Google's clients */
 	setenv("STORAGE_EMULATOR_HOST", "somewhere:9000", 1);
 	assert_int_equal(check(NULL, NULL, NULL, NULL, &err), 0);
