@@ -23,6 +23,7 @@ plain=$vgw_url
 start_versitygw sums
 sums=$vgw_url
 start_versitygw tls
+virtual=${vgw_url/127.0.0.1/s3.localhost}
 start_moto
 start_seaweed
 # versitygw is a directory: it has one class, and a key cannot be a file and a directory.
@@ -30,6 +31,9 @@ one=("class.WARM =" "class.COLD =" "class.ARCHIVE =")
 s3_section vgw "$plain" "${one[@]}" >"$work/vgw.conf"
 s3_section vgw-tls "$vgw_url" "${one[@]}" "ca_file = $work/tls/ca.pem" >"$work/vgw-tls.conf"
 s3_section vgw-sums "$sums" "${one[@]}" "checksum = crc64nvme" >"$work/vgw-sums.conf"
+# The bucket in the host name, which the certificate covers.
+s3_section vgw-virtual "$virtual" "${one[@]}" "ca_file = $work/tls/ca.pem" "addressing = virtual" \
+    >"$work/vgw-virtual.conf"
 # moto states checksums that are wrong, and ignores conditions on the source of a copied part.
 s3_section moto "$moto_url" "checksum = off" >"$work/moto.conf"
 
@@ -47,6 +51,7 @@ run() { # NAME SKIPPED-TESTS [OPTION...]
 directory=test_odd_keys,test_list_model,test_churn
 run vgw $directory
 run vgw-tls $directory
+run vgw-virtual $directory
 run vgw-sums $directory
 run weed $directory,test_remove_many,test_parts
 run moto test_parts_more,test_part_copy -b "

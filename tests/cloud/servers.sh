@@ -72,7 +72,7 @@ stop_servers() {
     servers=
 }
 
-# A CA and a server certificate for localhost, *.s3.localhost and 127.0.0.1, in $work/tls.
+# A CA and a server certificate for localhost, s3.localhost, *.s3.localhost and 127.0.0.1, in $work/tls.
 make_tls() {
     local d=$work/tls
     mkdir -p "$d"
@@ -80,7 +80,7 @@ make_tls() {
         -subj /CN=astra-test-ca 2>/dev/null
     openssl req -newkey rsa:2048 -nodes -keyout "$d/key.pem" -out "$d/csr.pem" \
         -subj /CN=localhost 2>/dev/null
-    printf 'subjectAltName=DNS:localhost,DNS:*.s3.localhost,IP:127.0.0.1\n' >"$d/ext"
+    printf 'subjectAltName=DNS:localhost,DNS:s3.localhost,DNS:*.s3.localhost,IP:127.0.0.1\n' >"$d/ext"
     openssl x509 -req -in "$d/csr.pem" -CA "$d/ca.pem" -CAkey "$d/ca.key" -CAcreateserial \
         -out "$d/cert.pem" -days 2 -extfile "$d/ext" 2>/dev/null
 }

@@ -89,6 +89,39 @@ static void another_region_is_learned(void **state)
 	store_destroy(s);
 }
 
+/* In the host name where it can be one's label, else in the path. */
+static void the_bucket_has_its_place(void **state)
+{
+	static const struct {
+		const char *bucket, *host;
+	} t[] = {{"bucket", "bucket.s3.localhost"}, {"with.dots", "with.dots.s3.localhost"},
+		{"Large_one", "s3.localhost"}, {"ab", "s3.localhost"}};
+	SCRIPT({"HEAD /key", 200, HEAD_OK}, {"HEAD /key", 200, HEAD_OK},
+		{"HEAD /Large_one/key", 200, HEAD_OK}, {"HEAD /ab/key", 200, HEAD_OK},
+		{"HEAD /bucket/key", 200, HEAD_OK});
+	struct s3_conf c = plain_conf();
+	struct store_stat st;
+	struct store *s;
+	char want[100];
+
+	strcpy(c.endpoint.host, "s3.localhost");
+	c.style = S3_STYLE_VIRTUAL;
+	s = driver(&c);
+	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+		struct store_obj o = {t[i].bucket, "key"};
+
+		assert_int_equal(store_head(s, NULL, o, &st, &err), 0);
+		snprintf(want, sizeof(want), "%s:%u", t[i].host, script.web.port);
+		assert_string_equal(script_field(i, "host"), want);
+	}
+	store_destroy(s);
+	c.style = S3_STYLE_AUTO; /* somebody's own endpoint: in the path */
+	s = driver(&c);
+	assert_int_equal(store_head(s, NULL, key, &st, &err), 0);
+	script_done();
+	store_destroy(s);
+}
+
 static void a_wrong_clock_is_corrected(void **state)
 {
 	static const char date[] = "Date: Fri, 02 Jan 2026 03:04:05 GMT\r\n";
@@ -1325,6 +1358,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(another_region_is_learned),
+		cmocka_unit_test(the_bucket_has_its_place),
 		cmocka_unit_test(a_wrong_clock_is_corrected),
 		cmocka_unit_test(a_wrong_clock_without_words),
 		cmocka_unit_test(a_secret_that_changed_is_read_again),
