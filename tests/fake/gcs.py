@@ -6,11 +6,12 @@ compose, sessions that can be asked, keys of customers, Autoclass, credentials. 
 signed with an HMAC key get the XML API, over the same objects.
 
     gcs.py [--port N] [--tls CERT KEY] [--auth DIR] [--rewrite-bytes N] [--token-seconds N]
-           [--keep FILE] [--hmac ID:SECRET]
+           [--keep FILE] [--hmac ID:SECRET] [--mirror DIR]
 
 Listens on 127.0.0.1 and prints its port. With --auth requests need a token, and DIR gets files of
 credentials: service.json, user.json, external.json. With --keep it goes on from FILE, an SQLite
-database: what it has answered survives kill -9. Ends with its standard input.
+database: what it has answered survives kill -9. With --mirror its objects are also files below DIR,
+for tests that look there. Ends with its standard input.
 
     POST /fake/faults   a list of {"on": REGEX of "METHOD /path?query", "skip": N, "times": N,
                         "do": ACTION, ...}, see fault(); [] removes all
@@ -227,6 +228,24 @@ class Store:
                     self.db.execute("insert or replace into kept values (?, ?, ?, ?)",
                                     (*row, pickle.dumps(value)))
         self.kept = {row: mark for row, (mark, _) in now.items()}
+
+    def mirror(self, b, key, data):
+        """The object as a file, or no file; a marker is a directory."""
+        if not self.options.mirror:
+            return
+        path = os.path.join(self.options.mirror, b["resource"]["name"], key)
+        try:
+            if data is None and not key.endswith("/"):
+                os.unlink(path)
+            if data is None:
+                os.removedirs(os.path.dirname(path))
+            else:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                if not key.endswith("/"):
+                    with open(path, "wb") as f:
+                        f.write(data)
+        except OSError:
+            pass  # a file and a directory of one name, or not empty
 
     def number(self):
         self.last = max(self.last + 1, int(time.time() * 1e6))
@@ -679,6 +698,7 @@ class Api:
         o = Object(name, data, crc, resource, key_hash, composite)
         o.generation, o.base = self.s.number(), self.s.base
         b["objects"][name] = o
+        self.s.mirror(b, name, data)
         return o
 
     def one_object(self, q, bucket, b, name):
@@ -693,6 +713,7 @@ class Api:
         conditions(q, o)
         if q.method == "DELETE":
             del b["objects"][name]
+            self.s.mirror(b, name, None)
             return Answer(status=204)
         if q.method != "PATCH":
             raise Error(405, "methodNotAllowed", "Method not allowed")
@@ -898,6 +919,7 @@ class Api:
             for o in objects:
                 if b["objects"].get(o.name) is o:
                     del b["objects"][o.name]
+                    self.s.mirror(b, o.name, None)
         return Answer(made.shown(bucket, True))
 
     def rewrite(self, q, sb, b, source, db, name):
@@ -1140,6 +1162,7 @@ def main():
     p.add_argument("--rewrite-bytes", type=int, default=1 << 20)
     p.add_argument("--token-seconds", type=int, default=3600)
     p.add_argument("--keep")
+    p.add_argument("--mirror")
     p.add_argument("--hmac", default="GOOG1EFAKE:hmac-secret")
     options = p.parse_args()
     server = Server(("127.0.0.1", options.port), Handler)
