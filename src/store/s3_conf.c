@@ -2,13 +2,12 @@
 /*
  * [remote NAME] type=s3. Keys of this type, each explained in astrafs.conf(5):
  *
- *	endpoint= (URL; none = AWS)  addressing=auto|path|virtual  path_style=  dualstack=  ca_file=
- *	profile=  access_key_id= with secret_access_key_file= or secret_access_key_env=
- *	session_token_env=  role_arn=  external_id=  role_session_name=  sts_endpoint=  anonymous=
- *	checksum=auto|crc64nvme|crc32c|md5|off  conditional=auto|yes|no  read_metadata=
- *	unsafe_transition=
- *	encryption=none|s3|kms|customer  kms_key_id=  customer_key_file=
- *	requester_pays=  restore_tier=Standard|Bulk|Expedited
+ *	endpoint= (URL; else AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS's)
+ *addressing=auto|path|virtual  path_style=  dualstack=  ca_file= profile=  access_key_id= with
+ *secret_access_key_file= or secret_access_key_env= session_token_env=  role_arn=  external_id=
+ *role_session_name=  sts_endpoint=  anonymous= checksum=auto|crc64nvme|crc32c|md5|off
+ *conditional=auto|yes|no  read_metadata= unsafe_transition= encryption=none|s3|kms|customer
+ *kms_key_id=  customer_key_file= requester_pays=  restore_tier=Standard|Bulk|Expedited
  *
  * Secrets never stand in the configuration itself.
  */
@@ -17,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "astra/base_cleanup.h"
 #include "astra/base_hash.h"
@@ -50,16 +50,25 @@ static bool ends_in(const char *s, const char *tail)
 	return n > t && !strcmp(s + n - t, tail);
 }
 
+/* The section's; else as AWS's own tools find one. An empty one in a section is AWS's. */
 static errint_t endpoint_read(const struct section *s, struct s3_conf *conf, struct err *err)
 {
+	static const char *const names[] = {"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"};
 	const struct conf_item *it = section_item(s, "endpoint");
+	const char *off = getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), *name = "", *v;
 	struct err why;
 
-	conf->aws = !it || !it->value[0];
+	v = it ? it->value : NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(names) && !it && !(v && *v); i++) {
+		name = names[i];
+		v = off && !strcasecmp(off, "true") ? NULL : getenv(name);
+	}
+	conf->aws = !v || !*v;
 	if (conf->aws)
 		return 0;
-	if (net_url_parse(it->value, &conf->endpoint, &why))
-		return conf_err(it, err, "%s", why.msg);
+	if (net_url_parse(v, &conf->endpoint, &why))
+		return it ? conf_err(it, err, "%s", why.msg)
+			  : err_set(err, -EINVAL, ERR_FINAL, "%s: %s", name, why.msg);
 	/* Private and other endpoints of AWS, but no host of whoever has such a name inside. */
 	conf->aws =
 		conf->endpoint.tls && (ends_in(conf->endpoint.host, ".amazonaws.com") ||

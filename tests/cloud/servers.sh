@@ -10,7 +10,8 @@ skip() { echo "skipped: $*"; exit 77; }
 
 clean_environment() { # nothing of the machine's credentials and proxies is used
     unset AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_REGION \
-        AWS_DEFAULT_REGION AWS_CA_BUNDLE http_proxy https_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+        AWS_DEFAULT_REGION AWS_CA_BUNDLE AWS_ENDPOINT_URL AWS_ENDPOINT_URL_S3 \
+        AWS_IGNORE_CONFIGURED_ENDPOINT_URLS http_proxy https_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
     export TSAN_OPTIONS="${TSAN_OPTIONS:-}:suppressions=$(dirname "${BASH_SOURCE[0]}")/tsan.supp"
     local v
     for v in $(compgen -e | grep -E '^(AZURE|IDENTITY)_' || true); do unset "$v"; done
