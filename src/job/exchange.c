@@ -204,6 +204,9 @@ static enum step arrived(struct job *job, const struct meta_inode *was, uint32_t
 		r = job_drop_copy(job, &was->loc, remote, path, &err);
 		return r < 0 ? job_unrecorded(job, r) : STEP_AGAIN;
 	}
+	char left[META_ETAG_MAX];
+
+	(void)snprintf(left, sizeof(left), "%s", job->own.etag);
 	(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", in.loc.etag);
 	if (job->own.phase != PHASE_BACK) {
 		in.flags &= ~(uint32_t)META_F_FAILED;
@@ -213,11 +216,15 @@ static enum step arrived(struct job *job, const struct meta_inode *was, uint32_t
 	job_loc_set(&in, j, remote, path, st);
 	attrs_arrived(job, t, &in);
 	(void)meta_inode_put(t, &in);
-	job->own.dst_etag[0] = '\0';
 	(void)journal_put(t, job);
 	job->own.barrier_txn = meta_txn_id(t);
 	r = meta_commit(t);
-	return r < 0 ? job_unrecorded(job, r) : STEP_BARRIER;
+	if (r < 0) { /* that version counts still */
+		(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", left);
+		return job_unrecorded(job, r);
+	}
+	job->own.dst_etag[0] = '\0';
+	return STEP_BARRIER;
 }
 
 /* Somebody's cancel turns it round, where there are names to go back to. */
