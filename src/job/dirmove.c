@@ -223,6 +223,7 @@ static errint_t source_goes(
 	struct job *job, struct meta_txn *t, const struct meta_inode *was, struct dirmove *d)
 {
 	struct source *s = &d->src[d->nsrc];
+	uint64_t barrier = job->own.barrier_txn;
 
 	s->remote = was->loc.remote;
 	s->path = strdup(was->loc.path);
@@ -237,6 +238,7 @@ static errint_t source_goes(
 	errint_t r = meta_commit(t);
 
 	if (r < 0) { /* the index still points to the source: it stays */
+		job->own.barrier_txn = barrier;
 		free(s->path);
 		s->path = NULL;
 		d->nsrc--;

@@ -205,6 +205,7 @@ static enum step arrived(struct job *job, const struct meta_inode *was, uint32_t
 		return r < 0 ? job_unrecorded(job, r) : STEP_AGAIN;
 	}
 	char left[META_ETAG_MAX];
+	uint64_t barrier = job->own.barrier_txn;
 
 	(void)snprintf(left, sizeof(left), "%s", job->own.etag);
 	(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", in.loc.etag);
@@ -219,7 +220,8 @@ static enum step arrived(struct job *job, const struct meta_inode *was, uint32_t
 	(void)journal_put(t, job);
 	job->own.barrier_txn = meta_txn_id(t);
 	r = meta_commit(t);
-	if (r < 0) { /* that version counts still */
+	if (r < 0) { /* that version counts still, and no sync point will cover this */
+		job->own.barrier_txn = barrier;
 		(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", left);
 		return job_unrecorded(job, r);
 	}

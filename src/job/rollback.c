@@ -588,7 +588,7 @@ static void victim_back(struct job *job, struct meta_txn *t, bool aside)
 struct course {
 	uint32_t remote;
 	char *dst; /* owned */
-	uint64_t victim;
+	uint64_t victim, post_txn;
 	char etag[META_ETAG_MAX];
 	bool loose;
 };
@@ -601,6 +601,7 @@ static errint_t course_set(
 	*was = (struct course){.remote = job->dst_remote,
 		.dst = strdup(job->dst),
 		.victim = job->victim,
+		.post_txn = job->g.post_txn,
 		.loose = job->g.loose};
 	(void)snprintf(was->etag, sizeof(was->etag), "%s", job->own.etag);
 	if (was->dst == NULL)
@@ -631,6 +632,7 @@ static void course_reset(struct job *job, struct course *was)
 	job->dst_remote = was->remote;
 	job->victim = was->victim;
 	job->g.loose = was->loose;
+	job->g.post_txn = was->post_txn;
 	(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", was->etag);
 }
 
