@@ -38,9 +38,8 @@
 	X(head, o.key, 0, 0, false, (struct store_obj o, struct store_stat *ret), (o, ret))        \
 	X(remove, o.key, 0, 0, if_match != NULL, (struct store_obj o, const char *if_match),       \
 		(o, if_match))                                                                     \
-	X(remove_many, "", 0, 0, false,                                                            \
-		(const char *bucket, const char *const *keys, size_t n, errint_t *ret_each),       \
-		(bucket, keys, n, ret_each))                                                       \
+	X(remove_many, "", 0, 0, store_removals_cond(many, n),                                     \
+		(const char *bucket, struct store_removal *many, size_t n), (bucket, many, n))     \
 	X(list, prefix, 0, 0, false,                                                               \
 		(const char *bucket, const char *prefix, char delimiter, const char *token,        \
 			unsigned max, struct store_page *ret),                                     \
@@ -94,6 +93,14 @@ enum store_op {
 	OP_N
 };
 /* clang-format on */
+
+static inline bool store_removals_cond(const struct store_removal *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (v[i].if_match)
+			return true;
+	return false;
+}
 
 const char *store_op_name(enum store_op op);
 /* -EINVAL for a word that is no operation. */

@@ -242,19 +242,21 @@ errint_t store_remove(struct store *s, const struct store_call *c, struct store_
 }
 
 errint_t store_remove_many(struct store *s, const struct store_call *c, const char *bucket,
-	const char *const *keys, size_t n, errint_t *ret_each, struct err *err)
+	struct store_removal *v, size_t n, struct err *err)
 {
 	ENTER(CALL_DEFAULT_LONG_NS);
-	assert((keys && ret_each) || !n);
+	assert(v || !n);
 	CHECK(NEEDS(remove_many));
 	CHECK(bucket_check(bucket, err));
 	for (size_t i = 0; i < n; i++)
-		CHECK(obj_check((struct store_obj){bucket, keys[i]}, err));
-	for (size_t i = 0; i < n; i++)
-		ret_each[i] = -EIO; /* until it was done */
+		CHECK(obj_check((struct store_obj){bucket, v[i].key}, err));
+	for (size_t i = 0; i < n; i++) { /* until it was done */
+		v[i].r = -EIO;
+		v[i].kind = ERR_UNKNOWN;
+	}
 	if (!n)
 		return 0;
-	return leave(s->ops->remove_many(s, c, bucket, keys, n, ret_each, err), "remove_many", err);
+	return leave(s->ops->remove_many(s, c, bucket, v, n, err), "remove_many", err);
 }
 
 errint_t store_list(struct store *s, const struct store_call *c, const char *bucket,
