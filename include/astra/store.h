@@ -299,6 +299,18 @@ errint_t store_put(struct store *s, const struct store_call *c, struct store_obj
 /* Not there: -ENOENT/ERR_NOT_FOUND, or 0 where caps.silent_remove. */
 errint_t store_remove(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, struct err *err);
+/* As store_remove, by one who has other things to do than to wait for its turn: -EINPROGRESS when
+ * it waits, with *ret. Then wake is called once, from any thread, maybe before this has returned,
+ * and store_remove_end says what became of it, or sends it. first: others wait for that. *ret is
+ * done with by store_remove_end, unless that returns -EINPROGRESS again, or store_remove_leave. */
+struct store_wait;
+typedef void (*store_wake_fn)(void *arg, uint64_t id, bool first);
+errint_t store_remove_or_wait(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *if_match, store_wake_fn wake, void *arg, uint64_t id, struct store_wait **ret,
+	struct err *err);
+errint_t store_remove_end(struct store_wait *w, const struct store_call *c, struct err *err);
+/* Nobody wants to know any more. If it is on its way, it may happen. */
+void store_remove_leave(struct store_wait *w);
 /* Each as store_remove does it, also where the store knows no such request. 0: each has its own
  * outcome. An error is that of all: nothing is known of each but what its kind says. */
 errint_t store_remove_many(struct store *s, const struct store_call *c, const char *bucket,

@@ -119,6 +119,8 @@ void store_pass_describe(struct store *s, struct buf *ret);
 /* The layer of this stack whose table is ops, or NULL. */
 struct store *store_layer_find(struct store *s, const struct store_ops *ops);
 
+/* Whether o names an object: -EINVAL, -ENAMETOOLONG, ERR_FINAL. */
+errint_t store_obj_check(struct store_obj o, struct err *err);
 /* -ECANCELED or -ETIMEDOUT, ERR_CANCELLED, once c's flag is set or its deadline has passed. */
 errint_t call_check(const struct store_call *c, struct err *err);
 /* Sleeps to mono_ns, less when call_check() fails first, and then returns its answer. */
@@ -149,6 +151,7 @@ struct store_limit_conf {
 	uint64_t requests_per_second;	 /* 0 = any */
 	uint64_t bandwidth;		 /* bytes per second; 0 = any */
 };
+struct store *store_batch_new(struct store *inner);
 struct store *store_stats_new(struct store *inner);
 struct store *store_retry_new(struct store *inner, const struct store_retry_conf *conf);
 struct store *store_limit_new(struct store *inner, const struct store_limit_conf *conf);

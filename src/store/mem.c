@@ -256,6 +256,8 @@ static void mem_caps(struct store *s, struct store_caps *ret)
 		.meta_max = DRIVER_META_BYTES_MAX,
 		.conditional_put = true,
 		.conditional_remove = true,
+		.remove_batch = 1000,
+		.remove_batch_cond = true,
 		.conditional_copy = true,
 		.list_meta = true,
 		.set_meta = true,
