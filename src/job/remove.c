@@ -5,9 +5,6 @@
  * name returns. A minute that comes after one with too many has no free ones until it is quiet
  * again.
  *
- * Removals of a cloud go together where it takes many in a request: a job that waits for that gives
- * its worker up, and is run again when it is its turn to send them, or when it is told.
- *
  * A held removal is waited for by nobody; when something else wants its key it goes at once, but
  * for what lies beside that (archived.c).
  */
@@ -16,9 +13,8 @@
 
 #include "job_priv.h"
 
-#define MINUTE_NS    (60 * NS_PER_S)
-#define LOOK_NS	     (10 * NS_PER_S) /* how often a held one looks whether its time has come */
-#define WAIT_LOOK_NS MINUTE_NS	     /* and one that waits to go with others; it is woken before */
+#define MINUTE_NS (60 * NS_PER_S)
+#define LOOK_NS	  (10 * NS_PER_S) /* how often a held one looks whether its time has come */
 
 bool guard_holds(struct jobs *j)
 {
@@ -101,46 +97,27 @@ static enum step take_back(struct job *job)
 	return s;
 }
 
-/* STEP_AGAIN: nothing is in its way. */
-static enum step may_remove(struct job *job, const struct meta_inode *in)
+enum step remove_step(struct job *job)
 {
 	struct jobs *j = job->jobs;
+	struct meta_inode in;
+	struct err err = {0};
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	errint_t r = meta_inode_get(t, job->ino, &in);
 
+	meta_abort(t);
+	if (r < 0 || (in.flags & META_F_OBJECT) == 0)
+		return job_finish_alone(job, 0, NULL);
 	if (job->held && atomic_load(&job->cancel) && !atomic_load(&j->stopping))
 		return take_back(job);
 	if (job->held && held_back(job))
 		return STEP_LATER;
 	if (!job_barrier_ok(job, job->g.post_txn))
 		return STEP_BARRIER;
-	return job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag) ? STEP_LATER
-									   : STEP_AGAIN;
-}
-
-enum step remove_step(struct job *job)
-{
-	struct jobs *j = job->jobs;
-	struct meta_inode in = {0};
-	struct err err = {0};
-	struct meta_txn *t = meta_begin_read(j->conf.meta);
-	errint_t r = meta_inode_get(t, job->ino, &in);
-
-	meta_abort(t);
-	if (job->own.wait == NULL) {
-		if (r < 0 || (in.flags & META_F_OBJECT) == 0)
-			return job_finish_alone(job, 0, NULL);
-		enum step s = may_remove(job, &in);
-
-		if (s != STEP_AGAIN)
-			return s;
-		job_state_set(job, JOB_CLEANING);
-	}
-	r = job_remove_or_wait(job, &in, &err);
-	if (r == -EINPROGRESS) {
-		if (!atomic_load(&j->stopping))
-			atomic_store(&job->cancel, false); /* it comes too late */
-		job->own.wake_mono_ns = clock_mono_ns() + WAIT_LOOK_NS;
+	if (job_in_use(job, in.loc.remote, in.loc.path, in.loc.etag))
 		return STEP_LATER;
-	}
+	job_state_set(job, JOB_CLEANING);
+	r = job_remove_own(job, &in, &err);
 	if (r < 0) {
 		enum step s = job_follow(job, r, &err);
 

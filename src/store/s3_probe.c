@@ -11,8 +11,6 @@
  * where it is also asked whether the checksum of a copied range is that of the range (where it is
  * that of the whole source, uploads state no checksum, for readers would find the object damaged).
  * Whoever is about to write asks ahead (s3_ready), so that the answers are mostly there in time.
- * Of many removals in one request it is asked apart, behind the removal: of servers that hold the
- * condition of a single one, some read past those in a batch. There what does not work is a no.
  *
  * Why no condition is sent to a store that would ignore it:
  *  - what was not asked yet is asked by the write itself, or waited for, before it goes on;
@@ -75,7 +73,6 @@ struct probe {
 	struct s3 *d;
 	const struct store_call *c;
 	struct store_obj o;
-	char etag[STORE_ETAG_MAX]; /* of what was put; "" = it is not known */
 	struct err err;
 	unsigned holds;
 	uint32_t server;
@@ -115,8 +112,6 @@ static errint_t probe_send(struct probe *p, const char *method, bool cond)
 	r = s3_send(p->d, &q, &a, &p->err);
 	if (!r)
 		p->server = server_of(&a);
-	if (put && !cond && (r || s3_etag(net_field_get(&a.fields, "etag"), p->etag)))
-		p->etag[0] = 0;
 	net_answer_done(&a);
 	s3_req_done(&q);
 	return r;
@@ -165,25 +160,6 @@ static errint_t ask_put(struct probe *p)
 	return answer(p, r);
 }
 
-/* Whether a batch leaves the object alone for its condition, and removes it for the right one. */
-static void ask_batch(struct probe *p)
-{
-	const char *etags[] = {NO_SUCH_ETAG, p->etag};
-	static const errint_t want[] = {-ESTALE, 0};
-
-	for (unsigned i = 0; i < 2; i++) {
-		struct store_removal v = {.key = p->o.key, .if_match = etags[i]};
-		size_t at = 0;
-
-		err_clear(&p->err);
-		if (!*etags[i] || s3_batch(p->d, p->c, p->o.bucket, &v, 1, &at, &p->err) ||
-			v.r != want[i])
-			return;
-	}
-	p->holds |= S3_HOLDS_BATCH;
-	p->there = false;
-}
-
 static errint_t ask_remove(struct probe *p)
 {
 	errint_t r = make(p);
@@ -191,12 +167,10 @@ static errint_t ask_remove(struct probe *p)
 	if (r)
 		return r;
 	r = probe_send(p, "DELETE", true);
+	if (refused(p, r))
+		p->holds |= S3_HOLDS_REMOVE;
 	p->there = r;
-	if (!refused(p, r))
-		return answer(p, r);
-	p->holds |= S3_HOLDS_REMOVE;
-	ask_batch(p);
-	return 0;
+	return answer(p, r);
 }
 
 /* An upload over the object of its own first byte, finished with a condition that fails. */
@@ -346,15 +320,14 @@ static errint_t ask_once(struct s3 *d, const struct store_call *c, const char *b
 static errint_t know(struct s3 *d, const struct store_call *c, const char *bucket, unsigned what,
 	enum known *ret, struct err *err)
 {
-	enum store_ready w = what == S3_HOLDS_PUT ? STORE_READY_PUT
-			     : what == S3_HOLDS_REMOVE || what == S3_HOLDS_BATCH
-				     ? STORE_READY_REMOVE
-				     : STORE_READY_PARTS;
+	enum store_ready w = what == S3_HOLDS_PUT      ? STORE_READY_PUT
+			     : what == S3_HOLDS_REMOVE ? STORE_READY_REMOVE
+						       : STORE_READY_PARTS;
 	unsigned holds;
 	errint_t r = 0;
 
 	*ret = KNOWN_YES;
-	if (what != S3_HOLDS_SUMS && what != S3_HOLDS_BATCH && d->conf.cond != S3_COND_AUTO) {
+	if (what != S3_HOLDS_SUMS && d->conf.cond != S3_COND_AUTO) {
 		*ret = d->conf.cond == S3_COND_YES ? KNOWN_YES : KNOWN_NO;
 		return 0;
 	}
@@ -375,21 +348,6 @@ bool s3_sums_hold(struct s3 *d, const struct store_call *c, const char *bucket)
 	struct err ignored;
 
 	return know(d, c, bucket, S3_HOLDS_SUMS, &k, &ignored) || k != KNOWN_NO;
-}
-
-void s3_batch_ask(struct s3 *d, const struct store_call *c, const char *bucket)
-{
-	enum known k;
-	struct err ignored;
-
-	(void)know(d, c, bucket, S3_HOLDS_BATCH, &k, &ignored);
-}
-
-bool s3_batch_holds(const struct s3 *d)
-{
-	if (d->conf.cond == S3_COND_NO)
-		return false;
-	return d->conf.aws || (atomic_load(&d->holds) & S3_HOLDS_BATCH);
 }
 
 errint_t s3_cond(struct s3 *d, const struct store_call *c, struct store_obj o, unsigned what,
