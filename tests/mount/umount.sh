@@ -36,7 +36,7 @@ busy() { # PATTERN COMMAND...: that uses it
     "$@" &
     user=$!
     until [ -e "$work/uses" ]; do sleep 0.05; done
-    rm "$work/uses"
+    rm -f "$work/uses" "$work/says" # what the one before said is not waited for
     a umount 2>"$work/says" &
     for _ in $(seq 100); do [ ! -s "$work/says" ] || break; sleep 0.05; done
     has "^astra umount: $mnt is busy: $want; waiting up to 20 s (drain_timeout)\$"
@@ -141,9 +141,10 @@ a debug fault gcp 'put:hang'
 echo again >"$mnt/gcp/left"
 echo again >"$mnt/gcp/more"
 pid=$(a --json status | json 'd["pid"]')
+rm "$work/says"
 a umount 2>"$work/says" && s=0 || s=$? &
 waits=$!
-for _ in $(seq 100); do grep -q "jobs are being finished" "$work/says" && break; sleep 0.05; done
+for _ in $(seq 100); do grep -qs "jobs are being finished" "$work/says" && break; sleep 0.05; done
 kill "$pid"
 wait "$waits" || true
 pid=
@@ -156,8 +157,9 @@ same "$(cat "$(native gcp left)") $(cat "$(native gcp more)")" "again again"
 a debug fault gcp 'put:hang'
 echo gone >"$mnt/gcp/more"
 pid=$(a --json status | json 'd["pid"]')
+rm "$work/says"
 (s=0; a umount 2>"$work/says" || s=$?; echo "$s" >"$work/status") &
-for _ in $(seq 100); do grep -q "jobs are being finished" "$work/says" && break; sleep 0.05; done
+for _ in $(seq 100); do grep -qs "jobs are being finished" "$work/says" && break; sleep 0.05; done
 kill -9 "$pid"
 wait $!
 pid=
