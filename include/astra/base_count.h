@@ -31,6 +31,7 @@
 	X(stage_misses, "reads that had to fetch")                                                 \
 	X(stage_damaged, "cache chunks whose checksum did not match")                              \
 	X(stage_evicted, "cache files evicted")                                                    \
+	X(stage_let_go, "bytes of files in use that were dropped from the cache")                  \
 	X(stage_cleaned, "changed files whose upload is done")                                     \
 	X(notifies, "kernel invalidations sent")                                                   \
 	X(engine_passes, "engine passes")                                                          \

@@ -85,6 +85,9 @@ struct job_hooks { /* what jobs must know from, or tell, the vfs; called without
 	 * the job asks stage_dirty() once more, and calls dirty_again if a write came meanwhile. So
 	 * a write must go: stage_write, then look whether ino is known as dirty, then answer. */
 	void (*cleaned)(void *arg, uint64_t ino);
+	/* An upload of ino is done, and some of what staging has not got, or may let go, comes from
+	 * the new object. */
+	void (*rebased)(void *arg, uint64_t ino);
 };
 
 struct jobs_conf {

@@ -13,8 +13,9 @@
  *
  * Ranges at or beyond the base object's size read as zeros without being present.
  *
- * Disk is accounted before it is written: clean files are evicted (least recently used first,
- * never one that is open), dirty data never; then -ENOSPC.
+ * Disk is accounted before it is written: clean files are evicted, least recently used first, and
+ * where these are not enough for what is changed, clean bytes of files that are open; dirty data
+ * never; then -ENOSPC.
  *
  * Threads: any; a file's own lock (RANK_STAGE_F) is held across local pread/pwrite of one call.
  */
@@ -39,6 +40,7 @@ struct stage_conf {
 	uint64_t quota_bytes;	 /* clean + dirty */
 	uint64_t min_free_bytes; /* of the file system, kept free */
 	bool power_cut;
+	uint64_t span; /* bytes, whole chunks; 0 = STAGE_SPAN */
 };
 
 errint_t stage_open(const struct stage_conf *conf, struct stage **ret, struct err *err);
@@ -74,6 +76,9 @@ uint64_t stage_seq(struct stage_file *f); /* grows with every change of content 
  * base's size. A chunk whose checksum does not match is dropped and reported as missing. */
 errint_t stage_read(struct stage_file *f, uint64_t off, void *p, size_t len, size_t *ret_len,
 	uint64_t *ret_miss_off, uint64_t *ret_miss_len);
+/* The same, with what is missing from get(): all of a range, or an error. Without a lock. */
+errint_t stage_read_with(struct stage_file *f, uint64_t off, void *p, size_t len, size_t *ret_len,
+	errint_t (*get)(void *arg, uint64_t off, void *p, size_t len), void *arg);
 /* First missing run in [off, off+len); false when none. */
 bool stage_missing(
 	struct stage_file *f, uint64_t off, uint64_t len, uint64_t *ret_off, uint64_t *ret_len);
@@ -105,8 +110,9 @@ errint_t stage_seek(struct stage_file *f, uint64_t off, bool hole, uint64_t *ret
  * grains only where the base's end lies inside a grain. */
 bool stage_next_dirty(struct stage_file *f, uint64_t off, uint64_t *ret_off, uint64_t *ret_len);
 /* After an upload: when nothing changed since seq, dirty grains become clean grains of the new
- * base (etag, size) and 0 is returned; else -EAGAIN: all stays dirty, but the base becomes the new
- * one (what was uploaded is what the next upload overwrites). */
+ * base (etag, size) and 0 is returned; else -EAGAIN: it stays dirty, but the base becomes the new
+ * one (what was uploaded is what the next upload overwrites), and where changes are watched
+ * (stage_spans_watch() before seq) the spans without one are clean. */
 errint_t stage_clean(struct stage_file *f, uint64_t seq, const char *etag, uint64_t size);
 /* As an open with O_TRUNC: size 0, no base, dirty. */
 errint_t stage_reset(struct stage_file *f);
@@ -142,8 +148,10 @@ errint_t stage_sync(struct stage_file *f, struct err *err);
 /* The same for all that changed since the last call: by file when few, by syncfs(2) when many. */
 errint_t stage_sync_all(struct stage *s, struct err *err);
 
-/* Evicts clean files until `need` more bytes fit; -EDQUOT or -ENOSPC. Used by the calls above. */
+/* Evicts what is clean until `need` more bytes fit; -EDQUOT or -ENOSPC. Used by the calls above. */
 errint_t stage_make_room(struct stage *s, uint64_t need);
+/* From here on, and while f is referenced, nothing of it is evicted: its object may go. */
+void stage_keep(struct stage_file *f);
 struct stage_stat {
 	uint64_t files, clean_bytes, dirty_bytes, quota_bytes;
 };

@@ -64,7 +64,7 @@ bool job_goes_ahead(struct jobs *j, uint64_t ino)
 	return may;
 }
 
-static bool is_written(const struct job *job)
+bool is_written(const struct job *job)
 {
 	const struct job_hooks *h = &job->jobs->conf.hooks;
 

@@ -482,7 +482,8 @@ bool late_mark(struct job *job, const struct store_stat *st);
 /* foreground.c */
 void foreground_init(struct jobs *j);
 void foreground_done(struct jobs *j);
-bool cache_is_full(struct jobs *j); /* somebody waits for room in it */
+bool cache_is_full(struct jobs *j);	/* somebody waits for room in it */
+bool is_written(const struct job *job); /* some handle may write to its file */
 /* Whether job, the first of its share.calm, is to wait; then sched_pump comes again soon. */
 bool foreground_holds_locked(struct jobs *j, const struct job *job);
 

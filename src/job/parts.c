@@ -38,53 +38,37 @@ static errint_t get_all(struct parts *x, const struct store_call *c, uint64_t of
 	return 0;
 }
 
+struct fill { /* of gaps in what is staged */
+	struct parts *x;
+	const struct store_call *call;
+	struct err *err;
+};
+
+static errint_t fill_gap(void *arg, uint64_t off, void *p, size_t len)
+{
+	struct fill *g = arg;
+
+	if (!g->x->has_src)
+		return err_set(g->err, -EIO, ERR_FINAL,
+			"staging lacks bytes that no cloud has: see `astra doctor`");
+	return get_all(g->x, g->call, off, p, len, g->err);
+}
+
 /* What is staged, and from the base what is not. */
 static errint_t fill_staged(struct parts *x, const struct store_call *c, uint64_t off, char *p,
 	size_t len, struct err *err)
 {
-	uint64_t at = off, end = off + len;
+	struct fill g = {.x = x, .call = c, .err = err};
+	size_t got = 0;
+	errint_t r;
 
-	while (at < end) {
-		uint64_t miss = 0, miss_len = 0;
-		size_t got = 0;
-		errint_t r = stage_read(
-			x->staged, at, p + (at - off), (size_t)(end - at), &got, &miss, &miss_len);
-
-		if (r == 0 && got == 0)
-			return err_set(err, -EAGAIN, ERR_RETRY, "it became shorter meanwhile");
-		if (r == 0) {
-			at += got;
-			continue;
-		}
-		if (r != -ENODATA)
-			return err_set(err, r, ERR_FINAL, "staging: %s", strerror(-r));
-		if (miss > at) { /* the part before the gap */
-			r = stage_read(x->staged, at, p + (at - off), (size_t)(miss - at), &got,
-				&miss, &miss_len);
-			if (r < 0 || got == 0)
-				return err_set(err, -EAGAIN, ERR_RETRY, "it changed meanwhile");
-			at += got;
-			continue;
-		}
-		if (!x->has_src)
-			return err_set(err, -EIO, ERR_FINAL,
-				"staging lacks bytes that no cloud has: see `astra doctor`");
-		/* The run may begin below `at` (runs are grains), and ends where the base ends; the
-		 * rest of that grain is zeros that nobody has. */
-		uint64_t to = MIN_OF(miss + miss_len, end);
-		uint64_t zeros = MIN_OF(
-			(miss + miss_len + STAGE_GRAIN - 1) / STAGE_GRAIN * STAGE_GRAIN, end);
-
-		if (to > at) {
-			r = get_all(x, c, at, p + (at - off), (size_t)(to - at), err);
-			if (r < 0)
-				return r;
-			at = to;
-		}
-		memset(p + (at - off), 0, (size_t)(zeros - at));
-		at = zeros;
-	}
-	return 0;
+	err->kind = ERR_NONE;
+	r = stage_read_with(x->staged, off, p, len, &got, fill_gap, &g);
+	if (r < 0 && err->kind == ERR_NONE)
+		return err_set(err, r, ERR_FINAL, "staging: %s", strerror(-r));
+	if (r == 0 && got < len)
+		return err_set(err, -EAGAIN, ERR_RETRY, "it became shorter meanwhile");
+	return r;
 }
 
 errint_t parts_fill(struct parts *x, const struct store_call *c, uint64_t off, char *p, size_t len,

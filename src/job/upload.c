@@ -138,6 +138,8 @@ static bool became_clean(struct job *job, struct stage_file *f)
 			return false;
 	} else if (f != NULL &&
 		   stage_clean(f, job->own.seq, job->own.dst_etag, job->own.size) != 0) {
+		if (j->conf.hooks.rebased != NULL)
+			j->conf.hooks.rebased(j->conf.hooks.arg, job->ino);
 		return false;
 	}
 	if (j->conf.hooks.cleaned != NULL)
@@ -608,7 +610,7 @@ static bool settled_already(struct job *job, const struct meta_inode *in, struct
 
 /* Staging is not here (any more), and the row says dirty still: it was marked for a change that
  * then failed, or a crash came between staging's becoming clean and the row's; and the cache was
- * evicted. Staging with changes is never evicted, so nothing is to be uploaded, and it begins again
+ * evicted. Staging with changes never goes, so nothing is to be uploaded, and it begins again
  * as the row's object. When that has another size than the row, and no mark of ours, changes were
  * there. */
 static errint_t stage_anew(
@@ -740,6 +742,10 @@ static errint_t staged_get(
 	s->copy = copy_wanted(job, s->f);
 	if (!s->copy)
 		r = base_follow(job, in, s->f, err);
+	/* So that what is not changed meanwhile is clean then, and may go when the room is needed.
+	 */
+	if (stage_size(s->f) > JOB_PART_SIZE && is_written(job))
+		(void)stage_spans_watch(s->f); /* else all of it is changed, for want of memory */
 	job->own.seq = stage_seq(s->f);
 	if (!s->copy)
 		job->own.size = stage_size(s->f);

@@ -276,6 +276,41 @@ errint_t stage_read(struct stage_file *f, uint64_t off, void *p, size_t len, siz
 	return r == -EUCLEAN ? -EIO : r;
 }
 
+errint_t stage_read_with(struct stage_file *f, uint64_t off, void *p, size_t len, size_t *ret_len,
+	errint_t (*get)(void *arg, uint64_t off, void *p, size_t len), void *arg)
+{
+	uint64_t at = off, end = off + len, miss = 0, miss_len = 0;
+	errint_t r = 0;
+
+	while (at < end) {
+		size_t got = 0;
+
+		r = stage_read(
+			f, at, (char *)p + (at - off), (size_t)(end - at), &got, &miss, &miss_len);
+		if (r == -ENODATA && miss > at) /* what is before the gap */
+			r = stage_read(f, at, (char *)p + (at - off), (size_t)(miss - at), &got,
+				&miss, &miss_len);
+		if (r == -ENODATA && miss > at)
+			continue; /* another gap by now */
+		if (r == -ENODATA) {
+			/* The run may begin below `at` (runs are grains), and ends where the base
+			 * ends; the rest of that grain is zeros that nobody has. */
+			uint64_t to = MIN_OF(miss + miss_len, end);
+			uint64_t zero_to = MIN_OF(round_up(miss + miss_len, STAGE_GRAIN), end);
+
+			r = to > at ? get(arg, at, (char *)p + (at - off), (size_t)(to - at)) : 0;
+			to = MAX_OF(to, at);
+			memset((char *)p + (to - off), 0, (size_t)(zero_to - to));
+			got = (size_t)(zero_to - at);
+		}
+		if (r || !got)
+			break;
+		at += got;
+	}
+	*ret_len = (size_t)(at - off);
+	return r;
+}
+
 /* ---- what all changes share ---- */
 
 /* The range may be changed in part in this grain: false, with the miss, when the base's bytes
@@ -545,13 +580,17 @@ errint_t stage_fill(struct stage_file *f, const char *etag, uint64_t off, const 
 		return -EFBIG;
 	for (unsigned i = 0; i < TRIES; i++) {
 		uint64_t need = 0;
+		bool dirty;
 
 		file_change_begin(f);
 		r = fill_locked(f, etag ? etag : "", off, off + len, p, &need);
+		dirty = f->map->h.dirty;
 		file_quiet_end(f);
 		if (r != -EDQUOT)
 			break;
-		r = stage_make_room(f->s, need);
+		/* What readers fetch must not push out what others of them just fetched; what is
+		 * changed here cannot be read past the cache. */
+		r = stage_room(f->s, need, dirty);
 		if (r)
 			break;
 		r = -EDQUOT; /* somebody was faster, so far */

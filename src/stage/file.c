@@ -20,9 +20,6 @@
 #include "astra/base_cleanup.h"
 #include "stage_priv.h"
 
-/* Files with no more dirty grains than this keep their bits after an upload. */
-#define CLEAN_LAZY_GRAINS (1024u * 1024u / STAGE_GRAIN)
-
 /* ---- the lock: many readers, one changer ---- */
 
 void file_read_begin(struct stage_file *f)
@@ -272,6 +269,7 @@ void file_account(struct stage_file *f, uint64_t reserved)
 	atomic_fetch_add(&f->s->dirty, dirty - f->charged_dirty);
 	f->charged = used;
 	f->charged_dirty = dirty;
+	atomic_store(&f->clean, f->kept ? 0 : used - dirty);
 }
 
 void file_base_set(struct stage_file *f, const char *etag, uint64_t size, uint64_t end)
@@ -313,6 +311,32 @@ unsigned file_drop_clean(struct stage_file *f, uint64_t c)
 	file_entry_set(f, c, ent_make(f, ent_present(e) & d, d, 0));
 	file_punch(f, c, gone);
 	return (unsigned)__builtin_popcount(gone);
+}
+
+uint64_t file_evict(struct stage_file *f, uint64_t want)
+{
+	uint64_t gone = 0, at;
+
+	file_change_begin(f);
+	at = f->evict_at < f->map_chunks ? f->evict_at : 0;
+	for (unsigned round = 0; round < 2 && gone < want && !f->kept; round++, at = 0) {
+		while (gone < want && (at = file_entry_next(f, at)) < f->map_chunks)
+			gone += (uint64_t)file_drop_clean(f, at++) * STAGE_GRAIN;
+		f->evict_at = at;
+	}
+	file_account(f, 0);
+	file_quiet_end(f);
+	atomic_fetch_add(&f->s->free_bytes, (int_fast64_t)gone);
+	count_add(stage_let_go, gone);
+	return gone;
+}
+
+void stage_keep(struct stage_file *f)
+{
+	file_change_begin(f);
+	f->kept = true;
+	file_account(f, 0);
+	file_quiet_end(f);
 }
 
 errint_t file_data_size(const struct stage_file *f, uint64_t *ret)
@@ -525,6 +549,70 @@ static errint_t head_sync(const struct stage_file *f)
 	return r;
 }
 
+/* Files with no more dirty grains than this keep their bits after an upload. */
+static bool is_lazy(const struct stage_file *f)
+{
+	return f->ndirty <= f->s->span / 4 / STAGE_GRAIN;
+}
+
+/* How much of a new base of `size` bytes may show, of which [0, border) does already: what was
+ * changed since seq has to have bits that say so. Zeros that nobody wrote have none. */
+static uint64_t shows_until(
+	const struct stage_file *f, uint64_t seq, uint64_t border, uint64_t size)
+{
+	uint64_t end = MIN_OF(size, f->map->h.size);
+
+	for (uint64_t at = border; f->spans.seq && at < end;) {
+		uint64_t to = MIN_OF(round_down(at, f->s->span) + f->s->span, end);
+
+		for (uint64_t c = at / STAGE_CHUNK;
+			spans_seq(f, at, to - at) > seq && c * STAGE_CHUNK < to; c++) {
+			uint64_t e = file_entry(f, c);
+
+			if (mask_touch(c, at, to) & (uint16_t) ~(ent_present(e) | ent_dirty(e)))
+				return MAX_OF(MIN_OF(border, size), round_down(at, f->s->span));
+		}
+		at = to;
+	}
+	return f->spans.seq ? MAX_OF(end, MIN_OF(border, size)) : MIN_OF(border, size);
+}
+
+/* Dirty grains of [0, end) that were not changed since seq become clean. */
+static void clean_unchanged(struct stage_file *f, uint64_t seq, uint64_t end)
+{
+	const uint64_t chunks = f->s->span / STAGE_CHUNK;
+
+	for (uint64_t c = 0; (c = file_entry_next(f, c)) < f->map_chunks; c++) {
+		uint64_t e = file_entry(f, c), span = c / chunks * f->s->span;
+
+		if (span >= end)
+			break;
+		if (spans_seq(f, span, f->s->span) > seq)
+			c = (c / chunks + 1) * chunks - 1;
+		else if (ent_dirty(e))
+			file_entry_set(f, c, ent_make(f, ent_present(e), 0, 0));
+	}
+}
+
+static errint_t head_sync(const struct stage_file *f);
+
+/* It was changed since seq, and has the new base. Where it is known what was changed, the rest is
+ * clean, in the same order as in stage_clean(). */
+static void clean_rest(struct stage_file *f, uint64_t seq, const char *etag)
+{
+	errint_t r;
+
+	if (!f->spans.seq || is_lazy(f))
+		return;
+	file_quiet_end(f);
+	r = head_sync(f);
+	file_change_begin(f);
+	if (r || strcmp(file_base(f)->etag, etag) != 0)
+		return;
+	clean_unchanged(f, seq, file_base(f)->end);
+	count_inc(stage_cleaned);
+}
+
 /*
  * The base is switched first, and only then the dirty marks go: a page of the map may reach the
  * disk without the other, and clean bits (dropped after a power cut) below a header that still
@@ -545,8 +633,13 @@ errint_t stage_clean(struct stage_file *f, uint64_t seq, const char *etag, uint6
 	h = &f->map->h;
 	border = file_base(f)->end;
 	if (h->seq != seq) {
-		/* What is not dirty is the same in both; zeros beyond base.end stay zeros. */
-		file_base_set(f, etag, size, MIN_OF(border, size));
+		/* What is not dirty is the same in both; other zeros beyond base.end stay zeros. */
+		uint64_t end = shows_until(f, seq, border, size);
+
+		if (border < end)
+			file_forget_crc(f, border / STAGE_CHUNK);
+		file_base_set(f, etag, size, end);
+		clean_rest(f, seq, etag);
 		file_account(f, 0);
 		goto out;
 	}
@@ -558,7 +651,7 @@ errint_t stage_clean(struct stage_file *f, uint64_t seq, const char *etag, uint6
 	if (border != size)
 		file_forget_crc(f, border / STAGE_CHUNK);
 	file_base_set(f, etag, size, size);
-	if (f->ndirty > CLEAN_LAZY_GRAINS) {
+	if (!is_lazy(f)) {
 		file_quiet_end(f);
 		r = head_sync(f);
 		file_change_begin(f);

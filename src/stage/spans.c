@@ -20,9 +20,9 @@ void spans_touch(struct stage_file *f, uint64_t off, uint64_t end)
 
 	if (!f->spans.seq)
 		return;
-	for (uint64_t i = off / STAGE_SPAN; i < f->spans.n && i * STAGE_SPAN < end; i++)
+	for (uint64_t i = off / f->s->span; i < f->spans.n && i * f->s->span < end; i++)
 		f->spans.seq[i] = seq;
-	if (end > f->spans.n * STAGE_SPAN)
+	if (end > f->spans.n * f->s->span)
 		f->spans.beyond = seq;
 }
 
@@ -33,7 +33,7 @@ errint_t stage_spans_watch(struct stage_file *f)
 
 	assert(f);
 	file_change_begin(f);
-	n = f->map->h.size / STAGE_SPAN + 1;
+	n = f->map->h.size / f->s->span + 1;
 	if (!f->spans.seq)
 		f->spans.beyond = f->map->h.seq;
 	if (n > f->spans.n || !f->spans.seq) {
@@ -51,17 +51,23 @@ errint_t stage_spans_watch(struct stage_file *f)
 	return r;
 }
 
-uint64_t stage_span_seq(struct stage_file *f, uint64_t off, uint64_t len)
+uint64_t spans_seq(const struct stage_file *f, uint64_t off, uint64_t len)
 {
 	uint64_t seq = 0;
-	LOCKED(&f->rw.lock);
 
 	assert(len && off <= UINT64_MAX - len);
 	if (!f->spans.seq)
 		return UINT64_MAX;
-	for (uint64_t i = off / STAGE_SPAN; i < f->spans.n && i * STAGE_SPAN < off + len; i++)
+	for (uint64_t i = off / f->s->span; i < f->spans.n && i * f->s->span < off + len; i++)
 		seq = MAX_OF(seq, f->spans.seq[i]);
-	if (off + len > f->spans.n * STAGE_SPAN)
+	if (off + len > f->spans.n * f->s->span)
 		seq = MAX_OF(seq, f->spans.beyond);
 	return seq;
+}
+
+uint64_t stage_span_seq(struct stage_file *f, uint64_t off, uint64_t len)
+{
+	LOCKED(&f->rw.lock);
+
+	return spans_seq(f, off, len);
 }

@@ -37,6 +37,9 @@
 
 #define FREE_CHECK_NS (100 * NS_PER_MS)
 
+/* Of a file in use so much goes at a time, that not each write has to ask. */
+#define EVICT_MIN (UINT64_C(4) << 20)
+
 /* ---- the table ---- */
 
 static struct entry *entry_find(struct stage *s, uint64_t ino)
@@ -176,22 +179,60 @@ bool stage_reserve(struct stage *s, uint64_t bytes)
 	return true;
 }
 
-errint_t stage_make_room(struct stage *s, uint64_t need)
+/* Nobody's files are not enough: clean bytes of those in use can be had again as well; of the one
+ * that has most. Lets the lock go meanwhile. False: there are none. */
+static bool evict_open_locked(struct stage *s, uint64_t need)
+{
+	struct stage_file *f = NULL;
+	uint64_t most = 0, gone;
+	struct entry *e;
+
+	TAILQ_FOREACH (e, &s->shared.open, open) {
+		uint64_t clean = atomic_load(&e->f->clean);
+
+		if (clean > most) {
+			most = clean;
+			f = e->f;
+		}
+	}
+	if (!f)
+		return false;
+	f->refs++;
+	lock_drop(&s->shared.lock);
+	gone = file_evict(f, MAX_OF(need, EVICT_MIN));
+	stage_put(f);
+	lock_take(&s->shared.lock);
+	return gone != 0;
+}
+
+/* What could go, at most. */
+static uint64_t evictable_locked(struct stage *s, uint64_t used, bool open)
+{
+	uint64_t lru = MIN_OF(s->shared.lru_bytes, used), dirty = atomic_load(&s->dirty);
+
+	return open ? MAX_OF(lru, used - MIN_OF(dirty, used)) : lru;
+}
+
+errint_t stage_room(struct stage *s, uint64_t need, bool open)
 {
 	uint64_t until = 0;
 	LOCKED(&s->shared.lock);
 
 	for (;;) {
-		uint64_t used = atomic_load(&s->used), lru = s->shared.lru_bytes;
+		uint64_t used = atomic_load(&s->used), can = evictable_locked(s, used, open);
 		struct entry *e = TAILQ_FIRST(&s->shared.lru);
-		bool disk = free_enough(s, need, lru);
+		bool disk = free_enough(s, need, can);
 
 		if (need <= s->quota && used <= s->quota - need && free_enough(s, need, 0))
 			return 0;
-		if (e && need <= s->quota && used - MIN_OF(lru, used) <= s->quota - need && disk) {
-			count_inc(stage_evicted);
-			entry_remove_locked(s, e);
-			continue;
+		if (need <= s->quota && used - can <= s->quota - need && disk) {
+			if (e) {
+				count_inc(stage_evicted);
+				entry_remove_locked(s, e);
+				continue;
+			}
+			if (open && evict_open_locked(s, need))
+				continue;
 		}
 		/* In vain: nothing is evicted. But what others are just letting go may be enough:
 		 * so many as there are now are waited for. */
@@ -201,6 +242,11 @@ errint_t stage_make_room(struct stage *s, uint64_t need)
 			return disk ? -EDQUOT : -ENOSPC;
 		cond_wait(&s->shared.changed, &s->shared.lock);
 	}
+}
+
+errint_t stage_make_room(struct stage *s, uint64_t need)
+{
+	return stage_room(s, need, true);
 }
 
 /* ---- references ---- */
@@ -286,6 +332,7 @@ errint_t stage_get(struct stage *s, uint64_t ino, bool create, struct stage_file
 	if (!r) {
 		f->refs = 1;
 		e->f = f;
+		TAILQ_INSERT_TAIL(&s->shared.open, e, open);
 		e->seen = true;
 		*ret = f;
 	} else if (fresh || r == -ENOENT) {
@@ -323,6 +370,7 @@ void stage_put(struct stage_file *f)
 		return;
 	e->busy = true;
 	e->f = NULL;
+	TAILQ_REMOVE(&s->shared.open, e, open);
 	s->shared.nleaving++;
 	lock_drop(&s->shared.lock);
 	file_unload(f);
@@ -662,10 +710,13 @@ errint_t stage_open(const struct stage_conf *conf, struct stage **ret, struct er
 	s->dir = strdup(conf->dir);
 	s->quota = conf->quota_bytes;
 	s->min_free = conf->min_free_bytes;
+	s->span = conf->span ? conf->span : STAGE_SPAN;
+	assert(s->span % STAGE_CHUNK == 0);
 	lock_init(&s->shared.lock, RANK_STAGE, "stage");
 	cond_init(&s->shared.changed);
 	TAILQ_INIT(&s->shared.lru);
 	TAILQ_INIT(&s->shared.unsynced);
+	TAILQ_INIT(&s->shared.open);
 	if (!s->dir)
 		r = -ENOMEM;
 	else if (mkdir(conf->dir, 0700) < 0 && errno != EEXIST)

@@ -95,6 +95,7 @@ struct entry {
 	UT_hash_handle hh;
 	TAILQ_ENTRY(entry) lru;	  /* while in_lru */
 	TAILQ_ENTRY(entry) sync;  /* while unsynced */
+	TAILQ_ENTRY(entry) open;  /* while f is set */
 	struct stage_file *f;	  /* while referenced */
 	uint64_t present, ndirty; /* grains, while not referenced; an estimate until seen */
 	atomic_bool unsynced;	  /* set under the table's lock, read by anyone */
@@ -110,6 +111,7 @@ struct stage {
 	bool on_fuse; /* there syncfs(2) does not reach the server */
 	char *dir;
 	uint64_t quota, min_free;
+	uint64_t span;	/* bytes of a file of which is known when they were last changed */
 	uint64_t epoch; /* of this run; the same as the last one's when that one closed cleanly */
 	uint64_t cut;	/* files whose epoch is smaller saw a power cut */
 	struct {
@@ -119,6 +121,7 @@ struct stage {
 		struct entry *table;
 		struct entry_list lru;	    /* clean, not referenced; oldest first */
 		struct entry_list unsynced; /* changed since the last stage_sync_all */
+		struct entry_list open;	    /* referenced */
 		uint64_t lru_bytes, count, nunsynced;
 		/* Entries whose last reference was just put, or that are being removed: each may
 		 * make room when it is done. And how many were. */
@@ -150,7 +153,10 @@ struct stage_file {
 	unsigned char *verified;	 /* a bit a chunk: checksum compared since opened */
 	uint64_t present, ndirty;	 /* grains; ndirty counts present && dirty */
 	uint64_t charged, charged_dirty; /* bytes, as in stage.used and stage.dirty */
-	bool cut_pending; /* the file may hold bytes beyond size that are not zeros */
+	bool cut_pending;	    /* the file may hold bytes beyond size that are not zeros */
+	bool kept;		    /* stage_keep() */
+	uint64_t evict_at;	    /* chunk; those before it were let go last */
+	atomic_uint_fast64_t clean; /* bytes, for who looks without the lock */
 	struct {
 		uint64_t
 			*seq; /* owned; head.seq as of the last change of each; NULL: not watched */
@@ -233,6 +239,9 @@ void file_account(struct stage_file *f, uint64_t reserved);
 void file_base_set(struct stage_file *f, const char *etag, uint64_t size, uint64_t end);
 /* Drops the clean grains of chunk c, bits first. Returns how many. */
 unsigned file_drop_clean(struct stage_file *f, uint64_t c);
+/* Lets clean chunks of a file in use go, `want` bytes or more if there are so many. Takes the
+ * file's lock. How many bytes went. */
+uint64_t file_evict(struct stage_file *f, uint64_t want);
 /* Chunk c is about to be changed in part: its checksum goes, compared once more before. */
 void file_forget_crc(struct stage_file *f, uint64_t c);
 /* Clears every bit of grains at or beyond size. */
@@ -266,9 +275,13 @@ void file_remove(struct stage *s, uint64_t ino);
 
 /* head.seq has moved on: [off, end) may show other bytes. By the one changer. */
 void spans_touch(struct stage_file *f, uint64_t off, uint64_t end);
+/* stage_span_seq(), by who has the file's lock. */
+uint64_t spans_seq(const struct stage_file *f, uint64_t off, uint64_t len);
 
 /* ---- stage.c ---- */
 
+/* stage_make_room(); open: also of files that are in use. */
+errint_t stage_room(struct stage *s, uint64_t need, bool open);
 /* Takes quota if it is there now. */
 bool stage_reserve(struct stage *s, uint64_t bytes);
 void stage_mark_unsynced(struct stage *s, struct entry *e);

@@ -17,12 +17,13 @@
  */
 #include "vfs_priv.h"
 
-#define SEQ_SLACK (1u << 20) /* the kernel's read-ahead comes a little out of order */
-#define ROUND	  (4u * STAGE_GRAIN)
-#define UNIT_MIN  (256u << 10)
-#define AHEAD_MAX (4u << 20)   /* a unit of what is read ahead */
-#define SHOW_MIN  (256u << 10) /* that has come, before it is given to those who wait */
-#define SMALL_MAX (512u << 10) /* is fetched without a transfer buffer */
+#define REBASE_PAUSE_NS (50 * NS_PER_MS)
+#define SEQ_SLACK	(1u << 20) /* the kernel's read-ahead comes a little out of order */
+#define ROUND		(4u * STAGE_GRAIN)
+#define UNIT_MIN	(256u << 10)
+#define AHEAD_MAX	(4u << 20)   /* a unit of what is read ahead */
+#define SHOW_MIN	(256u << 10) /* that has come, before it is given to those who wait */
+#define SMALL_MAX	(512u << 10) /* is fetched without a transfer buffer */
 
 struct fetch {
 	TAILQ_ENTRY(fetch) link; /* n->io.fetches: n->lock */
@@ -482,6 +483,7 @@ void rest_run(struct pool_task *t)
 
 	atomic_store(&n->rest_posted, false);
 	if (!atomic_load(&v->cancel) && !node_bind(v, n)) {
+		stage_keep(node_sf(n));
 		lock_take(&n->lock);
 		complete = !stage_missing(node_sf(n), 0, UINT64_MAX, &a, &len);
 		n->io.rest = !complete && fetch_want_locked(v, n, 0, stage_size(node_sf(n)), unit);
@@ -566,6 +568,56 @@ static errint_t read_object(struct vfs_call *c, struct vfs_node *n, const struct
 	return 0;
 }
 
+struct gap { /* in what is staged */
+	struct vfs_call *c;
+	const struct meta_inode *in;
+	struct err *err;
+};
+
+static errint_t gap_get(void *arg, uint64_t off, void *p, size_t len)
+{
+	struct gap *g = arg;
+	struct vfs *v = g->c->own.v;
+	struct store_call sc = {.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns,
+		.cancel = &v->cancel,
+		.front = true};
+	const struct remote *remote = remote_by_id(v, g->in->loc.remote);
+	char names[STORE_KEY_MAX + STORE_BUCKET_MAX + 2];
+	struct store_obj obj;
+	errint_t r = remote_obj(remote, g->in->loc.path, names, &obj);
+
+	for (size_t done = 0, got = 0; !r && done < len; done += got) {
+		r = store_get(remote->st, &sc, obj, g->in->loc.etag, off + done, (char *)p + done,
+			len - done, &got, g->err);
+		if (!r && !got)
+			r = err_set(g->err, -EIO, ERR_RETRY, "the object ends too soon");
+	}
+	return r;
+}
+
+/* The same of a file that was changed: what is here is mixed with what the object has. */
+static errint_t read_mixed(
+	struct vfs_call *c, struct vfs_node *n, const struct meta_inode *in, struct err *err)
+{
+	const uint32_t has = META_F_OBJECT | META_F_BASE;
+	struct gap g = {.c = c, .in = in, .err = err};
+	char etag[128];
+	uint64_t size;
+	errint_t r;
+
+	stage_base_get(node_sf(n), etag, &size);
+	if ((in->flags & has) != has || strcmp(etag, in->loc.etag) != 0)
+		return -ESTALE;
+	c->own.mem = malloc(MAX_OF(c->own.size, 1u));
+	if (!c->own.mem)
+		return -ENOMEM;
+	r = stage_read_with(node_sf(n), c->own.off, c->own.mem, c->own.size, &c->len, gap_get, &g);
+	if (r)
+		free(steal_ptr(&c->own.mem));
+	c->data = c->own.mem;
+	return r;
+}
+
 /* Staging is full of what must not go: the bytes are handed through. At the remote. */
 static errint_t read_through(struct vfs_call *c, struct vfs_node *n)
 {
@@ -576,13 +628,36 @@ static errint_t read_through(struct vfs_call *c, struct vfs_node *n)
 
 	if (r)
 		return -ESTALE;
-	if (!remote_by_id(v, in.loc.remote) || (in.flags & META_F_DIRTY) || stage_dirty(node_sf(n)))
-		return -ENOSPC; /* it would have to be mixed with what is here */
-	r = read_object(c, n, &in, false, &err);
+	if (!remote_by_id(v, in.loc.remote))
+		return -EIO;
+	if ((in.flags & META_F_DIRTY) || stage_dirty(node_sf(n)))
+		r = read_mixed(c, n, &in, &err);
+	else
+		r = read_object(c, n, &in, false, &err);
 	if (!r || r == -ENOMEM)
 		return r;
 	read_tell(v, &in, r, &err);
 	return err.kind == ERR_STALE || err.kind == ERR_NOT_FOUND ? -ESTALE : -EIO;
+}
+
+/* Between the end of an upload and what staging knows of it they name different versions; and
+ * somebody else may have made another, which is listed soon. Then it begins anew. */
+static bool rebase_wait(struct vfs_call *c)
+{
+	const struct call_wait w = {.kind = WAIT_TIME,
+		.timeout_ns = REBASE_PAUSE_NS,
+		.on_timeout = ON_TIMEOUT_RERUN,
+		.interruptible = true};
+	int64_t now = clock_mono_ns();
+
+	if (!c->own.off2)
+		c->own.off2 = (uint64_t)(now + c->own.v->conf.io_deadline_ns);
+	if (now >= (int64_t)c->own.off2)
+		return false;
+	c->own.r = 0;
+	if (call_arm(c, &w))
+		call_armed(c);
+	return true;
 }
 
 /* A store that is as near as staging is read itself, in the caller's thread as staging is: a copy
@@ -637,9 +712,11 @@ static void run_read(struct vfs_call *c)
 			return;
 		}
 		r = read_through(c, n);
+		if (r == -ESTALE && rebase_wait(c))
+			return;
 		if (!r)
 			read_seen(h, c->len);
-		call_done(c, r == -ENOSPC ? -EIO : r);
+		call_done(c, r);
 		return;
 	}
 	if (r < 0)

@@ -257,9 +257,14 @@ static void hook_dirty_again(void *arg, uint64_t ino, int64_t delay_ns)
 }
 
 /* What staging has not got, holes for one, comes from the new object from here on. */
-static void hook_cleaned(void *arg, uint64_t ino)
+static void hook_rebased(void *arg, uint64_t ino)
 {
 	node_incomplete(arg, ino);
+}
+
+static void hook_cleaned(void *arg, uint64_t ino)
+{
+	hook_rebased(arg, ino);
 	dirty_forget(arg, ino);
 }
 
@@ -274,6 +279,7 @@ struct job_hooks vfs_job_hooks(struct vfs *v)
 		.in_use = hook_in_use,
 		.dirty_again = hook_dirty_again,
 		.cleaned = hook_cleaned,
+		.rebased = hook_rebased,
 	};
 }
 

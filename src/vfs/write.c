@@ -157,6 +157,18 @@ static bool full_waits(struct vfs_call *c)
 	return true;
 }
 
+/* Whoever failed may have taken what filled it away: the next to find it full waits as he did. */
+static void full_look(struct vfs *v)
+{
+	struct stage_stat st;
+
+	if (!atomic_load_explicit(&v->full_in_vain, memory_order_relaxed))
+		return;
+	stage_stat(v->conf.stage, &st);
+	if (st.dirty_bytes < st.quota_bytes / 2)
+		atomic_store(&v->full_in_vain, 0);
+}
+
 /* The kernel appends where it believes that the file ends, and is told a moment later when somebody
  * else made another version of it: bytes at that place would be in the middle of theirs. It holds
  * the inode, so that otherwise the two agree. What it keeps of the file is wrong then. */
@@ -227,6 +239,7 @@ static void run_write(struct vfs_call *c)
 		r = node_mark_check(v, n);
 	if (!r) {
 		c->len = c->own.size;
+		full_look(v);
 		changed(c->own.h, c->len);
 		look_ahead(v, n, c->own.off + c->len);
 	}

@@ -51,10 +51,14 @@ a sync
 for i in 2 3 4 5; do cmp "$work/f$i" "$mnt/aws/f$i"; done
 cmp "$work/f1" "$mnt/aws/g1"
 
-# Larger than all of it: there is nothing to wait for.
+# Larger than all of it, and the cloud is away: so it is for this one.
+a debug fault aws 'put,part_put,parts_begin:error=EIO'
 cat "$work"/f[1-3] >"$work/large"
 if cp "$work/large" "$mnt/aws/large" 2>"$work/said"; then echo "where is it?"; exit 1; fi
 grep -q "No space left" "$work/said"
-rm "$mnt/aws/large"
-cp "$work/f6" "$mnt/aws/f6"
+a debug fault aws ''
+cp "$work/large" "$mnt/aws/large"
+cmp "$work/large" "$mnt/aws/large"
+a sync
+cmp "$work/large" "$(native aws large)"
 unmount_it

@@ -30,12 +30,14 @@
 #define M (K * K)
 
 static char dir[64];
+static uint64_t span; /* of stages opened from here on; 0 = the usual */
 
 static inline struct stage *open_with(uint64_t quota, uint64_t min_free, bool power_cut)
 {
 	struct stage_conf c = {.dir = dir,
 		.quota_bytes = quota,
 		.min_free_bytes = min_free,
+		.span = span,
 		.power_cut = power_cut};
 	struct stage *s = NULL;
 	struct err err;

@@ -378,7 +378,8 @@ static void test_quota(void **state)
 	stage_stat(s, &st);
 	assert_int_equal(st.clean_bytes, 800 * K);
 	assert_int_equal(st.files, 4);
-	g = get(s, 1); /* open: stays; 2 is the oldest now */
+	g = get(s, 1);
+	stage_keep(g); /* 2 is the oldest now */
 	f = get(s, 10);
 	assert_int_equal(wr(f, 0, p, 300 * K), 0);
 	assert_false(stage_has(s, 2));
@@ -392,7 +393,7 @@ static void test_quota(void **state)
 	assert_int_equal(stage_size(f), 300 * K);
 	assert_int_equal(wr(f, 300 * K, p, 524 * K), 0);
 	assert_false(stage_has(s, 3) || stage_has(s, 4));
-	/* Full of dirty and open: no more, but what is there can be written over. */
+	/* Full of dirty and kept: no more, but what is there can be written over. */
 	assert_int_equal(wr(f, 900 * K, p, 1), -EDQUOT);
 	assert_int_equal(wr(f, 5, p, 500 * K), 0);
 	assert_int_equal(stage_allocate(f, 824 * K, 1, false), -EDQUOT);
@@ -435,6 +436,90 @@ static void test_quota(void **state)
 	assert_int_equal(wr(f, 0, p, 1), -ENOSPC);
 	stage_put(f);
 	stage_close(s);
+}
+
+struct obj {
+	const char *p;
+	unsigned asked;
+};
+
+static errint_t obj_get(void *arg, uint64_t off, void *p, size_t len)
+{
+	struct obj *o = arg;
+
+	memcpy(p, o->p + off, len);
+	o->asked++;
+	return 0;
+}
+
+static errint_t obj_away(void *arg, uint64_t off, void *p, size_t len)
+{
+	(void)arg, (void)off, (void)p, (void)len;
+	return -EIO;
+}
+
+/* Of a file that is changed while it goes up the rest is clean then, and makes room while it is
+ * open: it comes from the object. */
+static void test_clean_in_part(void **state)
+{
+	cleanup_free char *p = malloc(2 * M), *q = malloc(2 * M), *up = malloc(2 * M);
+	struct stage *s;
+	struct stage_file *f;
+	struct stage_stat st;
+	struct obj obj = {.p = up};
+	uint64_t seq, off, len;
+	size_t n;
+
+	(void)state;
+	span = STAGE_CHUNK;
+	s = open_with(3 * M, 0, false);
+	f = get(s, 1);
+	pattern(p, 2 * M, 7);
+	assert_int_equal(wr(f, 0, p, 2 * M), 0);
+	memcpy(up, p, 2 * M);
+	/* Nobody watches: all of it stays dirty. */
+	seq = stage_seq(f);
+	assert_int_equal(wr(f, M, "now", 3), 0);
+	memcpy(p + M, "now", 3);
+	assert_int_equal(stage_clean(f, seq, "e1", 2 * M), -EAGAIN);
+	stage_stat(s, &st);
+	assert_int_equal(st.dirty_bytes, 2 * M);
+	assert_int_equal(stage_make_room(s, 2 * M), -EDQUOT);
+	memcpy(up, p, 2 * M);
+	/* Somebody does. */
+	assert_int_equal(stage_spans_watch(f), 0);
+	seq = stage_seq(f);
+	assert_int_equal(wr(f, M + 10, "then", 4), 0);
+	memcpy(p + M + 10, "then", 4);
+	assert_int_equal(stage_clean(f, seq, "e2", 2 * M), -EAGAIN);
+	assert_true(stage_dirty(f));
+	stage_stat(s, &st);
+	assert_int_equal(st.dirty_bytes, STAGE_CHUNK);
+	assert_true(stage_next_dirty(f, 0, &off, &len));
+	assert_true(off == M && len == STAGE_CHUNK);
+	assert_false(stage_next_dirty(f, off + len, &off, &len));
+	expect(f, 0, p, 2 * M);
+	/* Others need the room. */
+	assert_int_equal(stage_make_room(s, 3 * M - STAGE_CHUNK), 0);
+	stage_stat(s, &st);
+	assert_int_equal(st.clean_bytes, 0);
+	assert_int_equal(st.dirty_bytes, STAGE_CHUNK);
+	assert_true(stage_missing(f, 0, 2 * M, &off, &len) && off == 0 && len == M);
+	assert_int_equal(wr(f, 5, p, 1), -ENODATA);
+	assert_int_equal(stage_read_with(f, 100, q, 2 * M, &n, obj_get, &obj), 0);
+	assert_int_equal(n, 2 * M - 100);
+	assert_memory_equal(q, p + 100, n);
+	assert_int_equal(obj.asked, 2);
+	assert_int_equal(stage_read_with(f, M, q, 100, &n, obj_away, NULL), 0);
+	assert_int_equal(stage_read_with(f, M - 1, q, 100, &n, obj_away, NULL), -EIO);
+	/* Its object may go: it stays. */
+	assert_int_equal(stage_fill(f, "e2", 0, up, M), 0);
+	stage_keep(f);
+	assert_int_equal(stage_make_room(s, 2 * M), -EDQUOT);
+	expect(f, 0, p, M + STAGE_CHUNK);
+	stage_put(f);
+	stage_close(s);
+	span = 0;
 }
 
 static void test_huge(void **state)
@@ -1164,6 +1249,7 @@ int main(void)
 		T(gone),
 		T(sidecar),
 		T(quota),
+		T(clean_in_part),
 		T(huge),
 		T(sync),
 		T(killed),

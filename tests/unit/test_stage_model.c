@@ -232,13 +232,19 @@ static void model_clean(struct model *m, struct stage_file *f)
 
 	if (!stage_dirty(f))
 		return;
+	if (rnd(m, 4)) {
+		CHECK(stage_spans_watch(f) == 0);
+		seq = stage_seq(f);
+	}
 	model_upload(m, f, obj);
 	/* Changed while it travelled. */
-	if (again) {
+	for (unsigned n = again ? 1 + rnd(m, 3) : 0; n; n--) {
 		if (rnd(m, 2))
 			model_write(m, f);
-		else
+		else if (rnd(m, 4))
 			model_trunc(m, f);
+		else
+			model_punch(m, f);
 	}
 	again = stage_seq(f) != seq;
 	model_plan(m, OP_CLEAN);
@@ -275,7 +281,7 @@ static void model_step(struct model *m, struct stage *s, struct stage_file **f)
 	struct stage_stat st;
 
 	m->steps++;
-	switch (rnd(m, 20)) {
+	switch (rnd(m, 21)) {
 	case 0 ... 6:
 		model_range(m, &off, &len);
 		model_compare(m, *f, off, len);
@@ -306,6 +312,12 @@ static void model_step(struct model *m, struct stage *s, struct stage_file **f)
 	case 19:
 		stage_put(*f);
 		CHECK(stage_get(s, INO, false, f) == 0);
+		break;
+	case 20: /* others need the room: what is clean goes while it is open */
+		stage_stat(s, &st);
+		CHECK(stage_make_room(s, st.quota_bytes - st.dirty_bytes) == 0);
+		stage_stat(s, &st);
+		CHECK(st.clean_bytes == 0);
 		break;
 	}
 	stage_stat(s, &st);
@@ -349,6 +361,7 @@ static void model_settle(struct model *m, struct stage_file *f)
 
 static void model_child(struct model *m, unsigned steps, bool power_cut, bool close)
 {
+	span = STAGE_CHUNK;
 	struct stage *s = open_with(100 * M, 0, power_cut);
 	struct stage_file *f = NULL;
 

@@ -314,6 +314,7 @@ static struct stage_file *full_and_held(struct fix *f, int64_t io_deadline_ns)
 	fix_up(f);
 	ino = make(f, f->aws, "held", bytes, sizeof(bytes));
 	assert_int_equal(stage_get(f->stage, ino, false, &sf), 0);
+	stage_keep(sf);
 	sync_all(f);
 	return sf;
 }
