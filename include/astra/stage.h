@@ -150,7 +150,7 @@ errint_t stage_sync_all(struct stage *s, struct err *err);
 
 /* Evicts what is clean until `need` more bytes fit; -EDQUOT or -ENOSPC. Used by the calls above. */
 errint_t stage_make_room(struct stage *s, uint64_t need);
-/* From here on, and while f is referenced, nothing of it is evicted: its object may go. */
+/* From here on, and while f is referenced, nothing of it is evicted. */
 void stage_keep(struct stage_file *f);
 struct stage_stat {
 	uint64_t files, clean_bytes, dirty_bytes, quota_bytes;

@@ -116,6 +116,19 @@ void dirty_defer(struct vfs *v, uint64_t ino, int64_t delay_ns, bool held)
 	hold_locked(v, d, held);
 }
 
+bool dirty_soon(struct vfs *v, uint64_t ino)
+{
+	struct dirty *d;
+	LOCKED(&v->lock);
+
+	HASH_FIND(hh, v->s.dirty, &ino, sizeof(ino), d);
+	if (!d)
+		return false;
+	d->due_ns = 1; /* nor does it stand back */
+	timer_locked(v, d->due_ns);
+	return true;
+}
+
 void dirty_forget(struct vfs *v, uint64_t ino)
 {
 	struct dirty *d;

@@ -323,6 +323,8 @@ errint_t node_bind(struct vfs *v, struct vfs_node *n)
 	}
 	if (r)
 		return r == -ENOENT ? -ESTALE : r;
+	if (in.flags & (META_F_ARCHIVED | META_F_ORPHAN))
+		stage_keep(node_sf(n)); /* what is here cannot be had again, or not for long */
 	node_dep_set(v, n, &in);
 	/* Asked again meanwhile: then this is not yet enough for the next one. */
 	atomic_store_explicit(&n->bound, ask, memory_order_release);

@@ -304,6 +304,8 @@ bool dirty_has_writers(struct vfs *v, uint64_t ino);
 void dirty_defer(struct vfs *v, uint64_t ino, int64_t delay_ns,
 	bool held);		 /* not before, but for new changes */
 void dirty_hurry(struct vfs *v); /* all is due: staging is full */
+/* Its upload is due now; false: it is not on the list. */
+bool dirty_soon(struct vfs *v, uint64_t ino);
 void dirty_forget(struct vfs *v, uint64_t ino);
 void dirty_run(struct pool_task *t);
 errint_t dirty_recover(struct vfs *v, struct err *err);

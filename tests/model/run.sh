@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Random runs, as the test run has them: kill | cut | names | tree. A few by default, all that a release
+# Random runs, as the test run has them: kill | cut | large | names | tree. A few by default, all that a release
 # needs with ASTRA_LONG set (tests/run --long): 200 kills, 200 power cuts, a million steps.
 # ASTRA_SEED is the first seed (1). A run that fails says how to repeat it.
 set -eu
@@ -16,6 +16,7 @@ common=(--astrafs "$build/astrafs" --astra "$build/astra" --work "$work" --seed 
 case ${1:-} in
 kill) "$here/killrun.py" "${common[@]}" --runs "$(n 40 200)" ;;
 cut) "$here/cutrun.py" "${common[@]}" --cutfs "$build/cutfs" --runs "$(n 30 200)" ;;
+large) "$here/largecut.py" "${common[@]}" --cutfs "$build/cutfs" --runs "$(n 8 200)" ;;
 names)
     "$here/modelrun.py" "${common[@]}" --build "$build" --opts "" --names --runs "$(n 6 60)"
     "$here/modelrun.py" "${common[@]}" --build "$build" --opts "" --names --archive \
@@ -26,7 +27,7 @@ tree)
         --runs "$(n 8 50)" --steps "$(n 5000 20000)"
     ;;
 *)
-    echo "usage: run.sh kill|cut|names|tree" >&2
+    echo "usage: run.sh kill|cut|large|names|tree" >&2
     exit 2
     ;;
 esac
