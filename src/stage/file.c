@@ -285,6 +285,7 @@ void file_base_set(struct stage_file *f, const char *etag, uint64_t size, uint64
 	b->end = end;
 	b->crc = crc32c(crc32c(0, b->etag, sizeof(b->etag)), &b->size, sizeof(b->size));
 	__atomic_store_n(&h->which, which, __ATOMIC_RELEASE);
+	f->bases++;
 }
 
 void file_punch(struct stage_file *f, uint64_t c, uint16_t mask)
@@ -313,13 +314,47 @@ unsigned file_drop_clean(struct stage_file *f, uint64_t c)
 	return (unsigned)__builtin_popcount(gone);
 }
 
+/* The header alone, by a mapping of its own: a writer may replace the other meanwhile. */
+static errint_t head_msync(const struct stage_file *f)
+{
+	void *p = mmap(NULL, MAP_HEAD_SIZE, PROT_READ, MAP_SHARED, f->fd, 0);
+	errint_t r;
+
+	if (p == MAP_FAILED)
+		return -errno;
+	r = msync(p, MAP_HEAD_SIZE, MS_SYNC) < 0 ? -errno : 0;
+	(void)munmap(p, MAP_HEAD_SIZE);
+	return r;
+}
+
+/* The base that is in use becomes durable. Lets the file's lock go meanwhile. -EAGAIN: by then it
+ * is another one. */
+static errint_t base_sync(struct stage_file *f)
+{
+	uint64_t n = f->bases;
+	errint_t r;
+
+	if (n && f->bases_durable == n)
+		return 0;
+	file_quiet_end(f);
+	r = head_msync(f);
+	file_change_begin(f);
+	if (!r)
+		f->bases_durable = MAX_OF(f->bases_durable, n);
+	return r ? r : f->bases == n ? 0 : -EAGAIN;
+}
+
+/* What has no mark is the base's: a power cut must not leave that below a header that names an
+ * older base, which may show less. */
 uint64_t file_evict(struct stage_file *f, uint64_t want)
 {
 	uint64_t gone = 0, at;
+	bool may;
 
 	file_change_begin(f);
+	may = !base_sync(f);
 	at = f->evict_at < f->map_chunks ? f->evict_at : 0;
-	for (unsigned round = 0; round < 2 && gone < want && !f->kept; round++, at = 0) {
+	for (unsigned round = 0; round < 2 && gone < want && may && !f->kept; round++, at = 0) {
 		while (gone < want && (at = file_entry_next(f, at)) < f->map_chunks)
 			gone += (uint64_t)file_drop_clean(f, at++) * STAGE_GRAIN;
 		f->evict_at = at;
@@ -536,19 +571,6 @@ static void clean_bits(struct stage_file *f)
 	}
 }
 
-/* The header alone, by a mapping of its own: a writer may replace the other meanwhile. */
-static errint_t head_sync(const struct stage_file *f)
-{
-	void *p = mmap(NULL, MAP_HEAD_SIZE, PROT_READ, MAP_SHARED, f->fd, 0);
-	errint_t r;
-
-	if (p == MAP_FAILED)
-		return -errno;
-	r = msync(p, MAP_HEAD_SIZE, MS_SYNC) < 0 ? -errno : 0;
-	(void)munmap(p, MAP_HEAD_SIZE);
-	return r;
-}
-
 /* Files with no more dirty grains than this keep their bits after an upload. */
 static bool is_lazy(const struct stage_file *f)
 {
@@ -594,20 +616,11 @@ static void clean_unchanged(struct stage_file *f, uint64_t seq, uint64_t end)
 	}
 }
 
-static errint_t head_sync(const struct stage_file *f);
-
 /* It was changed since seq, and has the new base. Where it is known what was changed, the rest is
  * clean, in the same order as in stage_clean(). */
-static void clean_rest(struct stage_file *f, uint64_t seq, const char *etag)
+static void clean_rest(struct stage_file *f, uint64_t seq)
 {
-	errint_t r;
-
-	if (!f->spans.seq || is_lazy(f))
-		return;
-	file_quiet_end(f);
-	r = head_sync(f);
-	file_change_begin(f);
-	if (r || strcmp(file_base(f)->etag, etag) != 0)
+	if (!f->spans.seq || is_lazy(f) || base_sync(f))
 		return;
 	clean_unchanged(f, seq, file_base(f)->end);
 	count_inc(stage_cleaned);
@@ -639,7 +652,7 @@ errint_t stage_clean(struct stage_file *f, uint64_t seq, const char *etag, uint6
 		if (border < end)
 			file_forget_crc(f, border / STAGE_CHUNK);
 		file_base_set(f, etag, size, end);
-		clean_rest(f, seq, etag);
+		clean_rest(f, seq);
 		file_account(f, 0);
 		goto out;
 	}
@@ -652,9 +665,7 @@ errint_t stage_clean(struct stage_file *f, uint64_t seq, const char *etag, uint6
 		file_forget_crc(f, border / STAGE_CHUNK);
 	file_base_set(f, etag, size, size);
 	if (!is_lazy(f)) {
-		file_quiet_end(f);
-		r = head_sync(f);
-		file_change_begin(f);
+		r = base_sync(f);
 		h = &f->map->h;
 		if (r == 0 && h->seq != seq)
 			r = -EAGAIN;
@@ -726,6 +737,7 @@ errint_t stage_regrow(struct stage_file *f, uint64_t seq, uint64_t size, uint64_
 		file_forget_crc(f, border / STAGE_CHUNK); /* it spoke of fewer bytes */
 		/* Killed in between: opening it takes the end back to the size. */
 		__atomic_store_n(&b->end, size, __ATOMIC_RELEASE);
+		f->bases++;
 		size_set(f, size);
 		*ret_seq = f->map->h.seq;
 		r = 0;

@@ -153,8 +153,11 @@ struct stage_file {
 	unsigned char *verified;	 /* a bit a chunk: checksum compared since opened */
 	uint64_t present, ndirty;	 /* grains; ndirty counts present && dirty */
 	uint64_t charged, charged_dirty; /* bytes, as in stage.used and stage.dirty */
-	bool cut_pending;	    /* the file may hold bytes beyond size that are not zeros */
-	bool kept;		    /* stage_keep() */
+	bool cut_pending; /* the file may hold bytes beyond size that are not zeros */
+	bool kept;	  /* stage_keep() */
+	/* Base records switched in since it was opened, and the one that is known to be durable:
+	 * 0, that of the file as it was found, is not. */
+	uint64_t bases, bases_durable;
 	uint64_t evict_at;	    /* chunk; those before it were let go last */
 	atomic_uint_fast64_t clean; /* bytes, for who looks without the lock */
 	struct {
