@@ -21,54 +21,68 @@ clean() { # says what waits
     a status --wait-clean >"$work/said" || { cat "$work/said"; exit 1; }
     if grep -q "the file is missing" "$work/log"; then grep "is missing" "$work/log"; exit 1; fi
 }
-# Writes until the disk is full, twice: the second time there is nothing dirty. Keeps what was taken.
+# Writes to one file until there is no room, as nothing goes up, and then to another, of which nothing
+# is changed: that fails as well.
 cat >"$work/fill.py" <<'P'
 import os, sys
-name, kept, die = sys.argv[1], open(sys.argv[2], "wb"), len(sys.argv) > 3
-f = os.open(name, os.O_WRONLY | os.O_CREAT)
-for again in range(2):
+hog, kept, name = sys.argv[1], open(sys.argv[2], "wb"), sys.argv[3]
+def fill(f, keep=None):
     try:
         while True:
             p = os.urandom(1 << 16)
             n = os.write(f, p)
-            kept.write(p[:n])
+            if not keep:
+                sys.exit("where did it go?")
+            keep.write(p[:n])
     except OSError as e:
         assert e.errno == 28, e
-    if again == 0:
-        os.fsync(f)
-        os.utime(name, (10**9, 10**9))
+f = os.open(name, os.O_WRONLY)
+fill(os.open(hog, os.O_WRONLY | os.O_CREAT), kept)
+fill(f)
 kept.flush()
-if die:
-    os.kill(int(sys.argv[3]), 9)
+if len(sys.argv) > 4:
+    os.kill(int(sys.argv[4]), 9)
 P
+away="put,part_put,parts_begin:error=EIO"
+object() { # NAME: in the cloud, with a time
+    cp "$work/other" "$mnt/aws/$1"
+    touch -d @1000000000 "$mnt/aws/$1"
+    clean
+}
+stays() { # NAME
+    cmp "$work/other" "$mnt/aws/$1"
+    cmp "$work/other" "$(native aws "$1")"
+    same "$(stat -c %Y "$mnt/aws/$1")" 1000000000
+}
 mount_it
 
-# A file larger than the cache.
-python3 "$work/fill.py" "$mnt/aws/large" "$work/large"
-[ "$(stat -c %s "$work/large")" -gt 8000000 ]
-same "$(stat -c %Y "$mnt/aws/large")" 1000000000
-evict "$(stat -c %i "$mnt/aws/large")"
+# The cache is full of what cannot go.
+object near
+a debug fault aws "$away"
+python3 "$work/fill.py" "$mnt/aws/hog" "$work/hog" "$mnt/aws/near"
+[ "$(stat -c %s "$work/hog")" -gt 8000000 ]
+a debug fault aws ''
 clean
-cmp "$work/large" "$mnt/aws/large"
-cmp "$work/large" "$(native aws large)"
-same "$(stat -c %Y "$mnt/aws/large")" 1000000000
-
-# The same, and it is still in the cache.
-python3 "$work/fill.py" "$mnt/aws/near" "$work/near"
+stays near
+cmp "$work/hog" "$mnt/aws/hog"
+cmp "$work/hog" "$(native aws hog)"
+evict "$(stat -c %i "$mnt/aws/near")"
 clean
-cmp "$work/near" "$mnt/aws/near"
-same "$(stat -c %Y "$mnt/aws/near")" 1000000000
+stays near
 
 # The same, and a kill.
-python3 "$work/fill.py" "$mnt/aws/killed" "$work/killed" "$pid" || true
+object killed
+a debug fault aws "$away"
+python3 "$work/fill.py" "$mnt/aws/hog2" "$work/hog2" "$mnt/aws/killed" "$pid" || true
 wait "$pid" 2>/dev/null || true
 umount -l "$mnt" 2>/dev/null || true
 opts=$opts,upload_delay=3s
 mount_it
 evict "$(stat -c %i "$mnt/aws/killed")"
 clean
-cmp "$work/killed" "$mnt/aws/killed"
-cmp "$work/killed" "$(native aws killed)"
+stays killed
+cmp "$work/hog2" "$mnt/aws/hog2"
+cmp "$work/hog2" "$(native aws hog2)"
 
 # What surrounds the bytes cannot be fetched: a write, a hole, and room where the file ends.
 head -c 100000 /dev/urandom >"$work/cold"
