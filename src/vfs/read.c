@@ -608,7 +608,7 @@ static errint_t read_mixed(
 
 	stage_base_get(node_sf(n), etag, &size);
 	if ((in->flags & has) != has || strcmp(etag, in->loc.etag) != 0)
-		return -ESTALE;
+		return -ESTALE; /* soon they agree: rebase_wait() */
 	c->own.mem = malloc(MAX_OF(c->own.size, 1u));
 	if (!c->own.mem)
 		return -ENOMEM;
@@ -635,7 +635,7 @@ static errint_t read_through(struct vfs_call *c, struct vfs_node *n)
 		r = read_mixed(c, n, &in, &err);
 	else
 		r = read_object(c, n, &in, false, &err);
-	if (!r || r == -ENOMEM)
+	if (!r || r == -ENOMEM || (r == -ESTALE && err.kind == ERR_NONE))
 		return r;
 	read_tell(v, &in, r, &err);
 	return err.kind == ERR_STALE || err.kind == ERR_NOT_FOUND ? -ESTALE : -EIO;
@@ -651,8 +651,11 @@ static bool rebase_wait(struct vfs_call *c)
 		.interruptible = true};
 	int64_t now = clock_mono_ns();
 
-	if (!c->own.off2)
+	if (!c->own.off2) {
 		c->own.off2 = (uint64_t)(now + c->own.v->conf.io_deadline_ns);
+		(void)dirty_soon(c->own.v, c->own.h->n->ino);
+		job_hurry(c->own.v->jobs, c->own.h->n->ino);
+	}
 	if (now >= (int64_t)c->own.off2)
 		return false;
 	c->own.r = 0;
