@@ -1232,20 +1232,290 @@ static void unusable_names_are_not_listed(void **state)
 static void removals_come_in_batches(void **state)
 {
 	SCRIPT({"POST /bucket?delete=", 200, NULL,
-		       "<DeleteResult><Deleted><Key>a&amp;b</Key></Deleted><Error><Key>c</Key>"
-		       "<Code>AccessDenied</Code></Error></DeleteResult>"},
-		{"DELETE /bucket/%01", 204});
-	static const char *const keys[] = {"a&b", "\x01", "c", "d"};
-	errint_t each[4];
+		       "<DeleteResult><Deleted><Key>d</Key></Deleted><Deleted><Key>a&amp;b</Key>"
+		       "</Deleted><Error><Key>c</Key><Code>AccessDenied</Code></Error>"
+		       "<Error><Key>old</Key><Code>PreconditionFailed</Code></Error>"
+		       "<Error><Key>dir</Key><Code>412 Precondition Failed</Code></Error>"
+		       "<Error><Key>gone</Key><Code>NoSuchKey</Code></Error>"
+		       "<Error><Key>slow</Key><Code>SlowDown</Code></Error>"
+		       "<Error><Key>odd</Key><Code>Strange</Code></Error>"
+		       "<Error><Key>not asked for</Key><Code>NoSuchKey</Code></Error>"
+		       "</DeleteResult>"},
+		{"DELETE /bucket/%01", 204},
+		{"DELETE /bucket/a%0D", 412, NULL, ERROR("PreconditionFailed", "")},
+		{"DELETE /bucket/%20a", 204}, {"DELETE /bucket/a%20", 204},
+		{"DELETE /bucket/a%20%20b", 204}, {"DELETE /bucket/a%09b", 204});
+	static const struct store_removal asked[] = {{.key = "a&b", .if_match = "e"},
+		{.key = "\x01", .if_match = NULL}, {.key = "c", .if_match = NULL},
+		{.key = "d", .if_match = "x"}, {.key = "old", .if_match = "e"},
+		{.key = "dir", .if_match = "e"}, {.key = "gone", .if_match = "e"},
+		{.key = "slow", .if_match = NULL}, {.key = "odd", .if_match = NULL},
+		{.key = "silence", .if_match = NULL}, {.key = "a\r", .if_match = "e"},
+		{.key = " a", .if_match = NULL}, {.key = "a ", .if_match = "e"},
+		{.key = "a  b", .if_match = NULL}, {.key = "a\tb", .if_match = NULL}};
+	static const struct {
+		errint_t r;
+		enum err_kind kind;
+	} want[] = {{0, ERR_NONE}, {0, ERR_NONE} /* XML cannot hold it */, {-EACCES, ERR_AUTH},
+		{0, ERR_NONE}, {-ESTALE, ERR_STALE}, {-ESTALE, ERR_STALE}, {-ENOENT, ERR_NOT_FOUND},
+		{-EAGAIN, ERR_THROTTLE}, {-EIO, ERR_UNKNOWN}, {-EIO, ERR_UNKNOWN},
+		{-ESTALE, ERR_STALE} /* nor this as it is */,
+		/* some who read it would make another key of these */
+		{0, ERR_NONE}, {0, ERR_NONE}, {0, ERR_NONE}, {0, ERR_NONE}};
+	struct store_removal v[ARRAY_SIZE(asked)];
 	struct store *s = driver(NULL);
 
-	assert_int_equal(store_remove_many(s, NULL, "bucket", keys, 4, each, &err), 0);
-	assert_int_equal(each[0], 0);
-	assert_int_equal(each[1], 0); /* XML cannot hold it */
-	assert_int_equal(each[2], -EACCES);
-	assert_int_equal(each[3], -EIO); /* not mentioned */
-	assert_non_null(strstr(script.seen[0].body, "<Key>a&amp;b</Key>"));
-	assert_non_null(script_field(0, "content-md5"));
+	memcpy(v, asked, sizeof(v));
+	assert_int_equal(store_remove_many(s, NULL, "bucket", v, ARRAY_SIZE(v), &err), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(v); i++) {
+		assert_int_equal(v[i].r, want[i].r);
+		assert_int_equal(v[i].kind, want[i].kind);
+	}
+	assert_string_equal(script_field(2, "if-match"), "\"e\"");
+	script_done();
+	store_destroy(s);
+}
+
+/* To the byte; boto3 sends the same document for these. */
+static void a_batch_as_it_is_sent(void **state)
+{
+	static const char body[] = "<Delete xmlns=\"" S3_XMLNS "\">"
+				   "<Object><Key>dir/a &amp; "
+				   "b&lt;c&gt;&quot;d'</Key><ETag>&quot;e1-2&quot;</ETag></Object>"
+				   "<Object><Key>\xc3\xa4</Key></Object></Delete>";
+
+	SCRIPT({"POST /bucket?delete= ", 200, NULL, "<DeleteResult/>"});
+	struct store_removal v[] = {{.key = "dir/a & b<c>\"d'", .if_match = "e1-2"},
+		{.key = "\xc3\xa4", .if_match = NULL}};
+	char sum[BASE64_LEN(16) + 1];
+	struct store *s = driver(NULL);
+	uint8_t hash[16];
+
+	assert_int_equal(store_remove_many(s, NULL, "bucket", v, 2, &err), 0);
+	assert_string_equal(script.seen[0].body, body);
+	md5(body, sizeof(body) - 1, hash);
+	base64_encode(hash, sizeof(hash), sum);
+	assert_string_equal(script_field(0, "content-md5"), sum);
+	assert_string_equal(script_field(0, "content-type"), "application/xml");
+	assert_non_null(strstr(script_field(0, "authorization"), "content-md5;"));
+	script_done();
+	store_destroy(s);
+}
+
+/* Nothing is known of any key then; a lost answer is none. */
+static void a_batch_that_fails_as_a_whole(void **state)
+{
+	SCRIPT({"POST /bucket?delete=", 501, NULL, ERROR("NotImplemented", "")},
+		{"POST /bucket?delete=", 404, "Content-Type: text/html\r\n", "<html>no</html>"},
+		{"POST /bucket?delete=", 200, NULL, ERROR("InternalError", "")},
+		{"POST /bucket?delete=", 200, NULL, "<DeleteResult><Deleted><Key>k</Ke"},
+		{"POST /bucket?delete=",
+			.raw = "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n<Del"},
+		{"POST /bucket?delete=", 503, NULL, ERROR("SlowDown", "")},
+		{"POST /bucket?delete=", 200, NULL, ERROR("SlowDown", "")}, /* in the middle */
+		{"POST /bucket?delete=", 503, "Content-Type: text/html\r\n", "no answer in time"},
+		{"POST /bucket?delete=", 504});
+	static const struct {
+		errint_t r;
+		enum err_kind kind;
+	} want[] = {{-EOPNOTSUPP, ERR_FINAL}, {-EOPNOTSUPP, ERR_FINAL}, {-EIO, ERR_UNKNOWN},
+		{-EBADMSG, ERR_UNKNOWN}, {-EIO, ERR_UNKNOWN}, {-EAGAIN, ERR_THROTTLE},
+		{-EAGAIN, ERR_UNKNOWN}, {-EAGAIN, ERR_UNKNOWN}, {-EIO, ERR_UNKNOWN}};
+	struct store *s = driver(NULL);
+
+	for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
+		struct store_removal v = {.key = "k", .if_match = NULL};
+		errint_t r = store_remove_many(s, NULL, "bucket", &v, 1, &err);
+
+		assert_true(r == want[i].r || (i == 4 && r < 0));
+		assert_int_equal(err.kind, want[i].kind);
+	}
+	script_done();
+	store_destroy(s);
+}
+
+/* As many as go into what S3 takes. */
+static void a_large_batch_goes_in_parts(void **state)
+{
+	SCRIPT({"POST /bucket?delete=", 200, NULL, "<DeleteResult/>"},
+		{"POST /bucket?delete=", 200, NULL, "<DeleteResult/>"},
+		{"POST /bucket?delete=", 200, NULL, "<DeleteResult/>"},
+		{"POST /bucket?delete=", 500, NULL, ERROR("InternalError", "")});
+	enum { N = 1001 };
+	static char keys[N][STORE_KEY_MAX + 1];
+	static struct store_removal v[N];
+	struct store *s = driver(NULL);
+
+	for (unsigned i = 0; i < N; i++) {
+		(void)snprintf(keys[i], sizeof(keys[i]), "%u", i);
+		v[i] = (struct store_removal){.key = keys[i], .if_match = NULL};
+	}
+	assert_int_equal(store_remove_many(s, NULL, "bucket", v, N, &err), 0);
+	for (unsigned i = 0; i < N; i++) { /* each byte becomes five */
+		memset(keys[i], '&', STORE_KEY_MAX);
+		(void)snprintf(keys[i], sizeof(keys[i]), "%u", i);
+		keys[i][strlen(keys[i])] = '&';
+	}
+	assert_int_equal(store_remove_many(s, NULL, "bucket", v, N, &err), -EIO);
+	assert_int_equal(err.kind, ERR_UNKNOWN);
+	script_done();
+	store_destroy(s);
+}
+
+/* An endpoint whose single removals hold their conditions; of batches, as it is told. */
+enum batches { PAST, REFUSE, HOLD }; /* reads past the condition, always refuses, holds it */
+
+static bool batch_serve(struct web *w, struct web_request *q)
+{
+	enum batches how = *(enum batches *)w->arg;
+	bool wrong = strstr(q->body, "<ETag>&quot;0000") || strstr(q->head, "f-Match: \"0000");
+	char body[1024];
+	const char *at;
+
+	if (!strncmp(q->path, "/bucket?delete=", 15)) {
+		bool refuse = how == REFUSE || (how == HOLD && wrong);
+
+		at = strstr(q->body, "<Key>");
+		assert_true(at && strstr(at, "</Key>"));
+		(void)snprintf(body, sizeof(body), "<DeleteResult><%s>%.*s%s</%s></DeleteResult>",
+			refuse ? "Error" : "Deleted", (int)(strstr(at, "</Key>") + 6 - at), at,
+			refuse ? "<Code>PreconditionFailed</Code>" : "",
+			refuse ? "Error" : "Deleted");
+		return web_answer(q->fd, 200, "", body, strlen(body));
+	}
+	if (wrong)
+		return web_answer(q->fd, 412, "", ERROR("PreconditionFailed", ""),
+			strlen(ERROR("PreconditionFailed", "")));
+	if (!strcmp(q->method, "POST"))
+		return web_answer(q->fd, 501, "", "", 0);
+	return web_answer(q->fd, !strcmp(q->method, "PUT") ? 200 : 204, ETAG, "", 0);
+}
+
+/* Whether batches with conditions go to such an endpoint, once removals came by; was: what it did
+ * when an earlier mount asked. */
+static bool batches_go_again(enum batches was, enum batches how, unsigned removals)
+{
+	static struct endpoint {
+		struct web web;
+		enum batches how;
+	} all[8];
+	static unsigned n;
+	struct endpoint *e = &all[n++];
+	struct s3_conf c = plain_conf();
+	struct buf text = BUF_INIT(4096);
+	struct store_caps caps;
+	struct store *s;
+
+	assert_true(n <= ARRAY_SIZE(all));
+	e->how = was;
+	e->web.arg = &e->how;
+	assert_true(web_start(&e->web, AF_INET, batch_serve));
+	c.aws = false;
+	c.endpoint.port = e->web.port;
+	s = driver(&c);
+	assert_int_equal(store_ready(s, NULL, "bucket", STORE_READY_REMOVE, &err), 0);
+	store_caps(s, &caps);
+	assert_int_equal(caps.remove_batch_cond, was == HOLD);
+	store_learned(s, &text);
+	store_destroy(s);
+	e->how = how;
+	s = driver(&c);
+	store_recall(s, text.p);
+	store_caps(s, &caps);
+	assert_false(caps.remove_batch_cond);
+	for (unsigned i = 0; i < removals; i++)
+		assert_int_equal(store_remove(s, NULL, key, "e1", &err), 0);
+	store_caps(s, &caps);
+	store_destroy(s);
+	web_stop(&e->web);
+	buf_done(&text);
+	return caps.remove_batch_cond;
+}
+
+/* What an earlier mount saw is not believed of batches: another server may be there, and what it
+ * removes in spite of a condition is gone before its answer says who it is. */
+static void batches_are_looked_at_again(void **state)
+{
+	assert_false(batches_go_again(HOLD, HOLD, 2));
+	assert_true(batches_go_again(HOLD, HOLD, 8));
+	assert_false(batches_go_again(HOLD, PAST, 8));
+	assert_false(batches_go_again(HOLD, REFUSE, 8));
+	assert_false(batches_go_again(PAST, HOLD, 8));
+}
+
+/* Whether batches with conditions go to such an endpoint, once a first removal came by. */
+static bool batches_go(enum batches how, enum s3_cond cond)
+{
+	static struct endpoint {
+		struct web web;
+		enum batches how;
+	} all[8]; /* a connection's thread may be the last to look */
+	static unsigned n;
+	struct endpoint *e = &all[n++];
+	struct s3_conf c = plain_conf();
+	struct store_caps caps;
+	struct store *s;
+
+	assert_true(n <= ARRAY_SIZE(all));
+	e->how = how;
+	e->web.arg = &e->how;
+	assert_true(web_start(&e->web, AF_INET, batch_serve));
+	c.aws = false;
+	c.cond = cond;
+	c.endpoint.port = e->web.port;
+	s = driver(&c);
+	store_caps(s, &caps);
+	assert_true(caps.remove_batch > 1 && !caps.remove_batch_cond);
+	assert_int_equal(store_remove(s, NULL, key, "e1", &err), 0);
+	store_caps(s, &caps);
+	store_destroy(s);
+	web_stop(&e->web);
+	return caps.remove_batch_cond;
+}
+
+static void conditions_of_batches_are_asked_for(void **state)
+{
+	struct s3_conf c = plain_conf();
+	struct store_caps caps;
+	struct store *s = driver(NULL);
+
+	assert_false(batches_go(PAST, S3_COND_AUTO));
+	assert_false(batches_go(REFUSE, S3_COND_AUTO));
+	assert_true(batches_go(HOLD, S3_COND_AUTO));
+	/* who says that conditions hold does not speak of these */
+	assert_false(batches_go(PAST, S3_COND_YES));
+	assert_true(batches_go(HOLD, S3_COND_YES));
+	store_caps(s, &caps);
+	assert_true(caps.remove_batch_cond); /* AWS says so */
+	store_destroy(s);
+	c.cond = S3_COND_NO;
+	s = driver(&c);
+	store_caps(s, &caps);
+	assert_false(caps.remove_batch_cond);
+	store_destroy(s);
+}
+
+/* One at a time then, each with its condition. */
+static void conditions_are_not_lost_in_batches(void **state)
+{
+	SCRIPT({"POST /bucket?delete=", 200, NULL,
+		       "<DeleteResult><Deleted><Key>b</Key></Deleted></DeleteResult>"},
+		{"DELETE /bucket/a", 204},
+		{"DELETE /bucket/c", 412, NULL, ERROR("PreconditionFailed", "")});
+	struct store_removal v[] = {{.key = "a", .if_match = "e1"}, {.key = "b", .if_match = NULL},
+		{.key = "c", .if_match = "e3"}};
+	struct s3_conf c = plain_conf();
+	struct store *s;
+
+	c.aws = false;
+	c.cond = S3_COND_YES;
+	s = driver(&c);
+	atomic_store(&((struct s3 *)s)->batch_asked, true);
+	assert_int_equal(store_remove_many(s, NULL, "bucket", v, 3, &err), 0);
+	assert_null(strstr(script.seen[0].body, "ETag"));
+	assert_string_equal(script_field(1, "if-match"), "\"e1\"");
+	assert_string_equal(script_field(2, "if-match"), "\"e3\"");
+	assert_true(v[0].r == 0 && v[1].r == 0 && v[2].r == -ESTALE && v[2].kind == ERR_STALE);
 	script_done();
 	store_destroy(s);
 }
@@ -1393,6 +1663,12 @@ int main(void)
 		cmocka_unit_test(uploads_and_buckets_come_in_pages),
 		cmocka_unit_test(unusable_names_are_not_listed),
 		cmocka_unit_test(removals_come_in_batches),
+		cmocka_unit_test(a_batch_as_it_is_sent),
+		cmocka_unit_test(a_batch_that_fails_as_a_whole),
+		cmocka_unit_test(a_large_batch_goes_in_parts),
+		cmocka_unit_test(conditions_of_batches_are_asked_for),
+		cmocka_unit_test(batches_are_looked_at_again),
+		cmocka_unit_test(conditions_are_not_lost_in_batches),
 		cmocka_unit_test(buckets_are_made_where_they_belong),
 		cmocka_unit_test(life_cycles_are_json_here),
 		cmocka_unit_test(metadata_survives_the_header),
