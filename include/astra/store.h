@@ -126,6 +126,11 @@ struct store_copy {
 	const char *write_mark; /* value of STORE_META_WRITE on the new object; NULL = none */
 };
 
+struct store_rename {
+	const char *src_if_match;		      /* must be given: no other version goes */
+	const char *dst_if_match, *dst_if_none_match; /* one of them must be given */
+};
+
 struct store_entry {	 /* one line of a LIST page */
 	const char *key; /* in the page's memory */
 	bool is_prefix;	 /* a common prefix; key ends with the delimiter, nothing below is set */
@@ -189,6 +194,7 @@ struct store_caps {
 	bool set_meta;	      /* metadata can be changed in place, free of fees */
 	uint64_t meta_copy;   /* else set_meta copies the object onto itself, up to so many bytes */
 	bool part_copy, copy; /* server side */
+	bool rename;	      /* may have store_rename; a call says whether it does */
 	bool archive;	      /* has offline classes */
 	bool restore_moves;   /* a restore changes the class for good: days mean nothing */
 	bool checksums;	      /* states crc32c of whole objects */
@@ -233,6 +239,9 @@ struct store_ops {
 		struct store_page *ret, struct err *err);
 	errint_t (*copy)(struct store *s, const struct store_call *c, struct store_obj src,
 		struct store_obj dst, const struct store_copy *opt, struct store_stat *ret,
+		struct err *err);
+	errint_t (*rename)(struct store *s, const struct store_call *c, struct store_obj src,
+		struct store_obj dst, const struct store_rename *opt, struct store_stat *ret,
 		struct err *err);
 	errint_t (*set_tier)(struct store *s, const struct store_call *c, struct store_obj o,
 		const char *class_name, const char *if_match, struct store_stat *ret,
@@ -323,6 +332,23 @@ errint_t store_list(struct store *s, const struct store_call *c, const char *buc
 	struct err *err);
 errint_t store_copy(struct store *s, const struct store_call *c, struct store_obj src,
 	struct store_obj dst, const struct store_copy *opt, struct store_stat *ret,
+	struct err *err);
+/*
+ * Gives an object another key in its bucket, where caps.rename: in one step, which is whole or not
+ * at all. Bytes, metadata (with the write mark of whoever put it), class and ETag go with it;
+ * nobody can see both keys or neither. ret says what is at the new key.
+ *	-ESTALE/ERR_STALE	the source, or what was to be overwritten, has another version
+ *	-EEXIST/ERR_STALE	dst_if_none_match, and something is there
+ *	-ENOENT/ERR_NOT_FOUND	no source
+ *	-EOPNOTSUPP/ERR_FINAL	not these two, or not here, or not now: nothing was changed, and
+ *				store_copy with store_remove may do it
+ *	ERR_UNKNOWN		the answer was lost, or what is at dst now is not what src was:
+ *				never repeated. It is done when src is gone and dst has the ETag
+ *				that src had; it is not when src has it. The caller looks at both.
+ * For objects: markers of directories ("x/") and other buckets are -EOPNOTSUPP.
+ */
+errint_t store_rename(struct store *s, const struct store_call *c, struct store_obj src,
+	struct store_obj dst, const struct store_rename *opt, struct store_stat *ret,
 	struct err *err);
 /* Changes the class in place where the store can; never reverts a concurrent write. The new
  * version is in ret (the ETag may stay). Out of an offline class: ERR_ARCHIVED unless restored. */

@@ -4,10 +4,10 @@
  *
  *	RULES  = RULE { ';' RULE }            e.g.  put:n=3:error=EIO; *:p=0.05:seed=7:delay=20
  *	RULE   = OPS { ':' WHEN } ':' ACTION { ':' ACTION }
- *	OPS    = '*' or names joined by ',': head get put remove remove_many list copy set_tier
- *	         restore parts_begin part_put part_copy parts_list parts_finish parts_abort
- *	         parts_pending set_meta bucket_list bucket_create bucket_remove lifecycle_get
- *	         lifecycle_put
+ *	OPS    = '*' or names joined by ',': head get put remove remove_many list copy rename
+ *	         set_tier restore parts_begin part_put part_copy parts_list parts_finish
+ *	         parts_abort parts_pending set_meta bucket_list bucket_create bucket_remove
+ *	         lifecycle_get lifecycle_put
  * WHEN, all must hold; calls that match OPS and key are counted from 1, per rule:
  *	n=N        the Nth call only
  *	after=N    calls behind the Nth
@@ -497,6 +497,7 @@ static void drop_text(char **p)
 #define DROP_remove_many   NULL
 #define DROP_list	   ret
 #define DROP_copy	   ret
+#define DROP_rename	   ret
 #define DROP_set_tier	   ret
 #define DROP_restore	   NULL
 #define DROP_parts_begin   NULL

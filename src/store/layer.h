@@ -48,6 +48,10 @@
 		(struct store_obj src, struct store_obj dst, const struct store_copy *opt,         \
 			struct store_stat *ret),                                                   \
 		(src, dst, opt, ret))                                                              \
+	X(rename, dst.key, 0, 0, true,                                                             \
+		(struct store_obj src, struct store_obj dst, const struct store_rename *opt,       \
+			struct store_stat *ret),                                                   \
+		(src, dst, opt, ret))                                                              \
 	X(set_tier, o.key, 0, 0, if_match != NULL,                                                 \
 		(struct store_obj o, const char *class_name, const char *if_match,                 \
 			struct store_stat *ret),                                                   \

@@ -364,6 +364,8 @@ static void local_describe(struct store *s, struct buf *ret)
 	(void)buf_addf(ret, "embedded, in %s", ((const struct local *)s)->root);
 }
 
+/* Acts like most clouds. */
+#define local_rename NULL
 static const struct store_ops local_ops = {
 	.name = "local",
 	.caps = local_caps,

@@ -23,8 +23,8 @@
 
 /* A new operation changes the size of the table: look at every layer and driver, at STORE_OPS and
  * at the entries below, then change this number. */
-_Static_assert(sizeof(struct store_ops) == 27 * sizeof(void *), "an operation was added");
-_Static_assert(OP_N == 23, "STORE_OPS and struct store_ops differ");
+_Static_assert(sizeof(struct store_ops) == 28 * sizeof(void *), "an operation was added");
+_Static_assert(OP_N == 24, "STORE_OPS and struct store_ops differ");
 
 void store_stat_done(struct store_stat *st)
 {
@@ -290,6 +290,23 @@ errint_t store_copy(struct store *s, const struct store_call *c, struct store_ob
 	CHECK_STAT(store_obj_check(dst, err));
 	CHECK_STAT(nmeta_check(opt ? opt->nmeta : 0, err));
 	LEAVE_STAT("copy", s->ops->copy(s, c, src, dst, opt, &st, err));
+}
+
+errint_t store_rename(struct store *s, const struct store_call *c, struct store_obj src,
+	struct store_obj dst, const struct store_rename *opt, struct store_stat *ret,
+	struct err *err)
+{
+	ENTER(CALL_DEFAULT_NS);
+	assert(opt && opt->src_if_match && !opt->dst_if_match != !opt->dst_if_none_match);
+	ENTER_STAT;
+	CHECK_STAT(NEEDS(rename));
+	CHECK_STAT(store_obj_check(src, err));
+	CHECK_STAT(store_obj_check(dst, err));
+	if (strcmp(src.bucket, dst.bucket) != 0 || !strcmp(src.key, dst.key) ||
+		src.key[strlen(src.key) - 1] == '/' || dst.key[strlen(dst.key) - 1] == '/')
+		CHECK_STAT(err_set(err, -EOPNOTSUPP, ERR_FINAL,
+			"rename: not from one bucket to another, onto itself, or of a directory"));
+	LEAVE_STAT("rename", s->ops->rename(s, c, src, dst, opt, &st, err));
 }
 
 errint_t store_set_tier(struct store *s, const struct store_call *c, struct store_obj o,
