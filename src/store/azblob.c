@@ -23,6 +23,8 @@
 
 static void azblob_caps(struct store *s, struct store_caps *ret)
 {
+	const struct azblob *d = (const struct azblob *)s;
+
 	*ret = (struct store_caps){
 		.key_max = STORE_KEY_MAX,
 		.key_utf8 = true,
@@ -36,6 +38,7 @@ static void azblob_caps(struct store *s, struct store_caps *ret)
 		.set_meta = true,
 		.part_copy = true,
 		.copy = true,
+		.rename = d->conf.dfs[0] && atomic_load(&d->hns) != 0,
 		.archive = true,
 		.restore_moves = true,
 		.part_min = 1,
@@ -532,6 +535,7 @@ static const struct store_ops azblob_ops = {
 	.remove_many = driver_remove_each,
 	.list = azblob_list,
 	.copy = azblob_copy,
+	.rename = azblob_rename,
 	.set_tier = azblob_set_tier,
 	.restore = azblob_restore,
 	.parts_begin = azblob_parts_begin,

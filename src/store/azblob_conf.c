@@ -9,6 +9,7 @@
  *   connection_string_file= connection_string_env=   account, endpoint, and key or sas
  *   tenant_id= client_id= client_secret_file= client_secret_env=   client
  *   federated_token_file=                    federated, with tenant_id and client_id
+ *   dfs_endpoint=URL                         for renames (default: endpoint's, .blob. being .dfs.)
  *   checksum=auto|crc64nvme|md5|off verify=yes|no rehydrate=standard|high
  *   delete_snapshots=yes|no hierarchical=auto|yes|no ca_file= proxy=
  *
@@ -43,8 +44,8 @@
 static const char *const keys[] = {"endpoint", "account", "credentials", "account_key_file",
 	"account_key_env", "sas_file", "sas_env", "connection_string_file", "connection_string_env",
 	"tenant_id", "client_id", "client_secret_file", "client_secret_env", "federated_token_file",
-	"checksum", "verify", "rehydrate", "delete_snapshots", "hierarchical", "ca_file", "proxy",
-	NULL};
+	"checksum", "verify", "rehydrate", "delete_snapshots", "hierarchical", "dfs_endpoint",
+	"ca_file", "proxy", NULL};
 
 static const char *const auth_words[] = {
 	"key", "sas", "client", "federated", "app", "machine", "none", "auto", NULL};
@@ -191,6 +192,8 @@ static errint_t section_read(const struct section *s, struct plan *p, struct err
 	p->conf.sum = sum;
 	p->conf.rehydrate_high = speed;
 	p->conf.hns = tree == 2 ? -1 : (int)tree;
+	(void)snprintf(p->conf.dfs, sizeof(p->conf.dfs), "%s",
+		section_value(s, "dfs_endpoint") ? section_value(s, "dfs_endpoint") : "");
 	p->conf.net.ca_file = section_value(s, "ca_file");
 	p->conf.net.proxy = section_value(s, "proxy");
 	return r;
@@ -319,6 +322,45 @@ static bool loopback(const struct net_url *u)
 	       !strncmp(u->host, "127.", 4);
 }
 
+static errint_t secret_safe(const struct conf_item *it, const struct plan *p,
+	const struct net_url *u, const char *url, struct err *err)
+{
+	if (u->tls || loopback(u) || p->cred.auth == AZ_AUTH_KEY || p->cred.auth == AZ_AUTH_NONE)
+		return 0;
+	return conf_err(it, err,
+		"'%s' is not https: a token or a shared access signature would be readable on the "
+		"way",
+		url);
+}
+
+/*
+ * The Data Lake interface of the same account has the service's name in its host's place of "blob"
+ * (Microsoft: "Storage account overview", endpoints). A host of another form tells nothing of it:
+ * then it is what the section says, or none.
+ */
+static errint_t dfs_check(
+	const struct section *s, struct plan *p, const struct net_url *blob, struct err *err)
+{
+	const struct conf_item *it = section_item(s, "dfs_endpoint");
+	struct azblob_conf *f = &p->conf;
+	const char *at = strstr(f->base, ".blob.");
+	struct net_url u;
+	errint_t r;
+
+	if (!it) {
+		if (at && !blob->path[0] && !strstr(at + 1, ".blob."))
+			(void)snprintf(f->dfs, sizeof(f->dfs), "%.*s.dfs.%s", (int)(at - f->base),
+				f->base, at + strlen(".blob."));
+		return 0;
+	}
+	r = net_url_parse(f->dfs, &u, err);
+	if (r)
+		return conf_err(it, err, "%s", err_text(err, r));
+	while (f->dfs[strlen(f->dfs) - 1] == '/')
+		f->dfs[strlen(f->dfs) - 1] = 0;
+	return secret_safe(it, p, &u, f->dfs, err);
+}
+
 static errint_t endpoint_check(const struct section *s, struct plan *p, struct err *err)
 {
 	const struct conf_item *it = section_item(s, "endpoint");
@@ -342,12 +384,8 @@ static errint_t endpoint_check(const struct section *s, struct plan *p, struct e
 	while (f->base[strlen(f->base) - 1] == '/')
 		f->base[strlen(f->base) - 1] = 0;
 	f->tls = u.tls;
-	if (!u.tls && !loopback(&u) && p->cred.auth != AZ_AUTH_KEY && p->cred.auth != AZ_AUTH_NONE)
-		return conf_err(it, err,
-			"'%s' is not https: a token or a shared access signature would be readable "
-			"on the way",
-			f->base);
-	return 0;
+	r = secret_safe(it, p, &u, f->base, err);
+	return r ? r : dfs_check(s, p, &u, err);
 }
 
 static errint_t plan_read(

@@ -378,6 +378,11 @@ errint_t azblob_cred_source(struct azblob_cred *c, const struct store_call *call
 	}
 }
 
+errint_t azblob_cred_rename(const struct azblob_cred *c, struct buf *url, struct err *err)
+{
+	return c->conf.auth == AZ_AUTH_SAS ? sas_append(c, url, err) : 0;
+}
+
 void azblob_cred_describe(const struct azblob_cred *c, struct buf *ret)
 {
 	const struct azblob_cred_conf *f = &c->conf;

@@ -61,6 +61,8 @@ bool azblob_cred_refused(struct azblob_cred *c, unsigned number);
  * grows, or f gets a field. */
 errint_t azblob_cred_source(struct azblob_cred *c, const struct store_call *call, int64_t now_ns,
 	struct store_obj o, struct buf *url, struct net_fields *f, struct err *err);
+/* Where a SAS authorises, also the source of a rename has it: url, its path there, grows. */
+errint_t azblob_cred_rename(const struct azblob_cred *c, struct buf *url, struct err *err);
 /* "the key of account x": for people; nothing secret. */
 void azblob_cred_describe(const struct azblob_cred *c, struct buf *ret);
 

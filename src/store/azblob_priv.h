@@ -29,6 +29,7 @@ enum azblob_sum { AZ_SUM_AUTO, AZ_SUM_CRC64, AZ_SUM_MD5, AZ_SUM_OFF };
 struct azblob_conf {
 	char name[64];	/* of the remote: for messages */
 	char base[600]; /* "https://x.blob.core.windows.net", a path possible, no '/' at the end */
+	char dfs[600];	/* likewise, of the Data Lake interface; "" = there is none */
 	bool tls;
 	struct remote_class classes[TIER_N];
 	enum azblob_sum sum; /* what blocks and blobs carry on their way up */
@@ -71,9 +72,10 @@ struct azblob {
 	struct azblob_cred *cred; /* owned */
 	_Atomic int64_t skew_ns;  /* of the service's clock */
 	atomic_int hns;
-	atomic_uint range_sum; /* enum azblob_sum of ranges read: what the service knows */
-	atomic_uint inferred;  /* enum tier of blobs that were given none: learnt from answers */
-	struct lock lock;      /* RANK_STORE_D */
+	_Atomic int64_t rename_mono_ns; /* not before: it was refused, or nobody answered there */
+	atomic_uint range_sum;		/* enum azblob_sum of ranges read: what the service knows */
+	atomic_uint inferred; /* enum tier of blobs that were given none: learnt from answers */
+	struct lock lock;     /* RANK_STORE_D */
 	struct {
 		LIST_HEAD(, azblob_upload) uploads; /* of this process, the newest first */
 		unsigned n;
@@ -89,6 +91,8 @@ struct azblob_req {
 	struct net_fields f;
 	struct net_req q; /* body, into, accept, ...: what net is to have beyond that */
 };
+/* Appends "/BUCKET/KEY", encoded. */
+void azblob_path(struct store_obj o, struct buf *ret);
 /* URL of a bucket's or an object's (bucket, key NULL: of the account's) resource. */
 void azblob_url(const struct azblob *d, struct store_obj o, struct buf *ret);
 void azblob_req_init(const struct azblob *d, struct azblob_req *r, const char *op,
@@ -239,6 +243,12 @@ errint_t azblob_parts_pending(struct store *s, const struct store_call *c, const
 void azblob_uploads_done(struct azblob *d);
 errint_t azblob_copy(struct store *s, const struct store_call *c, struct store_obj src,
 	struct store_obj dst, const struct store_copy *opt, struct store_stat *ret,
+	struct err *err);
+
+/* ---- azblob_rename.c ---- */
+
+errint_t azblob_rename(struct store *s, const struct store_call *c, struct store_obj src,
+	struct store_obj dst, const struct store_rename *opt, struct store_stat *ret,
 	struct err *err);
 
 /* Takes cred (also when it fails). */

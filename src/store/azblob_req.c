@@ -18,9 +18,8 @@
 
 /* ---- building ---- */
 
-void azblob_url(const struct azblob *d, struct store_obj o, struct buf *ret)
+void azblob_path(struct store_obj o, struct buf *ret)
 {
-	(void)buf_adds(ret, d->conf.base);
 	(void)buf_adds(ret, "/");
 	if (o.bucket)
 		(void)net_url_add(ret, o.bucket, "$");
@@ -28,6 +27,12 @@ void azblob_url(const struct azblob *d, struct store_obj o, struct buf *ret)
 		(void)buf_adds(ret, "/");
 		(void)net_url_add(ret, o.key, "/");
 	}
+}
+
+void azblob_url(const struct azblob *d, struct store_obj o, struct buf *ret)
+{
+	(void)buf_adds(ret, d->conf.base);
+	azblob_path(o, ret);
 }
 
 void azblob_req_init(const struct azblob *d, struct azblob_req *r, const char *op,
@@ -96,6 +101,14 @@ static const struct {
 	{"TooManyRequests", -EBUSY, ERR_THROTTLE},
 	{"OperationTimedOut", -EIO, BY_METHOD},
 	{"InternalError", -EIO, BY_METHOD},
+	/* of the Data Lake interface */
+	{"PathNotFound", -ENOENT, ERR_NOT_FOUND},
+	{"SourcePathNotFound", -ENOENT, ERR_NOT_FOUND},
+	{"FilesystemNotFound", -ENOENT, ERR_NOT_FOUND},
+	{"PathAlreadyExists", -EEXIST, ERR_STALE},
+	{"RenameDestinationParentPathNotFound", -EOPNOTSUPP, ERR_FINAL},
+	{"SourcePathIsBeingDeleted", -EBUSY, ERR_RETRY},
+	{"DestinationPathIsBeingDeleted", -EBUSY, ERR_RETRY},
 };
 
 static errint_t by_status(int status, bool azure, enum err_kind *kind)

@@ -52,8 +52,12 @@ AZURE_POD_IDENTITY_AUTHORITY_HOST=$fake_url token_remote machine ""
 IDENTITY_ENDPOINT=$fake_url/msi IDENTITY_HEADER=header token_remote app ""
 # With directories: what cannot be an object and a directory is not asked.
 start_fake_azure hns --hns
-run hns test_odd_keys,test_list_model,test_list_many,test_remove_many,test_buckets,test_churn \
-    < <(fake_azure_account)
+hns=test_odd_keys,test_list_model,test_list_many,test_remove_many,test_buckets,test_churn
+run hns "$hns" < <(fake_azure_account; fake_azure_dfs; echo "fault =")
+echo sig=1 >"$work/sas"
+run hns_sas "$hns,$few" < <(fake_azure_dfs; printf '%s\n' "endpoint = $fake_url/fake" \
+    "sas_file = $work/sas" "fault =")
+curl -sf "$fake_url/control" | grep -q '"PUT rename"' || failed=1
 
 # ---- Azurite ----
 start_azurite

@@ -170,6 +170,9 @@ start_fake_azure() { # NAME OPTIONS... -> fake_url (of the server; the account i
 fake_azure_account() { # the last one's, as lines of a section
     printf 'endpoint = %s/fake\naccount = fake\naccount_key_env = FAKE_KEY\n' "$fake_url"
 }
+fake_azure_dfs() {
+    printf 'dfs_endpoint = %s/dfs/fake\n' "$fake_url"
+}
 fake_azure_section() { # NAME LINE...: a section of the configuration, with a bucket
     printf '[remote %s]\ntype = azure\nbucket = astra-%s\ncreate_bucket = yes\n' "$1" "$1"
     fake_azure_account

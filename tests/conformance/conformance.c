@@ -596,6 +596,133 @@ static void test_remove_many(void **state)
 	store_page_done(&page);
 }
 
+static errint_t renames(struct world *w, const char *from, const char *etag, const char *to,
+	const char *over, struct store_stat *ret, struct err *err)
+{
+	struct store_rename opt = {.src_if_match = etag,
+		.dst_if_match = over,
+		.dst_if_none_match = over ? NULL : STORE_IF_ABSENT};
+
+	return store_rename(w->st, NULL, obj(w, from), obj(w, to), &opt, ret, err);
+}
+
+static void check_gone(struct world *w, const char *key)
+{
+	struct store_stat st;
+	struct err err;
+
+	assert_int_equal(store_head(w->st, NULL, obj(w, key), &st, &err), -ENOENT);
+}
+
+/* What is to be renamed; its name's directory is there. False: these cannot be. */
+static bool rename_begin(struct world *w, struct store_stat *ret)
+{
+	struct store_meta meta[] = {{"mode", "0600"}, {STORE_META_WRITE, "1.1"}};
+	struct store_put opt = {.class_name = warm_of(w), .meta = meta, .nmeta = 2};
+	struct store_stat st;
+	struct err err;
+	errint_t r;
+
+	put_text(w, "e/x", "other");
+	put_text(w, "first", "x");
+	assert_int_equal(store_head(w->st, NULL, obj(w, "first"), &st, &err), 0);
+	r = renames(w, "first", st.etag, "e/first", NULL, NULL, &err);
+	store_stat_done(&st);
+	if (r == -EOPNOTSUPP)
+		return false;
+	assert_int_equal(r, 0);
+	assert_int_equal(store_put(w->st, NULL, obj(w, "s"), "text", 4, &opt, ret, &err), 0);
+	return true;
+}
+
+static void check_refused(struct world *w, const struct store_stat *s, const struct store_stat *d)
+{
+	struct err err;
+
+	assert_int_equal(renames(w, "s", s->etag, "e/d", NULL, NULL, &err), -EEXIST);
+	assert_int_equal(err.kind, ERR_STALE);
+	assert_int_equal(renames(w, "s", s->etag, "e/d", "old", NULL, &err), -ESTALE);
+	assert_int_equal(renames(w, "s", "old", "e/d", d->etag, NULL, &err), -ESTALE);
+	assert_int_equal(renames(w, "s", "old", "e/new", NULL, NULL, &err), -ESTALE);
+	assert_int_equal(err.kind, ERR_STALE);
+	assert_int_equal(renames(w, "no", s->etag, "e/new", NULL, NULL, &err), -ENOENT);
+	assert_int_equal(err.kind, ERR_NOT_FOUND);
+	assert_int_equal(renames(w, "s", s->etag, "s", s->etag, NULL, &err), -EOPNOTSUPP);
+	assert_int_equal(renames(w, "s", s->etag, "e/", NULL, NULL, &err), -EOPNOTSUPP);
+	check_gone(w, "e/new");
+	check_text(w, "s", "more");
+	check_text(w, "e/d", "text");
+}
+
+static void test_rename(void **state)
+{
+	NEEDS(rename);
+
+	struct world *w = *state;
+	const char *odd = "e/\xc3\xa4 b%41&c='+?#.txt";
+	struct store_stat s, d;
+	struct err err;
+
+	if (!rename_begin(w, &s))
+		skip();
+	assert_int_equal(renames(w, "s", s.etag, "e/d", NULL, &d, &err), 0);
+	assert_string_equal(d.etag, s.etag);
+	assert_int_equal(d.size, 4);
+	assert_int_equal(d.nmeta, 2);
+	assert_string_equal(store_stat_meta(&d, "mode"), "0600");
+	assert_string_equal(store_stat_meta(&d, STORE_META_WRITE), "1.1");
+	assert_string_equal(d.class_name, warm_of(w));
+	check_gone(w, "s");
+	check_text(w, "e/d", "text");
+	store_stat_done(&s);
+	put_text(w, "s", "more");
+	assert_int_equal(store_head(w->st, NULL, obj(w, "s"), &s, &err), 0);
+	check_refused(w, &s, &d);
+	assert_int_equal(renames(w, "s", s.etag, "e/d", d.etag, NULL, &err), 0);
+	check_gone(w, "s");
+	check_text(w, "e/d", "more");
+	assert_int_equal(renames(w, "e/d", s.etag, odd, NULL, NULL, &err), 0);
+	check_text(w, odd, "more");
+	assert_int_equal(renames(w, odd, s.etag, "back", NULL, NULL, &err), 0);
+	check_gone(w, odd);
+	/* A directory that is not there: it is made, or that is left to a copy. */
+	if (renames(w, "back", s.etag, "n/n", NULL, NULL, &err)) {
+		assert_int_equal(err.kind, ERR_FINAL);
+		check_gone(w, "n/n");
+		check_text(w, "back", "more");
+	}
+	store_stat_done(&s);
+	store_stat_done(&d);
+}
+
+/* Needs the fault layer: a rename is never repeated once it may have been done. */
+static void test_rename_lost(void **state)
+{
+	NEEDS(rename);
+
+	struct world *w = *state;
+	struct store_stat s;
+	struct err err;
+
+	if (store_fault_set(w->st, "", NULL) || !rename_begin(w, &s))
+		skip();
+	assert_int_equal(store_fault_set(w->st, "rename:n=1:timeout=1", &err), 0);
+	assert_true(renames(w, "s", s.etag, "e/d", NULL, NULL, &err) < 0);
+	assert_int_equal(err.kind, ERR_UNKNOWN);
+	check_text(w, "s", "text");
+	check_gone(w, "e/d");
+	assert_int_equal(store_fault_set(w->st, "rename:n=1:lost", &err), 0);
+	assert_true(renames(w, "s", s.etag, "e/d", NULL, NULL, &err) < 0);
+	assert_int_equal(err.kind, ERR_UNKNOWN);
+	check_gone(w, "s");
+	check_text(w, "e/d", "text");
+	assert_int_equal(store_fault_set(w->st, "rename:n=1:error=EIO/retry", &err), 0);
+	assert_int_equal(renames(w, "e/d", s.etag, "s", NULL, NULL, &err), 0);
+	check_text(w, "s", "text");
+	assert_int_equal(store_fault_set(w->st, "", &err), 0);
+	store_stat_done(&s);
+}
+
 static void test_copy(void **state)
 {
 	NEEDS(copy);
@@ -1542,6 +1669,8 @@ static const struct entry all[] = {
 	T(test_list_many),
 	T(test_remove_many),
 	T(test_copy),
+	T(test_rename),
+	T(test_rename_lost),
 	T(test_tiers),
 	T(test_classes),
 	T(test_set_meta),

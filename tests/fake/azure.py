@@ -12,7 +12,7 @@ are not checked (the emulator does that); tokens are, as it gives them out itsel
 
 What it does as the service does and the emulator does not: rehydration takes time and says so; what
 is archived takes no blocks and is not overwritten; ids of uncommitted blocks have one length; an
-account with directories (--hns).
+account with directories (--hns), whose blobs are renamed by the Data Lake interface at /dfs/fake.
 
 POST /control {"faults": [...], "token_s": N, "refuse": [TOKEN]} sets faults, each of them
 
@@ -136,16 +136,19 @@ class Handler(BaseHTTPRequestHandler):
             return self.control()
         if u.path.startswith("/oauth/") or u.path in ("/metadata/identity/oauth2/token", "/msi"):
             return self.token(u.path)
-        parts = u.path.split("/", 3)
+        self.dfs = u.path.startswith("/dfs/")
+        path = u.path[4:] if self.dfs else u.path
+        parts = path.split("/", 3)
         self.container = unquote(parts[2]) if len(parts) > 2 else ""
         self.key = unquote(parts[3]) if len(parts) > 3 else ""
         fault = None
         with lock:
-            what = self.command + " " + (self.q.get("comp") or ("container" if not self.key else "blob"))
+            comp = "rename" if self.dfs else self.q.get("comp")
+            what = self.command + " " + (comp or ("container" if not self.key else "blob"))
             counts[what] = counts.get(what, 0) + 1
             for x in faults:
                 if x.get("method") in (None, self.command) and x.get("times", 1) > 0 and \
-                        x.get("comp", self.q.get("comp")) == self.q.get("comp"):
+                        x.get("comp", comp) == comp:
                     x["times"] = x.get("times", 1) - 1
                     fault = x
                     break
@@ -185,6 +188,10 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def refuse(self, e, extra=None):
+        if self.dfs:
+            body = json.dumps({"error": {"code": e.code, "message": e.text}})
+            return self.answer(e.status, {"x-ms-error-code": e.code, "Content-Type": "application/json",
+                                          **(extra or {})}, body.encode())
         body = "<?xml version='1.0'?><Error><Code>%s</Code><Message>%s</Message></Error>" % (
             e.code, escape(e.text))
         fields = {"x-ms-error-code": e.code, "Content-Type": "application/xml"} if e.code else {}
@@ -249,6 +256,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.container not in containers:
             raise Refused(404, "ContainerNotFound")
         self.blobs = containers[self.container]
+        if self.dfs:
+            return self.rename()
         if HNS and self.key.endswith("/"):
             raise Refused(400, "InvalidResourceName")
         if method == "PUT":
@@ -382,6 +391,41 @@ class Handler(BaseHTTPRequestHandler):
         new.kept = dict(b.kept)
         status, out, _ = self.store(new)
         return 202, {**out, "x-ms-copy-status": "success"}, b""
+
+    def rename_source(self):
+        value = self.f.get("x-ms-rename-source", "")
+        m = re.match(r"((?:[A-Za-z0-9._~/-]|%[0-9A-Fa-f]{2})+)(?:\?(.*))?$", value)
+        if not m or not value.startswith("/" + self.container + "/"):
+            raise Refused(400, "InvalidHeaderValue")
+        if "sig" in self.q and "sig" not in parse_qs(m[2] or ""):
+            raise Refused(403, "AuthenticationFailed")
+        key = unquote(m[1].split("/", 2)[2])
+        b = self.blobs.get(key)
+        if b is None:
+            raise Refused(404, "SourcePathNotFound")
+        if self.f.get("x-ms-source-if-match", b.etag) != b.etag:
+            raise Refused(412, "SourceConditionNotMet")
+        return key, b
+
+    def rename(self):
+        if not HNS or self.command != "PUT" or self.q.get("resource") or self.body:
+            raise Refused(400, "UnsupportedRequest")
+        key, b = self.rename_source()
+        old, parent = self.blobs.get(self.key), self.key.rpartition("/")[0]
+        if old is not None and self.f.get("if-none-match") == "*":
+            raise Refused(409, "PathAlreadyExists")
+        self.conditions(old)
+        if parent and parent not in self.blobs:
+            raise Refused(404, "RenameDestinationParentPathNotFound")
+        if b.directory or (old is not None and old.directory):
+            raise Refused(409, "InvalidSourceOrDestinationResourceType")
+        if parent and not self.blobs[parent].directory:
+            raise Refused(409, "PathConflict")
+        self.blobs[self.key] = self.blobs.pop(key)
+        waiting.pop((self.container, self.key), None)
+        mirror(self.container, key, None)
+        mirror(self.container, self.key, b)
+        return 201, {}, b""
 
     def put_block(self):
         b = self.blobs.get(self.key)

@@ -93,6 +93,17 @@ static void upload(struct store *s, uint8_t op, uint8_t more)
 	}
 }
 
+static void give_another_name(struct store *s, bool over)
+{
+	struct store_rename opt = {.src_if_match = "e",
+		.dst_if_match = over ? "f" : NULL,
+		.dst_if_none_match = over ? NULL : STORE_IF_ABSENT};
+	struct store_obj to = {fuzz_key.bucket, "d/other"};
+	struct store_stat st;
+
+	fuzz_stat_check(store_rename(s, NULL, fuzz_key, to, &opt, &st, NULL), &st);
+}
+
 static void operation(struct store *s, uint8_t op, uint8_t more)
 {
 	struct store_stat st = {0};
@@ -136,6 +147,9 @@ static void operation(struct store *s, uint8_t op, uint8_t more)
 	case 16:
 		(void)store_bucket_remove(s, NULL, "bucket", NULL);
 		break;
+	case 17:
+		give_another_name(s, more & 1);
+		break;
 	default:
 		upload(s, op, more);
 	}
@@ -147,8 +161,12 @@ static void operation(struct store *s, uint8_t op, uint8_t more)
 static struct store *store_make(uint8_t account)
 {
 	static const char *const classes[] = {"Hot", "Cool", "Cold", "Archive"};
-	struct azblob_conf conf = {
-		.name = "r", .base = BASE, .tls = true, .verify = account & 16, .hns = -1};
+	struct azblob_conf conf = {.name = "r",
+		.base = BASE,
+		.tls = true,
+		.verify = account & 16,
+		.hns = -1,
+		.dfs = "https://acc.dfs.core.windows.net"};
 	struct azblob_cred_conf cred = {.account = strdup("acc"),
 		.tenant = strdup("t"),
 		.client = strdup("c"),
@@ -180,7 +198,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	fuzz_net_answers(p, n);
 	fuzz_net_look = fuzz_look_body;
 	s = store_make(op[2]);
-	operation(s, op[0] % 17, op[1]);
+	operation(s, op[0] % 18, op[1]);
 	store_destroy(s);
 	return 0;
 }

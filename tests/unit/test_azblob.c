@@ -749,6 +749,134 @@ static void a_wrong_clock_is_corrected(void **state)
 	end(s);
 }
 
+/* ---- renames ---- */
+
+static const struct store_obj renamed = {"bucket", "d/b c"};
+
+static struct store *dfs_driver(void)
+{
+	struct azblob_cred_conf cred = {
+		.auth = AZ_AUTH_SAS, .sas = {.value = strdup("?sv=1&sig=a%2Fb")}};
+	struct azblob_conf c = plain_conf();
+	struct store *s = NULL;
+
+	c.hns = 1;
+	snprintf(c.dfs, sizeof(c.dfs), "http://127.0.0.1:%u/dfs/acc", script.web.port);
+	assert_int_equal(store_azblob_new(&c, &cred, &s, &err), 0);
+	return s;
+}
+
+static errint_t give_name(struct store *s, const char *over, struct store_stat *st)
+{
+	struct store_rename opt = {.src_if_match = "e1",
+		.dst_if_match = over,
+		.dst_if_none_match = over ? NULL : STORE_IF_ABSENT};
+
+	return store_rename(s, NULL, (struct store_obj){"bucket", "a+%"}, renamed, &opt, st, &err);
+}
+
+static void renames_are_asked_of_the_data_lake(void **state)
+{
+	SCRIPT({"PUT /dfs/acc/bucket/d/b%20c?sv=1&sig=a%2Fb ", 201, ID},
+		{"HEAD /acc/bucket/d/b%20c?sv=1&sig=a%2Fb ", 200, HEAD_OK},
+		{"PUT /dfs/acc/bucket/d/b%20c?sv=1&sig=a%2Fb ", 201, ID},
+		{"HEAD /acc/bucket/d/b%20c?sv=1&sig=a%2Fb ", 200, HEAD_OK});
+	struct store *s = dfs_driver();
+	struct store_stat st;
+
+	assert_int_equal(give_name(s, NULL, &st), 0);
+	assert_string_equal(st.etag, "e1");
+	assert_int_equal(st.size, 5);
+	store_stat_done(&st);
+	assert_string_equal(
+		script_field(0, "x-ms-rename-source"), "/bucket/a%2B%25?sv=1&sig=a%2Fb");
+	assert_string_equal(script_field(0, "x-ms-source-if-match"), "\"e1\"");
+	assert_string_equal(script_field(0, "if-none-match"), "*");
+	assert_int_equal(give_name(s, "e9", NULL), 0);
+	assert_string_equal(script_field(2, "if-match"), "\"e9\"");
+	end(s);
+}
+
+static const struct {
+	struct step step;
+	errint_t r;
+	enum err_kind kind;
+	bool off; /* it is not asked again at once */
+} rename_errors[] = {
+	{{"PUT", 404, CODE("SourcePathNotFound")}, -ENOENT, ERR_NOT_FOUND},
+	{{"PUT", 404, CODE("RenameDestinationParentPathNotFound")}, -EOPNOTSUPP, ERR_FINAL},
+	{{"PUT", 409, CODE("PathAlreadyExists")}, -EEXIST, ERR_STALE},
+	{{"PUT", 412, CODE("ConditionNotMet")}, -EEXIST, ERR_STALE},
+	{{"PUT", 412, CODE("SourceConditionNotMet")}, -ESTALE, ERR_STALE},
+	{{"PUT", 409, CODE("InvalidSourceOrDestinationResourceType")}, -EOPNOTSUPP, ERR_FINAL},
+	{{"PUT", 400, CODE("UnsupportedHeader")}, -EOPNOTSUPP, ERR_FINAL},
+	{{"PUT", 503, CODE("ServerBusy")}, -EBUSY, ERR_THROTTLE},
+	{{"PUT", 500, CODE("InternalError")}, -EIO, ERR_UNKNOWN},
+	{{.want = "PUT", .raw = ""}, -ECONNRESET, ERR_UNKNOWN},
+	{{"PUT", 403, CODE("AuthorizationPermissionMismatch")}, -EOPNOTSUPP, ERR_FINAL, true},
+};
+
+static void renames_that_fail(void **state)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(rename_errors); i++) {
+		struct store *s = dfs_driver();
+
+		script_set(&rename_errors[i].step, 1);
+		assert_int_equal(give_name(s, NULL, NULL), rename_errors[i].r);
+		assert_int_equal(err.kind, rename_errors[i].kind);
+		if (rename_errors[i].off) /* a request would be one too many for the script */
+			assert_int_equal(give_name(s, NULL, NULL), -EOPNOTSUPP);
+		end(s);
+	}
+}
+
+/* What is there is not what was renamed, or cannot be seen: that is not for us to say. */
+static void renames_in_doubt(void **state)
+{
+	static const struct step looks[] = {{"HEAD", 200, E2 "Content-Length: 5\r\n"},
+		{"HEAD", 404, CODE("BlobNotFound")}, {"HEAD", 503, CODE("ServerBusy")}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(looks); i++) {
+		const struct step steps[] = {{"PUT", 201, ID}, looks[i]};
+		struct store *s = dfs_driver();
+
+		script_set(steps, 2);
+		assert_true(give_name(s, NULL, NULL) < 0);
+		assert_int_equal(err.kind, ERR_UNKNOWN);
+		end(s);
+	}
+}
+
+static bool renames_at(const char *endpoint, const char *dfs)
+{
+	struct conf *c = conf_new();
+	struct remote *r = NULL;
+	size_t n = 0;
+	bool can;
+
+	assert_int_equal(conf_set(c, "remote az", "type", "azure"), 0);
+	assert_int_equal(conf_set(c, "remote az", "endpoint", endpoint), 0);
+	assert_int_equal(conf_set(c, "remote az", "credentials", "none"), 0);
+	if (dfs)
+		assert_int_equal(conf_set(c, "remote az", "dfs_endpoint", dfs), 0);
+	if (remotes_build(c, dir, &r, &n, &err))
+		fail_msg("%s", err.msg);
+	can = r->caps.rename;
+	remotes_destroy(r, n);
+	conf_destroy(c);
+	return can;
+}
+
+static void endpoints_of_renames(void **state)
+{
+	assert_true(renames_at("https://acc.blob.core.windows.net", NULL));
+	assert_true(renames_at("https://acc.z01.blob.storage.azure.net/", NULL));
+	assert_false(renames_at("https://acc.blob.core.windows.net/path", NULL));
+	assert_false(renames_at("https://files.example.com", NULL));
+	assert_false(renames_at("http://127.0.0.1:10000/acc", NULL));
+	assert_true(renames_at("http://127.0.0.1:10000/acc", "http://127.0.0.1:10001/acc/"));
+}
+
 /* ---- configuration ---- */
 
 static errint_t configured(const char *const lines[][2], unsigned n, const char *string)
@@ -882,7 +1010,9 @@ int main(void)
 		cmocka_unit_test(tokens_that_do_not_come), cmocka_unit_test(a_token_that_has_ended),
 		cmocka_unit_test(a_changed_key_is_read),
 		cmocka_unit_test(a_wrong_clock_is_corrected), cmocka_unit_test(connection_strings),
-		cmocka_unit_test(bad_sections)};
+		cmocka_unit_test(renames_are_asked_of_the_data_lake),
+		cmocka_unit_test(renames_that_fail), cmocka_unit_test(renames_in_doubt),
+		cmocka_unit_test(endpoints_of_renames), cmocka_unit_test(bad_sections)};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
