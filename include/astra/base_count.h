@@ -13,7 +13,6 @@
 	X(store_errors, "store requests that failed")                                              \
 	X(store_retries, "store requests repeated")                                                \
 	X(store_refused, "store requests refused for being too many")                              \
-	X(store_batched, "removals that went in a request with others")                            \
 	X(store_bytes_in, "bytes fetched from stores")                                             \
 	X(store_bytes_out, "bytes sent to stores")                                                 \
 	X(net_requests, "HTTP requests sent")                                                      \

@@ -168,15 +168,6 @@ struct store_upload { /* one stale upload, of parts_pending */
 	int64_t started_ns;
 };
 
-/* One of the objects that store_remove_many removes. */
-struct store_removal {
-	const char *key;      /* each once in a call */
-	const char *if_match; /* NULL = whatever version is there */
-	/* What became of it, where the call itself returned 0: as store_remove says it. */
-	errint_t r;
-	enum err_kind kind;
-};
-
 struct store_caps {
 	unsigned key_max;
 	bool key_utf8;	     /* keys must be UTF-8; others: -EILSEQ */
@@ -204,10 +195,6 @@ struct store_caps {
 	bool near; /* reading it is like reading a file here: a copy in the cache gains nothing */
 	uint64_t part_min, part_max, object_max; /* bytes */
 	unsigned parts_max;
-	/* So many removals go in one request; 0 = the store knows no such. And with if_match, as
-	 * far as is known now. */
-	unsigned remove_batch;
-	bool remove_batch_cond;
 };
 
 /* What may first have to be found out about an endpoint: whether it holds the conditions of ... */
@@ -233,7 +220,7 @@ struct store_ops {
 	errint_t (*remove)(struct store *s, const struct store_call *c, struct store_obj o,
 		const char *if_match, struct err *err);
 	errint_t (*remove_many)(struct store *s, const struct store_call *c, const char *bucket,
-		struct store_removal *v, size_t n, struct err *err);
+		const char *const *keys, size_t n, errint_t *ret_each, struct err *err);
 	errint_t (*list)(struct store *s, const struct store_call *c, const char *bucket,
 		const char *prefix, char delimiter, const char *token, unsigned max,
 		struct store_page *ret, struct err *err);
@@ -308,24 +295,8 @@ errint_t store_put(struct store *s, const struct store_call *c, struct store_obj
 /* Not there: -ENOENT/ERR_NOT_FOUND, or 0 where caps.silent_remove. */
 errint_t store_remove(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, struct err *err);
-/* As store_remove, together with others where the store takes many at once, by one who can keep the
- * key from new objects when it is not known what became of it (STORE_CODE_MANY). -EINPROGRESS when
- * it waits for its turn, with *ret. Then wake is called once, from any thread, maybe before this
- * has returned, and store_remove_end says what became of it, or sends it. first: others wait for
- * that. *ret is done with by store_remove_end, unless that returns -EINPROGRESS again, or
- * store_remove_leave. */
-struct store_wait;
-typedef void (*store_wake_fn)(void *arg, uint64_t id, bool first);
-errint_t store_remove_or_wait(struct store *s, const struct store_call *c, struct store_obj o,
-	const char *if_match, store_wake_fn wake, void *arg, uint64_t id, struct store_wait **ret,
-	struct err *err);
-errint_t store_remove_end(struct store_wait *w, const struct store_call *c, struct err *err);
-/* Nobody wants to know any more. If it is on its way, it may happen. */
-void store_remove_leave(struct store_wait *w);
-/* Each as store_remove does it, also where the store knows no such request. 0: each has its own
- * outcome. An error is that of all: nothing is known of each but what its kind says. */
 errint_t store_remove_many(struct store *s, const struct store_call *c, const char *bucket,
-	struct store_removal *v, size_t n, struct err *err);
+	const char *const *keys, size_t n, errint_t *ret_each, struct err *err);
 /* delimiter 0 = all keys below prefix. token NULL or "" = from the start. */
 errint_t store_list(struct store *s, const struct store_call *c, const char *bucket,
 	const char *prefix, char delimiter, const char *token, unsigned max, struct store_page *ret,
@@ -498,9 +469,6 @@ struct store_budget *store_budget_new(const struct store_budget_conf *conf);
 /* err->code of a call that made no request, for the remote does not answer (ERR_RETRY):
  * retry_after_ms says when it is asked again, 0 = it is being asked. */
 #define STORE_CODE_BREAKER "breaker"
-/* And of a removal that went with others and whose answer was lost (ERR_UNKNOWN): the server may
- * come to it when it has been through with the others, and no new object may be there then. */
-#define STORE_CODE_MANY "many"
 
 /* A stack's requests draw on b, which outlives it, at so much each. */
 void store_budget_join(struct store *s, struct store_budget *b, money_t read, money_t write);

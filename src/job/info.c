@@ -22,8 +22,6 @@ static int load_record(void *arg, uint64_t id, const void *p, size_t len)
 	}
 	job->id = id;
 	job->own.before = job->attempts;
-	if (job->kind == JOB_REMOVE) /* the run before may have sent it, at its end */
-		remove_in_doubt(job, j->opened_ns);
 	LOCKED(&j->g.lock);
 	job->g.committed = true;
 	return graph_insert(j, job);
@@ -176,7 +174,7 @@ void info_of_locked(struct jobs *j, struct job *job, struct job_info *i)
 	i->attempts = job->attempts;
 	i->created_ns = job->created_ns;
 	i->started_ns = job->g.started_ns;
-	i->next_ns = job->g.sleeping && job->own.wait == NULL ? job->g.next_ns : 0;
+	i->next_ns = job->g.sleeping ? job->g.next_ns : 0;
 	/* As of the last graph_stuck_locked: a job that waits for none is behind nobody. */
 	const struct job *cold = job->g.archived ? job : job->g.ndeps != 0 ? job->g.cold : NULL;
 	const char *note = cold != NULL ? cold->g.note : job->g.note;

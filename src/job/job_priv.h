@@ -100,7 +100,6 @@ struct job {
 		bool loose;	     /* claims no destination before it is its turn: archived.c */
 		bool stuck, lost;    /* as of the last graph_stuck_locked */
 		struct job *cold;    /* as of then: the archived one that it is, or is behind */
-		bool told;	     /* what it waits for is there: it is not to sleep */
 		bool unsure;	     /* an upload that failed and stays: see upload.c */
 		bool undone;	     /* an exchange whose names were changed back; it ends */
 		bool copies;	     /* an upload that is a copy in its cloud: copy.c */
@@ -151,8 +150,6 @@ struct job {
 		bool wrote;	 /* one of this run is there */
 		bool turned;	 /* rollback.c: the move failed, and became one out of the way */
 		struct dirmove *dirmove;	     /* owned */
-		struct store_wait *wait;	     /* remove: owned; the store has it */
-		int64_t rest_until_ns;		     /* remove: mono; before, it may come late */
 		uint64_t bytes_before, parts_before; /* dirmove: of the files that have moved */
 	} own;
 };
@@ -437,7 +434,6 @@ void sched_make_ready_locked(struct jobs *j, struct job *job);
 void sched_hurry_locked(struct jobs *j, struct job *job);
 void sched_pump(struct jobs *j); /* starts what may start; takes g.lock */
 void sched_on_sync(void *arg);
-void sched_wake(void *arg, uint64_t id, bool first); /* store_wake_fn; arg: the jobs */
 void job_state_set(struct job *job, enum job_state s);
 void job_note(struct job *job, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* It waits for something that nobody here does; comes: that ends by itself. */
@@ -587,8 +583,6 @@ enum step upload_failed(struct job *job, errint_t r, const struct err *err);
 int upload_as_expected(struct job *job, const char *etag, struct err *err);
 enum step relocate_step(struct job *job);
 enum step remove_step(struct job *job);
-/* A request with many removals may go on at the server, and this one is in it. */
-void remove_in_doubt(struct job *job, int64_t since_mono_ns);
 bool guard_holds(struct jobs *j); /* a removal that is being posted: is it to be held? */
 enum step transition_step(struct job *job);
 enum step restore_step(struct job *job);
@@ -628,9 +622,6 @@ errint_t job_remove_object(
 	struct job *job, uint32_t remote, const char *path, const char *etag, struct err *err);
 /* The object of in, also when only what is said about it was changed meanwhile. */
 errint_t job_remove_own(struct job *job, const struct meta_inode *in, struct err *err);
-/* The same by a job that is there for that. -EINPROGRESS: it waits to go with others, in own.wait;
- * the job is woken, and calls again. */
-errint_t job_remove_or_wait(struct job *job, const struct meta_inode *in, struct err *err);
 /* Removes job->src version own.etag after the sync point, and ends the job. */
 enum step job_vacate(struct job *job);
 enum step job_remove_source(struct job *job);

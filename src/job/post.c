@@ -38,7 +38,6 @@ struct job *job_free(struct job *job)
 	free(job->g.dependents);
 	free(job->g.watchers);
 	free(job->g.note);
-	assert(job->own.wait == NULL);
 	dirmove_free(job->own.dirmove);
 	free(job->own.copy);
 	ahead_free(job->own.ahead);

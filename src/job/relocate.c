@@ -60,19 +60,7 @@ bool job_in_use(struct job *job, uint32_t remote, const char *path, const char *
 	return true;
 }
 
-/* What a removal's answer means. *ret_other: another version is there, and was left alone. */
-static errint_t removed(errint_t r, bool *ret_other, struct err *err)
-{
-	*ret_other = r < 0 && err->kind == ERR_STALE;
-	if (r < 0 && (err->kind == ERR_NOT_FOUND || err->kind == ERR_STALE)) {
-		err_clear(err);
-		return 0;
-	}
-	if (r < 0 && err->kind == ERR_UNKNOWN) /* asked again, it is there or not */
-		err->kind = ERR_RETRY;
-	return r;
-}
-
+/* *ret_other: another version is there, and was left alone. */
 static errint_t remove_version(struct job *job, uint32_t remote, const char *path, const char *etag,
 	bool *ret_other, struct err *err)
 {
@@ -83,7 +71,14 @@ static errint_t remove_version(struct job *job, uint32_t remote, const char *pat
 	call_init(&call, job);
 	if (r == 0)
 		r = store_remove(o.st, &call, o.o, etag[0] != '\0' ? etag : NULL, err);
-	return removed(r, ret_other, err);
+	*ret_other = r < 0 && err->kind == ERR_STALE;
+	if (r < 0 && (err->kind == ERR_NOT_FOUND || err->kind == ERR_STALE)) {
+		err_clear(err);
+		return 0;
+	}
+	if (r < 0 && err->kind == ERR_UNKNOWN) /* asked again, it is there or not */
+		err->kind = ERR_RETRY;
+	return r;
 }
 
 /* Removes remote:path version etag. Gone, or another version there: fine, not ours any more. */
@@ -98,10 +93,14 @@ errint_t job_remove_object(
 	return r;
 }
 
-/* Another version is there: one of the same bytes is in's, too. */
-static errint_t other_left(struct job *job, const struct meta_inode *in, struct err *err)
+errint_t job_remove_own(struct job *job, const struct meta_inode *in, struct err *err)
 {
-	errint_t r = row_follow(job, in, err);
+	bool other = false;
+	errint_t r = remove_version(job, in->loc.remote, in->loc.path, in->loc.etag, &other, err);
+
+	if (!other)
+		return r;
+	r = row_follow(job, in, err);
 	if (r > 0)
 		return err_set(
 			err, -EAGAIN, ERR_RETRY, "it has another version, of the same bytes");
@@ -109,40 +108,6 @@ static errint_t other_left(struct job *job, const struct meta_inode *in, struct 
 		log_warn(
 			"job", "'%s' was changed by somebody else and is left alone", in->loc.path);
 	return r;
-}
-
-errint_t job_remove_own(struct job *job, const struct meta_inode *in, struct err *err)
-{
-	bool other = false;
-	errint_t r = remove_version(job, in->loc.remote, in->loc.path, in->loc.etag, &other, err);
-
-	return other ? other_left(job, in, err) : r;
-}
-
-errint_t job_remove_or_wait(struct job *job, const struct meta_inode *in, struct err *err)
-{
-	const char *etag = in->loc.etag[0] != '\0' ? in->loc.etag : NULL;
-	struct store_wait *wait = job->own.wait;
-	struct objref o;
-	struct store_call call;
-	bool other = false;
-	errint_t r = 0;
-
-	call_init(&call, job);
-	if (wait != NULL)
-		r = store_remove_end(wait, &call, err);
-	else
-		r = objref_make(job->jobs, in->loc.remote, in->loc.path, &o, err);
-	if (wait == NULL && r == 0)
-		r = store_remove_or_wait(
-			o.st, &call, o.o, etag, sched_wake, job->jobs, job->id, &wait, err);
-	job->own.wait = r == -EINPROGRESS ? wait : NULL;
-	if (r == -EINPROGRESS)
-		return r;
-	if (r < 0 && err->kind == ERR_UNKNOWN && strcmp(err->code, STORE_CODE_MANY) == 0)
-		remove_in_doubt(job, clock_mono_ns());
-	r = removed(r, &other, err);
-	return other ? other_left(job, in, err) : r;
 }
 
 /* For good: it is taken back; one that was taken back already has no other place to go. */

@@ -5,15 +5,6 @@
  * name returns. A minute that comes after one with too many has no free ones until it is quiet
  * again.
  *
- * Removals of a cloud go together where it takes many in a request: a job that waits for that gives
- * its worker up, and is run again when it is its turn to send them, or when it is told.
- *
- * When the answer of such a request is lost, the server may still be at it, for as long as all take
- * that are in it: a new object of the same bytes, put where the old one was removed, would be
- * removed for it, since the ETag is the same. So such a removal rests before it asks again, and
- * what waits for its key waits along; and those that a run left may have been on their way then,
- * and rest as long from the next one's start.
- *
  * A held removal is waited for by nobody; when something else wants its key it goes at once, but
  * for what lies beside that (archived.c).
  */
@@ -22,10 +13,8 @@
 
 #include "job_priv.h"
 
-#define MINUTE_NS    (60 * NS_PER_S)
-#define LOOK_NS	     (10 * NS_PER_S)  /* how often a held one looks whether its time has come */
-#define MANY_LATE_NS (120 * NS_PER_S) /* as long as the answer is waited for: batch.c */
-#define WAIT_LOOK_NS MINUTE_NS	      /* and one that waits to go with others; it is woken before */
+#define MINUTE_NS (60 * NS_PER_S)
+#define LOOK_NS	  (10 * NS_PER_S) /* how often a held one looks whether its time has come */
 
 bool guard_holds(struct jobs *j)
 {
@@ -72,33 +61,6 @@ static bool held_back(struct job *job)
 	return true;
 }
 
-/* What is emulated here does not go on without us. */
-static int64_t late_ns(struct jobs *j, uint32_t remote)
-{
-	const struct remote *r = remote_of(j, remote);
-
-	if (r == NULL || r->caps.remove_batch == 0)
-		return 0;
-	return j->conf.many_ns != 0 ? j->conf.many_ns : r->real ? MANY_LATE_NS : 0;
-}
-
-void remove_in_doubt(struct job *job, int64_t since_mono_ns)
-{
-	int64_t late =
-		MAX_OF(late_ns(job->jobs, job->src_remote), late_ns(job->jobs, job->dst_remote));
-
-	job->own.rest_until_ns = MAX_OF(job->own.rest_until_ns, since_mono_ns + late);
-}
-
-static bool rests(struct job *job)
-{
-	if (clock_mono_ns() >= job->own.rest_until_ns)
-		return false;
-	job_note(job, "it may have been sent with others: asked again when that is over");
-	job->own.wake_mono_ns = job->own.rest_until_ns;
-	return true;
-}
-
 /* The file gets its name again, or one beside it. */
 static enum step take_back(struct job *job)
 {
@@ -135,55 +97,27 @@ static enum step take_back(struct job *job)
 	return s;
 }
 
-/* STEP_AGAIN: nothing is in its way. */
-static enum step may_remove(struct job *job, const struct meta_inode *in)
-{
-	struct jobs *j = job->jobs;
-
-	if (job->held && atomic_load(&job->cancel) && !atomic_load(&j->stopping))
-		return take_back(job);
-	if (job->held && held_back(job))
-		return STEP_LATER;
-	if (rests(job))
-		return STEP_LATER;
-	if (!job_barrier_ok(job, job->g.post_txn))
-		return STEP_BARRIER;
-	return job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag) ? STEP_LATER
-									   : STEP_AGAIN;
-}
-
 enum step remove_step(struct job *job)
 {
 	struct jobs *j = job->jobs;
-	struct meta_inode in = {0};
+	struct meta_inode in;
 	struct err err = {0};
 	struct meta_txn *t = meta_begin_read(j->conf.meta);
 	errint_t r = meta_inode_get(t, job->ino, &in);
 
 	meta_abort(t);
-	if (job->own.wait == NULL) {
-		if (r < 0 || (in.flags & META_F_OBJECT) == 0)
-			return !atomic_load(&job->cancel) && rests(job)
-				       ? STEP_LATER
-				       : job_finish_alone(job, 0, NULL);
-		enum step s = may_remove(job, &in);
-
-		if (s != STEP_AGAIN)
-			return s;
-		job_state_set(job, JOB_CLEANING);
-	}
-	r = job_remove_or_wait(job, &in, &err);
-	if (r == -EINPROGRESS) {
-		if (!atomic_load(&j->stopping))
-			atomic_store(&job->cancel, false); /* it comes too late */
-		job->own.wake_mono_ns = clock_mono_ns() + WAIT_LOOK_NS;
+	if (r < 0 || (in.flags & META_F_OBJECT) == 0)
+		return job_finish_alone(job, 0, NULL);
+	if (job->held && atomic_load(&job->cancel) && !atomic_load(&j->stopping))
+		return take_back(job);
+	if (job->held && held_back(job))
 		return STEP_LATER;
-	}
-	if (r < 0 && rests(job)) {
-		if (!atomic_load(&j->stopping))
-			atomic_store(&job->cancel, false); /* it comes too late */
+	if (!job_barrier_ok(job, job->g.post_txn))
+		return STEP_BARRIER;
+	if (job_in_use(job, in.loc.remote, in.loc.path, in.loc.etag))
 		return STEP_LATER;
-	}
+	job_state_set(job, JOB_CLEANING);
+	r = job_remove_own(job, &in, &err);
 	if (r < 0) {
 		enum step s = job_follow(job, r, &err);
 

@@ -291,8 +291,7 @@ void sched_make_ready_locked(struct jobs *j, struct job *job)
 	if (!j->g.running || job->g.ndeps != 0 || !job->g.committed || job->g.on_ready ||
 		job->g.active || job->g.on_barrier)
 		return; /* jobs_start looks at all of them */
-	if (job->g.sleeping && clock_mono_ns() < job->own.wake_mono_ns && !job->g.soon &&
-		!job->g.told)
+	if (job->g.sleeping && clock_mono_ns() < job->own.wake_mono_ns && !job->g.soon)
 		return;
 	sched_unlist_locked(j, job);
 	job->g.on_ready = true;
@@ -312,25 +311,6 @@ void sched_hurry_locked(struct jobs *j, struct job *job)
 	if (job->g.on_ready)
 		sched_unlist_locked(j, job);
 	sched_make_ready_locked(j, job);
-}
-
-void sched_wake(void *arg, uint64_t id, bool first)
-{
-	struct jobs *j = arg;
-	struct job *job = NULL;
-
-	lock_take(&j->g.lock);
-	HASH_FIND(hh, j->g.by_id, &id, sizeof(id), job);
-	if (job != NULL) {
-		job->g.told = true;
-		if (first)
-			sched_hurry_locked(j, job);
-		else
-			sched_make_ready_locked(j, job);
-	}
-	lock_drop(&j->g.lock);
-	if (job != NULL)
-		sched_pump(j);
 }
 
 void sched_sleep_locked(struct jobs *j, struct job *job)
@@ -518,7 +498,7 @@ static void step_task(struct pool_task *t)
 		return;
 	}
 	j->g.steps++;
-	job->g.outside = job->g.comes = job->g.taken = job->g.nudged = job->g.told = false;
+	job->g.outside = job->g.comes = job->g.taken = job->g.nudged = false;
 	bool soon = job->g.soon;
 	lock_drop(&j->g.lock);
 	job->own.awaits = job->own.unrecorded = false;
@@ -538,7 +518,7 @@ static void step_task(struct pool_task *t)
 
 			if (hurried)
 				job->g.outside = job->g.archived = false;
-			if (s == STEP_LATER && !hurried && !job->g.told &&
+			if (s == STEP_LATER && !hurried &&
 				(job->own.unrecorded || !atomic_load(&job->cancel))) {
 				job->g.soon = false;
 				sched_sleep_locked(j, job);
@@ -661,25 +641,6 @@ void jobs_start(struct jobs *j)
 	sched_pump(j);
 }
 
-/* No step runs any more. */
-static void waits_leave(struct jobs *j)
-{
-	struct store_wait *w = NULL;
-	struct job *job = NULL;
-
-	lock_take(&j->g.lock);
-	TAILQ_FOREACH (job, &j->g.all, link) {
-		w = job->own.wait;
-		job->own.wait = NULL;
-		if (w == NULL)
-			continue;
-		lock_drop(&j->g.lock); /* the next one may be told that it leads; it is not run */
-		store_remove_leave(w);
-		lock_take(&j->g.lock);
-	}
-	lock_drop(&j->g.lock);
-}
-
 void jobs_stop(struct jobs *j)
 {
 	struct job *job = NULL;
@@ -692,7 +653,6 @@ void jobs_stop(struct jobs *j)
 	while (j->g.steps > 0 || j->g.nlistings > 0 || j->g.nready > 0)
 		cond_wait(&j->idle, &j->g.lock);
 	lock_drop(&j->g.lock);
-	waits_leave(j);
 	(void)pool_cancel(j->conf.pool, &j->timer);
 	(void)pool_cancel(j->conf.pool, &j->front.task);
 	uploads_stop(j);

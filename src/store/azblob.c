@@ -312,6 +312,22 @@ static errint_t azblob_remove(struct store *s, const struct store_call *c, struc
 	return e;
 }
 
+static errint_t azblob_remove_many(struct store *s, const struct store_call *c, const char *bucket,
+	const char *const *keys, size_t n, errint_t *ret_each, struct err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct err one = {0};
+
+		ret_each[i] = azblob_remove(s, c, (struct store_obj){bucket, keys[i]}, NULL, &one);
+		/* What one name is refused for says nothing about the others. */
+		if (ret_each[i] && one.kind != ERR_NOT_FOUND && one.kind != ERR_FINAL) {
+			*err = one;
+			return ret_each[i];
+		}
+	}
+	return 0;
+}
+
 /* ---- tiers ---- */
 
 static errint_t tier_put(struct azblob *d, const struct store_call *c, struct store_obj o,
@@ -532,7 +548,7 @@ static const struct store_ops azblob_ops = {
 	.get = azblob_get,
 	.put = azblob_put,
 	.remove = azblob_remove,
-	.remove_many = driver_remove_each,
+	.remove_many = azblob_remove_many,
 	.list = azblob_list,
 	.copy = azblob_copy,
 	.rename = azblob_rename,

@@ -107,32 +107,6 @@ errint_t driver_restore(const struct remote_class *cl, const struct store_stat *
 	return 0;
 }
 
-void driver_removed(struct store_removal *v, errint_t r, const struct err *err)
-{
-	v->r = r;
-	v->kind = !r ? ERR_NONE : err->kind == ERR_NONE ? ERR_FINAL : err->kind;
-}
-
-errint_t driver_remove_each(struct store *s, const struct store_call *c, const char *bucket,
-	struct store_removal *v, size_t n, struct err *err)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct err one = {0};
-		errint_t r = s->ops->remove(
-			s, c, (struct store_obj){bucket, v[i].key}, v[i].if_match, &one);
-
-		driver_removed(&v[i], r, &one);
-		if (!r || one.kind == ERR_NOT_FOUND || one.kind == ERR_FINAL ||
-			one.kind == ERR_STALE)
-			continue;
-		*err = one;
-		if (i)
-			err->kind = ERR_UNKNOWN; /* of all */
-		return r;
-	}
-	return 0;
-}
-
 errint_t driver_cond(const char *etag, const char *if_match, const char *if_none_match,
 	struct store_obj o, struct err *err)
 {

@@ -31,11 +31,6 @@ errint_t driver_readable(const struct store_stat *st, struct store_obj o, struct
 errint_t driver_restore(const struct remote_class *cl, const struct store_stat *st, unsigned days,
 	struct driver_cold *cold, struct store_obj o, struct err *err);
 
-/* remove_many by one removal each; what a single one is refused for is its own. */
-errint_t driver_remove_each(struct store *s, const struct store_call *c, const char *bucket,
-	struct store_removal *v, size_t n, struct err *err);
-/* What became of v. */
-void driver_removed(struct store_removal *v, errint_t r, const struct err *err);
 /* Conditions of a write; etag NULL = the object is not there. */
 errint_t driver_cond(const char *etag, const char *if_match, const char *if_none_match,
 	struct store_obj o, struct err *err);

@@ -38,8 +38,9 @@
 	X(head, o.key, 0, 0, false, (struct store_obj o, struct store_stat *ret), (o, ret))        \
 	X(remove, o.key, 0, 0, if_match != NULL, (struct store_obj o, const char *if_match),       \
 		(o, if_match))                                                                     \
-	X(remove_many, "", 0, 0, true, /* one whose answer was lost may go on: never a second */   \
-		(const char *bucket, struct store_removal *many, size_t n), (bucket, many, n))     \
+	X(remove_many, "", 0, 0, false,                                                            \
+		(const char *bucket, const char *const *keys, size_t n, errint_t *ret_each),       \
+		(bucket, keys, n, ret_each))                                                       \
 	X(list, prefix, 0, 0, false,                                                               \
 		(const char *bucket, const char *prefix, char delimiter, const char *token,        \
 			unsigned max, struct store_page *ret),                                     \
@@ -115,8 +116,6 @@ void store_pass_describe(struct store *s, struct buf *ret);
 /* The layer of this stack whose table is ops, or NULL. */
 struct store *store_layer_find(struct store *s, const struct store_ops *ops);
 
-/* Whether o names an object: -EINVAL, -ENAMETOOLONG, ERR_FINAL. */
-errint_t store_obj_check(struct store_obj o, struct err *err);
 /* -ECANCELED or -ETIMEDOUT, ERR_CANCELLED, once c's flag is set or its deadline has passed. */
 errint_t call_check(const struct store_call *c, struct err *err);
 /* Sleeps to mono_ns, less when call_check() fails first, and then returns its answer. */
@@ -147,7 +146,6 @@ struct store_limit_conf {
 	uint64_t requests_per_second;	 /* 0 = any */
 	uint64_t bandwidth;		 /* bytes per second; 0 = any */
 };
-struct store *store_batch_new(struct store *inner);
 struct store *store_stats_new(struct store *inner);
 struct store *store_retry_new(struct store *inner, const struct store_retry_conf *conf);
 struct store *store_limit_new(struct store *inner, const struct store_limit_conf *conf);

@@ -274,9 +274,18 @@ errint_t local_remove(struct store *s, const struct store_call *c, struct store_
 }
 
 errint_t local_remove_many(struct store *s, const struct store_call *c, const char *bucket,
-	struct store_removal *v, size_t n, struct err *err)
+	const char *const *keys, size_t n, errint_t *ret_each, struct err *err)
 {
-	return driver_remove_each(s, c, bucket, v, n, err);
+	struct err one;
+	errint_t r = 0;
+
+	for (size_t i = 0; i < n && !r; i++) {
+		r = call_check(c, err);
+		if (!r)
+			ret_each[i] =
+				local_remove(s, c, (struct store_obj){bucket, keys[i]}, NULL, &one);
+	}
+	return r;
 }
 
 /* ---- changes in place ---- */

@@ -256,8 +256,6 @@ static void mem_caps(struct store *s, struct store_caps *ret)
 		.meta_max = DRIVER_META_BYTES_MAX,
 		.conditional_put = true,
 		.conditional_remove = true,
-		.remove_batch = 1000,
-		.remove_batch_cond = true,
 		.conditional_copy = true,
 		.list_meta = true,
 		.set_meta = true,
@@ -372,6 +370,27 @@ static errint_t mem_remove(struct store *s, const struct store_call *c, struct s
 	if (!r)
 		erase(m, b, obj);
 	return r;
+}
+
+static errint_t mem_remove_many(struct store *s, const struct store_call *c, const char *bucket,
+	const char *const *keys, size_t n, errint_t *ret_each, struct err *err)
+{
+	struct mem *m = (struct mem *)s;
+	struct mem_bucket *b;
+	errint_t r;
+
+	LOCKED(&m->lock);
+	r = mem_bucket_get(m, bucket, &b, err);
+	if (r)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		struct mem_obj *obj = mem_find(b, keys[i]);
+
+		ret_each[i] = obj ? 0 : -ENOENT;
+		if (obj)
+			erase(m, b, obj);
+	}
+	return 0;
 }
 
 /* The first key that can be behind everything starting with the len bytes at s. */
@@ -738,7 +757,7 @@ static const struct store_ops mem_ops = {
 	.get = mem_get,
 	.put = mem_put,
 	.remove = mem_remove,
-	.remove_many = driver_remove_each,
+	.remove_many = mem_remove_many,
 	.list = mem_list,
 	.copy = mem_copy,
 	.set_tier = mem_set_tier,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Remotes: the sections [remote NAME] of the configuration, or what there is without any, as
- * stacks of [batch] -> stats -> retry -> limit -> [fault] -> driver. Everything here runs once, at
- * the start. A type of remote is a row of types[] (remote.h).
+ * stacks of stats -> retry -> limit -> [fault] -> driver. Everything here runs once, at the start.
+ * A type of remote is a row of types[] (remote.h).
  */
 #include <assert.h>
 #include <errno.h>
@@ -407,8 +407,6 @@ static const struct remote_type type_mem = {
 
 static errint_t stack_make(const struct plan *p, struct store **st, struct err *err)
 {
-	struct store_caps caps = {0};
-
 	if (p->fault)
 		*st = store_fault_new(*st, p->fault->value, err);
 	if (*st)
@@ -417,10 +415,6 @@ static errint_t stack_make(const struct plan *p, struct store **st, struct err *
 		*st = store_retry_new(*st, &p->retry);
 	if (*st)
 		*st = store_stats_new(*st);
-	if (*st)
-		store_caps(*st, &caps);
-	if (caps.remove_batch)
-		*st = store_batch_new(*st);
 	return *st ? 0 : err_set(err, -ENOMEM, ERR_RETRY, "no memory");
 }
 

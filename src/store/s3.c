@@ -343,6 +343,121 @@ static errint_t s3_put(struct store *s, const struct store_call *c, struct store
 	return s3_put_fields((struct s3 *)s, c, o, p, len, opt, NULL, ret, err);
 }
 
+/* ---- remove ---- */
+
+static errint_t s3_remove(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *if_match, struct err *err)
+{
+	struct s3 *d = (struct s3 *)s;
+	struct s3_req q = {
+		.what = "remove", .method = "DELETE", .bucket = o.bucket, .key = o.key, .c = c};
+	errint_t r = s3_cond(d, c, o, S3_HOLDS_REMOVE, if_match, NULL, &q.fields, err);
+
+	if (r) {
+		s3_req_done(&q);
+		return r;
+	}
+	return s3_send_only(d, &q, err);
+}
+
+/* The body of a batch: keys[*at..), as many as go; *at is moved behind them. */
+static errint_t batch_body(
+	const char *const *keys, size_t n, size_t *at, errint_t *ret_each, struct buf *b)
+{
+	size_t in = 0;
+
+	(void)buf_adds(b, "<Delete xmlns=\"" S3_XMLNS "\">");
+	for (; *at < n && in < S3_BATCH_MAX; ++*at) {
+		ret_each[*at] = -EIO;
+		if (!xml_holds(keys[*at])) {
+			ret_each[*at] = -EILSEQ; /* by itself, later */
+			continue;
+		}
+		(void)buf_adds(b, "<Object>");
+		(void)xml_add(b, "Key", keys[*at]);
+		(void)buf_adds(b, "</Object>");
+		in++;
+	}
+	(void)buf_adds(b, "</Delete>");
+	return b->failed;
+}
+
+static void batch_result(
+	const struct xml *x, const char *const *keys, size_t from, size_t to, errint_t *ret_each)
+{
+	const struct _xmlNode *e;
+
+	for (e = xml_child(x->root, "Deleted"); e; e = xml_next(e, "Deleted")) {
+		const char *key = xml_child_text(e, "Key");
+
+		for (size_t i = from; key && i < to; i++)
+			if (ret_each[i] == -EIO && !strcmp(keys[i], key))
+				ret_each[i] = 0;
+	}
+	for (e = xml_child(x->root, "Error"); e; e = xml_next(e, "Error")) {
+		const char *key = xml_child_text(e, "Key"), *code = xml_child_text(e, "Code");
+
+		for (size_t i = from; key && i < to; i++)
+			if (!strcmp(keys[i], key))
+				ret_each[i] = !code			      ? -EIO
+					      : !strcmp(code, "NoSuchKey")    ? -ENOENT
+					      : !strcmp(code, "AccessDenied") ? -EACCES
+									      : -EIO;
+	}
+}
+
+static errint_t batch(struct s3 *d, const struct store_call *c, const char *bucket,
+	const char *const *keys, size_t n, size_t *at, errint_t *ret_each, struct err *err)
+{
+	struct s3_req q = {.what = "remove_many",
+		.method = "POST",
+		.bucket = bucket,
+		.c = c,
+		.slow = true,
+		.body_max = 4u << 20};
+	cleanup_buf struct buf b = BUF_INIT(16u << 20);
+	cleanup_xml struct xml x = {0};
+	char sum[BASE64_LEN(16) + 1];
+	struct net_answer a = {0};
+	size_t from = *at;
+	uint8_t hash[16];
+	errint_t r = batch_body(keys, n, at, ret_each, &b);
+
+	if (r)
+		return err_set(err, r, ERR_RETRY, "remove_many: no memory");
+	s3_param(&q, "delete", "");
+	q.body = b.p;
+	q.body_len = b.len;
+	md5(b.p, b.len, hash);
+	base64_encode(hash, sizeof(hash), sum);
+	(void)net_field_add(&q.fields, "Content-MD5", sum);
+	(void)net_field_add(&q.fields, "Content-Type", "application/xml");
+	r = s3_send(d, &q, &a, err);
+	r = r ? r : s3_xml(d, &q, &a, "DeleteResult", &x, err);
+	if (!r)
+		batch_result(&x, keys, from, *at, ret_each);
+	net_answer_done(&a);
+	s3_req_done(&q);
+	return r;
+}
+
+static errint_t s3_remove_many(struct store *s, const struct store_call *c, const char *bucket,
+	const char *const *keys, size_t n, errint_t *ret_each, struct err *err)
+{
+	errint_t r = 0;
+
+	for (size_t at = 0; at < n && !r;)
+		r = batch((struct s3 *)s, c, bucket, keys, n, &at, ret_each, err);
+	for (size_t i = 0; i < n && !r; i++) {
+		if (ret_each[i] != -EILSEQ)
+			continue;
+		ret_each[i] = s3_remove(s, c, (struct store_obj){bucket, keys[i]}, NULL, err);
+		if (ret_each[i] && err->kind == ERR_CANCELLED)
+			r = ret_each[i];
+	}
+	return r;
+}
+
 /* ---- restore ---- */
 
 static errint_t restore_body(
@@ -417,8 +532,6 @@ static void s3_caps(struct store *s, struct store_caps *ret)
 		.copy = true,
 		.etag_of_bytes = true,
 		.silent_remove = true,
-		.remove_batch = S3_BATCH_MAX,
-		.remove_batch_cond = s3_batch_holds(d),
 		.archive = driver_has_offline(d->conf.classes),
 		.asks = !d->conf.aws,
 		.checksums = d->conf.sum == S3_SUM_AUTO || d->conf.sum == S3_SUM_CRC32C,

@@ -5,8 +5,7 @@
  *	s3_conf.c    the section of the configuration
  *	s3_send.c    one request: address, signature, what mends itself, errors
  *	s3_head.c    header fields <-> struct store_stat, metadata, checksums
- *	s3.c         head, get, put, restore; the table
- *	s3_remove.c  removals, one by one and many in a request
+ *	s3.c         head, get, put, remove, restore; the table
  *	s3_copy.c    copy, class and metadata changes
  *	s3_parts.c   multipart uploads
  *	s3_list.c    listings of keys, buckets and uploads
@@ -72,9 +71,6 @@ struct s3 {
 	_Atomic int64_t bare_told_ns; /* mono; when an object without ETag was last told */
 	_Atomic int sum;	      /* enum s3_sum in use; only ever falls */
 	atomic_bool copy_cond_not;    /* CopyObject refused a condition */
-	atomic_bool batch_asked;      /* whether many in a request hold theirs, by s3_batch_ask */
-	atomic_bool batch_seen;	      /* they were seen to, by this mount */
-	_Atomic unsigned removals;    /* with a condition */
 	_Atomic unsigned holds;	      /* S3_HOLDS_*, and S3_ASKED() of what was asked */
 	atomic_bool recalled;	      /* some of it by an earlier mount */
 	struct lock lock;	      /* RANK_STORE_D */
@@ -132,8 +128,6 @@ errint_t s3_error(
  * requests that change something). root NULL: of any name. */
 errint_t s3_xml(const struct s3 *d, const struct s3_req *q, const struct net_answer *a,
 	const char *root, struct xml *ret, struct err *err);
-/* What a provider's code means; ERR_NONE: what a lost answer means. False: it is not known. */
-bool s3_code(const char *code, errint_t *ret, enum err_kind *ret_kind);
 /* -EBADMSG of the kind that fits the request. */
 errint_t s3_bad(const struct s3_req *q, struct err *err, const char *what);
 
@@ -183,8 +177,7 @@ bool s3_stat_meta_add(struct store_stat *st, const struct store_meta *meta, unsi
 #define S3_HOLDS_PUT	1u
 #define S3_HOLDS_FINISH 2u
 #define S3_HOLDS_REMOVE 4u
-#define S3_HOLDS_SUMS	8u  /* the checksum of a copied range is that of the range */
-#define S3_HOLDS_BATCH	16u /* of each of many that are removed in one request */
+#define S3_HOLDS_SUMS	8u /* the checksum of a copied range is that of the range */
 #define S3_ASKED(w)	(256u << (w))
 #define S3_ASKED_ALL	(256u * ((1u << STORE_READY_N) - 1))
 /* Whether uploads may state checksums; asks the endpoint with an object of ours in bucket, once. */
@@ -196,10 +189,6 @@ void s3_recall(struct s3 *d, const char *text);
 void s3_look_server(struct s3 *d, const struct net_answer *a);
 /* The endpoint as URL, or "AWS". */
 void s3_endpoint_text(const struct s3 *d, struct buf *ret);
-/* There is a removal with a condition: asks whether many in one request would hold theirs, where
- * nobody has, or an earlier mount. And whether they are known to. */
-void s3_batch_ask(struct s3 *d, const struct store_call *c, const char *bucket);
-bool s3_batch_holds(const struct s3 *d);
 /* The next best thing: asks, and says what the server would have said. */
 errint_t s3_cond_by_head(struct s3 *d, const struct store_call *c, struct store_obj o,
 	const char *if_match, const char *if_none_match, struct err *err);
@@ -214,16 +203,11 @@ errint_t s3_cond_error(
 
 errint_t s3_head_raw(struct s3 *d, const struct store_call *c, struct store_obj o,
 	const char *if_match, struct net_answer *a, struct store_stat *ret, struct err *err);
-/* A DeleteObjects of v[*at..), as many as go, each with its condition; *at is moved behind them. */
-errint_t s3_batch(struct s3 *d, const struct store_call *c, const char *bucket,
-	struct store_removal *v, size_t n, size_t *at, struct err *err);
 errint_t s3_put_fields(struct s3 *d, const struct store_call *c, struct store_obj o, const void *p,
 	size_t len, const struct store_put *opt, const struct net_fields *more,
 	struct store_stat *ret, struct err *err);
 
 #define S3_OP(name) errint_t s3_##name(struct store *s, const struct store_call *c,
-S3_OP(remove) struct store_obj o, const char *if_match, struct err *err);
-S3_OP(remove_many) const char *bucket, struct store_removal *v, size_t n, struct err *err);
 S3_OP(copy) struct store_obj src, struct store_obj dst, const struct store_copy *opt,
 	struct store_stat *ret, struct err *err);
 S3_OP(set_tier) struct store_obj o, const char *class_name, const char *if_match,

@@ -11,10 +11,6 @@
  * where it is also asked whether the checksum of a copied range is that of the range (where it is
  * that of the whole source, uploads state no checksum, for readers would find the object damaged).
  * Whoever is about to write asks ahead (s3_ready), so that the answers are mostly there in time.
- * Of many removals in one request it is asked apart, behind the removal: of servers that hold the
- * condition of a single one, some read past those in a batch. There what does not work is a no, and
- * an answer that is remembered is asked for again before the first batch, by a mount that has
- * several to remove: it would be too late to see by its answer that another server is there now.
  *
  * Why no condition is sent to a store that would ignore it:
  *  - what was not asked yet is asked by the write itself, or waited for, before it goes on;
@@ -41,8 +37,6 @@
 #define REFUSED_NS   (600 * NS_PER_S)  /* so long one that we may not put */
 #define CLEAN_NS     (5 * NS_PER_S)
 #define REMEMBER_S   (7 * 86400)
-#define PROBE_KEY    64
-#define SEVERAL	     4 /* removals, after which it is worth asking about batches again */
 
 errint_t s3_cond_error(const char *if_match, const char *if_none_match, errint_t r, struct err *err)
 {
@@ -79,7 +73,6 @@ struct probe {
 	struct s3 *d;
 	const struct store_call *c;
 	struct store_obj o;
-	char etag[STORE_ETAG_MAX]; /* of what was put; "" = it is not known */
 	struct err err;
 	unsigned holds;
 	uint32_t server;
@@ -119,8 +112,6 @@ static errint_t probe_send(struct probe *p, const char *method, bool cond)
 	r = s3_send(p->d, &q, &a, &p->err);
 	if (!r)
 		p->server = server_of(&a);
-	if (put && !cond && (r || s3_etag(net_field_get(&a.fields, "etag"), p->etag)))
-		p->etag[0] = 0;
 	net_answer_done(&a);
 	s3_req_done(&q);
 	return r;
@@ -169,26 +160,6 @@ static errint_t ask_put(struct probe *p)
 	return answer(p, r);
 }
 
-/* Whether a batch leaves the object alone for its condition, and removes it for the right one. */
-static void ask_batch(struct probe *p)
-{
-	const char *etags[] = {NO_SUCH_ETAG, p->etag};
-	static const errint_t want[] = {-ESTALE, 0};
-
-	for (unsigned i = 0; i < 2; i++) {
-		struct store_removal v = {.key = p->o.key, .if_match = etags[i]};
-		size_t at = 0;
-
-		err_clear(&p->err);
-		if (!*etags[i] || s3_batch(p->d, p->c, p->o.bucket, &v, 1, &at, &p->err) ||
-			v.r != want[i])
-			return;
-	}
-	p->holds |= S3_HOLDS_BATCH;
-	p->there = false;
-	atomic_store(&p->d->batch_seen, true);
-}
-
 static errint_t ask_remove(struct probe *p)
 {
 	errint_t r = make(p);
@@ -196,12 +167,10 @@ static errint_t ask_remove(struct probe *p)
 	if (r)
 		return r;
 	r = probe_send(p, "DELETE", true);
+	if (refused(p, r))
+		p->holds |= S3_HOLDS_REMOVE;
 	p->there = r;
-	if (!refused(p, r))
-		return answer(p, r);
-	p->holds |= S3_HOLDS_REMOVE;
-	ask_batch(p);
-	return 0;
+	return answer(p, r);
 }
 
 /* An upload over the object of its own first byte, finished with a condition that fails. */
@@ -294,12 +263,6 @@ static errint_t ask_ended(
 	return 0;
 }
 
-static void probe_key(char ret[PROBE_KEY])
-{
-	(void)snprintf(
-		ret, PROBE_KEY, STORE_TMP_PREFIX "probe-%016llx", (unsigned long long)random_u64());
-}
-
 /* Those who wait go on before it is tidied up. */
 static errint_t ask(struct s3 *d, const struct store_call *c, const char *bucket,
 	enum store_ready w, enum known *ret, struct err *err)
@@ -309,12 +272,13 @@ static errint_t ask(struct s3 *d, const struct store_call *c, const char *bucket
 		[STORE_READY_REMOVE] = ask_remove,
 		[STORE_READY_PARTS] = ask_parts,
 	};
-	char key[PROBE_KEY];
+	char key[64];
 	struct probe p = {.d = d, .c = c, .o = {bucket, key}};
 	struct store_call quiet = {0};
 	errint_t r;
 
-	probe_key(key);
+	snprintf(key, sizeof(key), STORE_TMP_PREFIX "probe-%016llx",
+		(unsigned long long)random_u64());
 	r = fns[w](&p);
 	r = ask_ended(d, w, r, &p, ret);
 	if (r)
@@ -356,15 +320,14 @@ static errint_t ask_once(struct s3 *d, const struct store_call *c, const char *b
 static errint_t know(struct s3 *d, const struct store_call *c, const char *bucket, unsigned what,
 	enum known *ret, struct err *err)
 {
-	enum store_ready w = what == S3_HOLDS_PUT ? STORE_READY_PUT
-			     : what == S3_HOLDS_REMOVE || what == S3_HOLDS_BATCH
-				     ? STORE_READY_REMOVE
-				     : STORE_READY_PARTS;
+	enum store_ready w = what == S3_HOLDS_PUT      ? STORE_READY_PUT
+			     : what == S3_HOLDS_REMOVE ? STORE_READY_REMOVE
+						       : STORE_READY_PARTS;
 	unsigned holds;
 	errint_t r = 0;
 
 	*ret = KNOWN_YES;
-	if (what != S3_HOLDS_SUMS && what != S3_HOLDS_BATCH && d->conf.cond != S3_COND_AUTO) {
+	if (what != S3_HOLDS_SUMS && d->conf.cond != S3_COND_AUTO) {
 		*ret = d->conf.cond == S3_COND_YES ? KNOWN_YES : KNOWN_NO;
 		return 0;
 	}
@@ -385,49 +348,6 @@ bool s3_sums_hold(struct s3 *d, const struct store_call *c, const char *bucket)
 	struct err ignored;
 
 	return know(d, c, bucket, S3_HOLDS_SUMS, &k, &ignored) || k != KNOWN_NO;
-}
-
-/* What an earlier mount found out, again. */
-static void batch_ask_again(struct s3 *d, const struct store_call *c, const char *bucket)
-{
-	struct store_call quiet = {.deadline_mono_ns = clock_mono_ns() + CLEAN_NS};
-	char key[PROBE_KEY];
-	struct probe p = {.d = d, .c = c, .o = {bucket, key}};
-
-	probe_key(key);
-	p.there = true;
-	if (!make(&p))
-		ask_batch(&p);
-	p.c = &quiet;
-	if (p.there)
-		(void)probe_send(&p, "DELETE", false);
-}
-
-void s3_batch_ask(struct s3 *d, const struct store_call *c, const char *bucket)
-{
-	bool remembered = atomic_load(&d->holds) & S3_HOLDS_BATCH;
-	enum known k;
-	struct err ignored;
-
-	if (d->conf.aws || d->conf.cond == S3_COND_NO || atomic_load(&d->batch_seen))
-		return;
-	if (remembered && atomic_fetch_add(&d->removals, 1) + 1 < SEVERAL)
-		return;
-	/* Who said that conditions hold did not speak of batches. */
-	if ((!remembered && d->conf.cond != S3_COND_YES) || atomic_exchange(&d->batch_asked, true))
-		return;
-	if (remembered)
-		batch_ask_again(d, c, bucket);
-	else
-		(void)know(d, c, bucket, S3_HOLDS_BATCH, &k, &ignored);
-}
-
-bool s3_batch_holds(const struct s3 *d)
-{
-	if (d->conf.cond == S3_COND_NO)
-		return false;
-	return d->conf.aws ||
-	       ((atomic_load(&d->holds) & S3_HOLDS_BATCH) && atomic_load(&d->batch_seen));
 }
 
 errint_t s3_cond(struct s3 *d, const struct store_call *c, struct store_obj o, unsigned what,
@@ -512,5 +432,4 @@ void s3_look_server(struct s3 *d, const struct net_answer *a)
 		return;
 	atomic_store(&d->recalled, false);
 	atomic_store(&d->holds, 0);
-	atomic_store(&d->batch_seen, false);
 }

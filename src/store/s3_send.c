@@ -401,18 +401,6 @@ static const struct {
 	{"InternalError", -EIO, ERR_NONE},
 };
 
-bool s3_code(const char *code, errint_t *ret, enum err_kind *ret_kind)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
-		if (!strcmp(codes[i].code, code)) {
-			*ret = codes[i].r;
-			*ret_kind = codes[i].kind;
-			return true;
-		}
-	}
-	return false;
-}
-
 static bool changes(const struct s3_req *q)
 {
 	return strcmp(q->method, "GET") != 0 && strcmp(q->method, "HEAD") != 0;
@@ -486,8 +474,12 @@ errint_t s3_error(
 	if (!id)
 		id = xml_child_text(x.root, "RequestId");
 	r = by_status(q, status, code || (head && !(type && strstr(type, "html"))), &kind);
-	if (code && s3_code(code, &r, &kind) && kind == ERR_NONE)
-		kind = kind_lost(q);
+	for (size_t i = 0; code && i < ARRAY_SIZE(codes); i++) {
+		if (!strcmp(codes[i].code, code)) {
+			r = codes[i].r;
+			kind = codes[i].kind == ERR_NONE ? kind_lost(q) : codes[i].kind;
+		}
+	}
 	err_set(err, r, kind, "%s: %s %s%s%s: %d %s%s%s%s%s", d->conf.name, q->what,
 		q->bucket ? q->bucket : "", q->key ? "/" : "", q->key ? q->key : "", a->status,
 		code ? code : strerror(-r), text ? ": " : "", text ? text : "",

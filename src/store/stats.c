@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stats layer: counts calls, failures, bytes and time of each operation, for this stack and for the
- * process; a batch of removals is one. Lock-free; readers may see a call half counted. Keeps the
- * last failure that is the remote's, for status.
+ * Stats layer, outermost: counts calls, failures, bytes and time of each operation, for this
+ * stack and for the process. Lock-free; readers may see a call half counted. Keeps the last failure
+ * that is the remote's, for status.
  */
 #include <assert.h>
 #include <errno.h>
@@ -64,8 +64,6 @@ static void trouble_note(struct stats *t, enum store_op op, const char *key,
 {
 	struct store_trouble *tr = &t->s.trouble;
 
-	if (op == OP_remove_many) /* else it would be over with the next one of these only */
-		op = OP_remove;
 	if (r ? !is_trouble(op, c, r, err) : atomic_load(&t->trouble_op) != (int)op)
 		return;
 	LOCKED(&t->lock);

@@ -83,7 +83,7 @@ static errint_t bucket_check(const char *bucket, struct err *err)
 	return 0;
 }
 
-errint_t store_obj_check(struct store_obj o, struct err *err)
+static errint_t obj_check(struct store_obj o, struct err *err)
 {
 	errint_t r = bucket_check(o.bucket, err);
 
@@ -195,7 +195,7 @@ errint_t store_head(struct store *s, const struct store_call *c, struct store_ob
 	ENTER(CALL_DEFAULT_NS);
 	assert(ret);
 	ENTER_STAT;
-	CHECK_STAT(store_obj_check(o, err));
+	CHECK_STAT(obj_check(o, err));
 	LEAVE_STAT("head", s->ops->head(s, c, o, &st, err));
 }
 
@@ -207,7 +207,7 @@ errint_t store_get(struct store *s, const struct store_call *c, struct store_obj
 	*ret_len = 0;
 	if (c->progress)
 		atomic_store_explicit(&c->progress->have, 0, memory_order_relaxed);
-	CHECK(store_obj_check(o, err));
+	CHECK(obj_check(o, err));
 	if (off > UINT64_MAX - len)
 		return err_set(err, -EINVAL, ERR_FINAL, "get: range out of bounds");
 
@@ -228,7 +228,7 @@ errint_t store_put(struct store *s, const struct store_call *c, struct store_obj
 	assert(p || !len);
 	assert(!opt || !opt->if_none_match || !strcmp(opt->if_none_match, STORE_IF_ABSENT));
 	ENTER_STAT;
-	CHECK_STAT(store_obj_check(o, err));
+	CHECK_STAT(obj_check(o, err));
 	CHECK_STAT(nmeta_check(opt ? opt->nmeta : 0, err));
 	LEAVE_STAT("put", s->ops->put(s, c, o, p, len, opt, &st, err));
 }
@@ -237,26 +237,24 @@ errint_t store_remove(struct store *s, const struct store_call *c, struct store_
 	const char *if_match, struct err *err)
 {
 	ENTER(CALL_DEFAULT_NS);
-	CHECK(store_obj_check(o, err));
+	CHECK(obj_check(o, err));
 	return leave(s->ops->remove(s, c, o, if_match, err), "remove", err);
 }
 
 errint_t store_remove_many(struct store *s, const struct store_call *c, const char *bucket,
-	struct store_removal *v, size_t n, struct err *err)
+	const char *const *keys, size_t n, errint_t *ret_each, struct err *err)
 {
 	ENTER(CALL_DEFAULT_LONG_NS);
-	assert(v || !n);
+	assert((keys && ret_each) || !n);
 	CHECK(NEEDS(remove_many));
 	CHECK(bucket_check(bucket, err));
 	for (size_t i = 0; i < n; i++)
-		CHECK(store_obj_check((struct store_obj){bucket, v[i].key}, err));
-	for (size_t i = 0; i < n; i++) { /* until it was done */
-		v[i].r = -EIO;
-		v[i].kind = ERR_UNKNOWN;
-	}
+		CHECK(obj_check((struct store_obj){bucket, keys[i]}, err));
+	for (size_t i = 0; i < n; i++)
+		ret_each[i] = -EIO; /* until it was done */
 	if (!n)
 		return 0;
-	return leave(s->ops->remove_many(s, c, bucket, v, n, err), "remove_many", err);
+	return leave(s->ops->remove_many(s, c, bucket, keys, n, ret_each, err), "remove_many", err);
 }
 
 errint_t store_list(struct store *s, const struct store_call *c, const char *bucket,
@@ -286,8 +284,8 @@ errint_t store_copy(struct store *s, const struct store_call *c, struct store_ob
 	ENTER(CALL_DEFAULT_LONG_NS);
 	ENTER_STAT;
 	CHECK_STAT(NEEDS(copy));
-	CHECK_STAT(store_obj_check(src, err));
-	CHECK_STAT(store_obj_check(dst, err));
+	CHECK_STAT(obj_check(src, err));
+	CHECK_STAT(obj_check(dst, err));
 	CHECK_STAT(nmeta_check(opt ? opt->nmeta : 0, err));
 	LEAVE_STAT("copy", s->ops->copy(s, c, src, dst, opt, &st, err));
 }
@@ -300,8 +298,8 @@ errint_t store_rename(struct store *s, const struct store_call *c, struct store_
 	assert(opt && opt->src_if_match && !opt->dst_if_match != !opt->dst_if_none_match);
 	ENTER_STAT;
 	CHECK_STAT(NEEDS(rename));
-	CHECK_STAT(store_obj_check(src, err));
-	CHECK_STAT(store_obj_check(dst, err));
+	CHECK_STAT(obj_check(src, err));
+	CHECK_STAT(obj_check(dst, err));
 	if (strcmp(src.bucket, dst.bucket) != 0 || !strcmp(src.key, dst.key) ||
 		src.key[strlen(src.key) - 1] == '/' || dst.key[strlen(dst.key) - 1] == '/')
 		CHECK_STAT(err_set(err, -EOPNOTSUPP, ERR_FINAL,
@@ -316,7 +314,7 @@ errint_t store_set_tier(struct store *s, const struct store_call *c, struct stor
 	assert(class_name);
 	ENTER_STAT;
 	CHECK_STAT(NEEDS(set_tier));
-	CHECK_STAT(store_obj_check(o, err));
+	CHECK_STAT(obj_check(o, err));
 	LEAVE_STAT("set_tier", s->ops->set_tier(s, c, o, class_name, if_match, &st, err));
 }
 
@@ -325,7 +323,7 @@ errint_t store_restore(struct store *s, const struct store_call *c, struct store
 {
 	ENTER(CALL_DEFAULT_NS);
 	CHECK(NEEDS(restore));
-	CHECK(store_obj_check(o, err));
+	CHECK(obj_check(o, err));
 	if (days < 1 || days > 36500)
 		return err_set(
 			err, -EINVAL, ERR_FINAL, "restore: %u days; allowed: 1 to 36500", days);
@@ -339,7 +337,7 @@ errint_t store_parts_begin(struct store *s, const struct store_call *c, struct s
 	assert(ret_id);
 	ret_id[0] = 0;
 	CHECK(NEEDS(parts_begin));
-	CHECK(store_obj_check(o, err));
+	CHECK(obj_check(o, err));
 	CHECK(nmeta_check(opt ? opt->nmeta : 0, err));
 
 	errint_t r = s->ops->parts_begin(s, c, o, opt, ret_id, err);
@@ -356,7 +354,7 @@ errint_t store_part_put(struct store *s, const struct store_call *c, struct stor
 	assert(ret && (p || !len));
 	*ret = (struct store_part){0};
 	CHECK(NEEDS(part_put));
-	CHECK(store_obj_check(o, err));
+	CHECK(obj_check(o, err));
 	CHECK(id_check(id, number, err));
 
 	errint_t r = s->ops->part_put(s, c, o, id, number, p, len, crc32c, ret, err);
@@ -373,8 +371,8 @@ errint_t store_part_copy(struct store *s, const struct store_call *c, struct sto
 	assert(ret);
 	*ret = (struct store_part){0};
 	CHECK(NEEDS(part_copy));
-	CHECK(store_obj_check(src, err));
-	CHECK(store_obj_check(dst, err));
+	CHECK(obj_check(src, err));
+	CHECK(obj_check(dst, err));
 	CHECK(id_check(id, number, err));
 	if (off > UINT64_MAX - len)
 		return err_set(err, -EINVAL, ERR_FINAL, "part_copy: range out of bounds");
@@ -394,7 +392,7 @@ errint_t store_parts_list(struct store *s, const struct store_call *c, struct st
 	*ret = NULL;
 	*ret_n = 0;
 	CHECK(NEEDS(parts_list));
-	CHECK(store_obj_check(o, err));
+	CHECK(obj_check(o, err));
 	CHECK(id_check(id, 1, err));
 	return leave(s->ops->parts_list(s, c, o, id, ret, ret_n, err), "parts_list", err);
 }
@@ -407,7 +405,7 @@ errint_t store_parts_finish(struct store *s, const struct store_call *c, struct 
 	assert(parts || !n);
 	ENTER_STAT;
 	CHECK_STAT(NEEDS(parts_finish));
-	CHECK_STAT(store_obj_check(o, err));
+	CHECK_STAT(obj_check(o, err));
 	CHECK_STAT(id_check(id, 1, err));
 	CHECK_STAT(nmeta_check(cond ? cond->nmeta : 0, err));
 	if (n < 1 || n > STORE_PARTS_MAX)
@@ -422,7 +420,7 @@ errint_t store_parts_abort(struct store *s, const struct store_call *c, struct s
 {
 	ENTER(CALL_DEFAULT_NS);
 	CHECK(NEEDS(parts_abort));
-	CHECK(store_obj_check(o, err));
+	CHECK(obj_check(o, err));
 	CHECK(id_check(id, 1, err));
 	return leave(s->ops->parts_abort(s, c, o, id, err), "parts_abort", err);
 }
@@ -447,7 +445,7 @@ errint_t store_set_meta(struct store *s, const struct store_call *c, struct stor
 	assert(meta || !nmeta);
 	ENTER_STAT;
 	CHECK_STAT(NEEDS(set_meta));
-	CHECK_STAT(store_obj_check(o, err));
+	CHECK_STAT(obj_check(o, err));
 	CHECK_STAT(nmeta_check(nmeta, err));
 	LEAVE_STAT("set_meta", s->ops->set_meta(s, c, o, if_match, meta, nmeta, &st, err));
 }

@@ -63,13 +63,12 @@ fault = *:every=7:error=EIO;get:every=6:cut;get,part_put,head:every=9:lost" >>"$
 fake-gcs-server)
     start_fake_gcs_server
     # It has one class, does not keep life cycle rules, answers 412 where a bucket is not empty,
-    # cannot take metadata away, and looks at conditions of uploads only: what is removed is gone,
-    # one by one or many together.
+    # cannot take metadata away, and looks at conditions of uploads only.
     section fake-gcs-server "$gcs_url" "credentials = none
 class.WARM =
 class.COLD =
 class.ARCHIVE =" >"$work/conf"
-    run test_conditions,test_remove_many,test_copy,test_parts_wait,test_set_meta,test_buckets,test_lifecycle
+    run test_conditions,test_copy,test_parts_wait,test_set_meta,test_buckets,test_lifecycle
     ;;
 *)
     echo "which server?"

@@ -53,7 +53,7 @@ run vgw $directory
 run vgw-tls $directory
 run vgw-virtual $directory
 run vgw-sums $directory
-run weed $directory,test_parts
+run weed $directory,test_remove_many,test_parts
 run moto test_parts_more,test_part_copy -b "
 "
 [ "$failed" = 0 ]

@@ -82,13 +82,10 @@ void fuzz_set_meta(struct store *s, const char *etag)
 
 void fuzz_remove_many(struct store *s, const char *last)
 {
-	struct store_removal v[] = {{.key = "a", .if_match = "e"},
-		{.key = "b\x01", .if_match = NULL}, {.key = last, .if_match = NULL},
-		{.key = "&<\n", .if_match = "e2"}};
-	errint_t r = store_remove_many(s, NULL, "bucket", v, 4, NULL);
+	const char *const keys[] = {"a", "b\x01", last};
+	errint_t each[3];
 
-	for (size_t i = 0; !r && i < 4; i++)
-		CHECK(v[i].r <= 0 && (v[i].r == 0) == (v[i].kind == ERR_NONE));
+	(void)store_remove_many(s, NULL, "bucket", keys, 3, each, NULL);
 }
 
 void fuzz_parts_list(struct store *s, const char *id)

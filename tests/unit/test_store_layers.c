@@ -102,7 +102,6 @@ static void test_ambiguous(void **state)
 	struct store_part p;
 	struct store_stat st;
 	char id[STORE_UPLOAD_MAX];
-	struct store_removal gone = {.key = "none", .if_match = NULL};
 	struct err err;
 
 	/* with a condition: done once, never repeated, and told */
@@ -126,11 +125,6 @@ static void test_ambiguous(void **state)
 	assert_int_equal(err.kind, ERR_UNKNOWN);
 	assert_int_equal(store_head(s, NULL, (struct store_obj){"b", "c"}, &st, &err), 0);
 	assert_string_equal(store_stat_meta(&st, STORE_META_WRITE), "3.1");
-	/* many removals never: the first one may be under way yet */
-	faults(s, "remove_many:n=1:lost");
-	assert_int_equal(store_remove_many(s, NULL, "b", &gone, 1, &err), -EIO);
-	assert_int_equal(err.kind, ERR_UNKNOWN);
-
 	faults(s, "parts_begin:n=1:lost");
 	before = count_get(COUNT_store_retries);
 	assert_int_equal(store_parts_begin(s, NULL, K, NULL, id, &err), -EIO);
