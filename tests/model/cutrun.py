@@ -223,13 +223,17 @@ def one(args, seed, work):
             disk.gone()
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__)
+def arguments(doc, longest):
+    p = argparse.ArgumentParser(description=doc)
     p.add_argument("--cutfs", default="build/cutfs")
-    p.add_argument("--longest", type=float, default=1.5, help="seconds until the cut, about")
+    p.add_argument("--longest", type=float, default=longest, help="seconds until the cut, about")
     p.add_argument("--slack", type=float, default=2.0,
                    help="seconds of unsynced changes that may be taken back")
-    args = h.add_arguments(p, sys.argv)
+    return h.add_arguments(p, sys.argv)
+
+
+def main():
+    args = arguments(__doc__, 1.5)
     return h.run_many(args, lambda seed, work: one(args, seed, work))
 
 

@@ -8,7 +8,6 @@ what was there at last. Then it settles, and the store has what the file shows.
 
 A run's seed fixes the operations, the moment of the cut and what it loses."""
 
-import argparse
 import os
 import random
 import sys
@@ -181,12 +180,7 @@ def one(args, seed, work):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--cutfs", default="build/cutfs")
-    p.add_argument("--longest", type=float, default=5, help="seconds until the cut, about")
-    p.add_argument("--slack", type=float, default=2.0,
-                   help="seconds of unsynced changes that may be taken back")
-    args = h.add_arguments(p, sys.argv)
+    args = cutrun.arguments(__doc__, 5)
     args.opts.append("cache_size=16M")
     return h.run_many(args, lambda seed, work: one(args, seed, work))
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Random runs, as the test run has them: kill | cut | large | names | tree. A few by default, all that a release
-# needs with ASTRA_LONG set (tests/run --long): 200 kills, 200 power cuts, a million steps.
+# Random runs, as the test run has them: kill | cut | large | names | tree. A few by default, all
+# that a release needs with ASTRA_LONG set (tests/run --long): 200 kills, 200 power cuts, a million steps.
 # ASTRA_SEED is the first seed (1). A run that fails says how to repeat it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
