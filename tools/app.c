@@ -490,7 +490,7 @@ const char *app_money(char out[MONEY_TEXT_MAX], const json_t *dollars)
 	const char *s = json_string_value(dollars);
 	money_t m = 0;
 
-	if (s && money_read(s, &m))
+	if (json_is_null(dollars) || (s && money_read(s, &m)))
 		return memcpy(out, "?", 2);
 	return money_format(out, m, MONEY_MONTH);
 }

@@ -67,10 +67,12 @@ int cmd_cost(struct app *a, int argc, char **argv)
 static void print_row(struct app *a, const json_t *i)
 {
 	char when[32];
+	bool known = !json_is_null(json_object_get(i, "tier"));
 
 	(void)a;
 	app_puts(app_str(i, "path"), 40);
-	(void)printf(" %-9s %8lld  %s\n", app_str(i, "tier"), (long long)app_int(i, "accesses"),
+	(void)printf(" %-9s %8lld  %s\n", known ? app_str(i, "tier") : "?",
+		(long long)app_int(i, "accesses"),
 		app_time(when, json_object_get(i, "last_access")));
 }
 

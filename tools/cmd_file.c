@@ -26,11 +26,13 @@ static void print_name(struct app *a, const json_t *i)
 	(void)printf("%s\n", !strcmp(app_str(i, "kind"), "dir") ? "/" : "");
 }
 
-/* "HOT    *" is pinned there, "HOT>COLD" is pinned to COLD and not there yet. */
+/* "HOT    *" is pinned there, "HOT>COLD" is pinned to COLD and not there yet, "?" not known. */
 static const char *tier_word(const json_t *i, char ret[32])
 {
 	const char *tier = app_str(i, "tier"), *pin = app_str(i, "pin");
 
+	if (json_is_null(json_object_get(i, "tier")))
+		tier = "?";
 	if (*pin && strcmp(tier, pin) != 0)
 		(void)snprintf(ret, 32, "%s>%s", tier, pin);
 	else

@@ -228,6 +228,7 @@ struct job_waiter {
 	unsigned left;				      /* jobs that have not ended */
 	bool tree;				      /* also for what lies below ino */
 	bool lost;				      /* some were not waited for: job_wait */
+	struct ask *ask;			      /* of job_class_ask */
 	errint_t result;
 	bool armed;
 };
@@ -254,6 +255,14 @@ void job_hurry(struct jobs *j, uint64_t ino);
  * directory; further calls join it). w->fn(r) when it is complete. A directory of a remote without
  * bucket at its top lists the buckets. */
 void job_list(struct jobs *j, uint64_t dir, struct job_waiter *w);
+
+/* The class of in's object is not known: its listing did not tell it, and nobody has asked yet.
+ * in->tier means nothing then. */
+bool job_class_unknown(struct jobs *j, const struct meta_inode *in);
+/* Asks for it, and keeps it, with the object's metadata; further calls join. w->fn(r): 0 it is
+ * known now, if in is still there; -ENODATA the object is another one by now. front: somebody waits
+ * for it. job_wait_cancel ends the wait. */
+void job_class_ask(struct jobs *j, const struct meta_inode *in, bool front, struct job_waiter *w);
 
 /* ---- seeing and steering ---- */
 

@@ -124,6 +124,7 @@ struct policy_facts { /* strings borrowed; zero-initialised = unknown */
 	uint64_t size;
 	enum tier tier, pin; /* pin: the tier forced by the user, if pinned */
 	bool pinned;
+	bool unknown; /* nobody knows its class: tier and class_name mean nothing */
 	int64_t created_ns, last_access_ns, tier_since_ns; /* 0 = not known, never */
 	uint64_t accesses_window, accesses_total;	   /* in the last rules.window_ns; ever */
 	uint64_t bytes_window;	/* fetched from the cloud in the window */
@@ -142,7 +143,7 @@ struct policy_facts { /* strings borrowed; zero-initialised = unknown */
 	X(THRESHOLD, "below-threshold") X(UNPRICED, "unpriced") X(V_BUSY, "busy") \
 	X(V_OPEN, "open") X(V_ARCHIVED, "archived") X(V_LOCKED, "locked") \
 	X(V_MANAGED, "managed") X(V_MIN_SIZE, "min-size") X(V_READS, "reads") \
-	X(V_FEES, "fees") X(V_EARLY, "min-days")
+	X(V_FEES, "fees") X(V_EARLY, "min-days") X(UNKNOWN, "class-unknown")
 enum policy_reason {
 #define X(id, name) REASON_##id,
 	POLICY_REASON_LIST(X)
@@ -164,7 +165,8 @@ struct verdict {
 	enum tier age_tier;
 	const struct policy_rule *rule;	      /* the pattern that matched, of rules, or NULL */
 	int64_t age_days;		      /* whole days since the last access, or creation */
-	money_t cost_now, cost_after, saving; /* a month, in the tiers facts.tier and tier */
+	money_t cost_now, cost_after, saving; /* a month, in the tiers facts.tier and tier; 0
+					       * where that is not known */
 	money_t reads_extra;	 /* a month: what the reads of the window would cost more there */
 	struct price_move move;	 /* fees of the move; zero unless it was considered */
 	unsigned payback_months; /* of fees against saving - reads_extra */
@@ -173,9 +175,13 @@ struct verdict {
 };
 
 /* Judges one object. Move: change it to v->tier. Veto: the rules say move, the guard or a state
- * of the file says not now. Pinned: the user's word, nothing to do for the engine. */
+ * of the file says not now. Pinned: the user's word, nothing to do for the engine. Where the class
+ * is unknown it is kept. */
 void policy_decide(const struct policy_rules *r, const struct price_book *b,
 	const struct policy_facts *f, int64_t now_ns, struct verdict *v);
+/* f's class is unknown: there is one with which the verdict would be to move it. */
+bool policy_needs_class(const struct policy_rules *r, const struct price_book *b,
+	const struct policy_facts *f, int64_t now_ns);
 
 /* ---- print ---- */
 
@@ -196,6 +202,8 @@ struct policy_cell {
 
 struct policy_totals { /* zero-initialise; then set dry_run and time_ns */
 	uint64_t files, bytes, accesses;
+	uint64_t unknown_files,
+		unknown_bytes; /* of these, of no known class: in no cost, no cell */
 	uint64_t moves, optimal, vetoed, pinned, failed;
 	money_t before, after, all_hot;
 	struct policy_cell cells[PRICE_PROVIDERS][TIER_N]; /* as it is afterwards */

@@ -100,6 +100,9 @@ static inline void ctl_wait_free_p(struct ctl_wait **w)
 /* ---- item.c: things as JSON ---- */
 
 json_t *item_money(money_t m);
+/* null where the class, and so what it costs, is not known */
+json_t *item_tier(const struct policy_facts *f);
+json_t *item_cost(const struct policy_facts *f, money_t m);
 json_t *item_file(struct ctl_conn *c, struct meta_txn *t, const struct meta_inode *in,
 	const struct verdict *v);
 json_t *item_job(struct ctl_conn *c, const struct job_info *i);

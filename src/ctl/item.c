@@ -19,6 +19,16 @@ json_t *item_money(money_t m)
 	return json_string(money_format(text, m, MONEY_EXACT));
 }
 
+json_t *item_tier(const struct policy_facts *f)
+{
+	return f->unknown ? json_null() : json_string(tier_name(f->tier));
+}
+
+json_t *item_cost(const struct policy_facts *f, money_t m)
+{
+	return f->unknown ? json_null() : item_money(m);
+}
+
 static json_t *seconds(int64_t ns)
 {
 	return ns ? json_real((double)ns / 1e9) : json_null();
@@ -39,7 +49,7 @@ static errint_t add_facts(struct ctl_conn *c, struct meta_txn *t, const struct m
 		else
 			policy_decide(conf->rules, conf->prices, &tf->f, now, &v);
 		if (json_object_set_new(o, "cloud", json_text(tf->f.cloud)) ||
-			json_object_set_new(o, "tier", json_string(tier_name(tf->f.tier))) ||
+			json_object_set_new(o, "tier", item_tier(&tf->f)) ||
 			json_object_set_new(o, "pinned", json_boolean(tf->f.pinned)) ||
 			(tf->f.pinned &&
 				json_object_set_new(o, "pin", json_string(tier_name(tf->f.pin)))) ||
@@ -48,11 +58,11 @@ static errint_t add_facts(struct ctl_conn *c, struct meta_txn *t, const struct m
 			json_object_set_new(o, "accesses_window",
 				json_integer((json_int_t)tf->f.accesses_window)) ||
 			json_object_set_new(o, "last_access", seconds(tf->f.last_access_ns)) ||
-			json_object_set_new(o, "cost", item_money(v.cost_now)) ||
+			json_object_set_new(o, "cost", item_cost(&tf->f, v.cost_now)) ||
 			json_object_set_new(
 				o, "action", json_string(policy_action_name(v.action))) ||
 			json_object_set_new(o, "recommendation", json_string(tier_name(v.tier))) ||
-			json_object_set_new(o, "saving", item_money(v.saving)) ||
+			json_object_set_new(o, "saving", item_cost(&tf->f, v.saving)) ||
 			json_object_set_new(o, "age_days", json_integer((json_int_t)v.age_days)))
 			r = -ENOMEM;
 	}
@@ -188,10 +198,12 @@ json_t *item_totals(const struct price_book *b, const struct policy_totals *t)
 		}
 	}
 	o = json_pack(
-		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:b, s:f, s:o*}",
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:b, "
+		"s:f, s:o*}",
 		"files", (json_int_t)t->files, "bytes", (json_int_t)t->bytes, "accesses",
-		(json_int_t)t->accesses, "moves", (json_int_t)t->moves, "optimal",
-		(json_int_t)t->optimal, "vetoed", (json_int_t)t->vetoed, "pinned",
+		(json_int_t)t->accesses, "unknown_files", (json_int_t)t->unknown_files,
+		"unknown_bytes", (json_int_t)t->unknown_bytes, "moves", (json_int_t)t->moves,
+		"optimal", (json_int_t)t->optimal, "vetoed", (json_int_t)t->vetoed, "pinned",
 		(json_int_t)t->pinned, "failed", (json_int_t)t->failed, "cost_before",
 		item_money(t->before), "cost", item_money(t->after), "cost_all_hot",
 		item_money(t->all_hot), "saving", item_money(t->before - t->after),

@@ -33,13 +33,14 @@ static int run_file(void *arg, uint64_t ino, const struct policy_facts *f, const
 		(void)json_array_append_new(
 			reasons, json_string(policy_reason_name(v->reasons[i])));
 	return ctl_send(c, "item",
-		json_pack("{s:o, s:I, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o*}", "path",
+		json_pack("{s:o, s:I, s:o, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o*}", "path",
 			json_text(f->path ? f->path : f->name), "ino", (json_int_t)ino, "tier",
-			tier_name(f->tier), "recommendation", tier_name(v->tier), "action",
-			policy_action_name(v->action), "cost", item_money(v->cost_now),
-			"cost_after", item_money(v->cost_after), "saving", item_money(v->saving),
-			"size", (json_int_t)f->size, "accesses", (json_int_t)f->accesses_total,
-			"age_days", (json_int_t)v->age_days, "reasons", reasons));
+			item_tier(f), "recommendation", tier_name(v->tier), "action",
+			policy_action_name(v->action), "cost", item_cost(f, v->cost_now),
+			"cost_after", item_cost(f, v->cost_after), "saving",
+			item_cost(f, v->saving), "size", (json_int_t)f->size, "accesses",
+			(json_int_t)f->accesses_total, "age_days", (json_int_t)v->age_days,
+			"reasons", reasons));
 }
 
 errint_t verb_engine_run(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
@@ -79,6 +80,7 @@ struct survey {
 	struct row {
 		char name[META_NAME_MAX + 1], path[512], cloud[64], class_name[META_CLASS_MAX];
 		enum tier tier;
+		bool unknown;
 		uint64_t size, accesses;
 		int64_t last_ns;
 		money_t cost;
@@ -102,6 +104,7 @@ static int on_file(void *arg, struct meta_txn *t, const struct meta_inode *in)
 	row = &s->row[s->nrows++];
 	p = price_find(conf->prices, f->provider);
 	*row = (struct row){.tier = f->tier,
+		.unknown = f->unknown,
 		.size = f->size,
 		.accesses = f->accesses_total,
 		.last_ns = f->last_access_ns,
@@ -123,13 +126,14 @@ static int on_slice(void *arg)
 		const struct row *row = &s->row[i];
 
 		r = ctl_send(s->c, "item",
-			json_pack("{s:o, s:o, s:s, s:s, s:s, s:I, s:I, s:o, s:o}", "name",
+			json_pack("{s:o, s:o, s:s, s:o, s:s, s:I, s:I, s:o, s:o}", "name",
 				json_text(row->name), "path", json_text(row->path), "cloud",
-				row->cloud, "tier", tier_name(row->tier), "class", row->class_name,
-				"size", (json_int_t)row->size, "accesses",
+				row->cloud, "tier",
+				row->unknown ? json_null() : json_string(tier_name(row->tier)),
+				"class", row->class_name, "size", (json_int_t)row->size, "accesses",
 				(json_int_t)row->accesses, "last_access",
 				row->last_ns ? json_real((double)row->last_ns / 1e9) : json_null(),
-				"cost", item_money(row->cost)));
+				"cost", row->unknown ? json_null() : item_money(row->cost)));
 	}
 	s->nrows = 0;
 	return r ? r : ctl_cancelled(s->c) ? -ECANCELED : 0;

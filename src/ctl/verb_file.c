@@ -276,6 +276,27 @@ static errint_t file_of(struct ctl_conn *c, const json_t *req, bool file_only,
 	return 0;
 }
 
+/* Its listing did not tell the class: whoever reads the attribute asks for it. */
+static errint_t class_ask(
+	struct ctl_conn *c, struct meta_inode *in, const char *path, struct err *err)
+{
+	cleanup_wait struct ctl_wait *w = ctl_wait_new(c, err);
+	struct meta_txn *t;
+	errint_t r;
+
+	if (!w)
+		return -ENOMEM;
+	vfs_getxattr(c->ctl->conf.vfs, &w->call, in->ino, "user.astra.storage_class", 0);
+	r = ctl_wait_end(w, 0, NULL);
+	if (r && r != -ENODATA)
+		return err_set(err, r, ERR_FINAL, "%s: its class cannot be asked for: %s", path,
+			err_text(NULL, r));
+	t = meta_begin_read(c->ctl->conf.meta);
+	r = meta_inode_get(t, in->ino, in);
+	(void)meta_commit(t);
+	return r ? index_error(r, err) : 0;
+}
+
 errint_t verb_explain(struct ctl_conn *c, const json_t *req, json_t **ret_data, struct err *err)
 {
 	cleanup_free struct meta_inode *in = malloc(sizeof(*in));
@@ -283,6 +304,8 @@ errint_t verb_explain(struct ctl_conn *c, const json_t *req, json_t **ret_data, 
 	char path[4096];
 	errint_t r = in && tf ? file_of(c, req, true, in, path, err) : no_memory(err);
 
+	if (!r && job_class_unknown(c->ctl->conf.jobs, in))
+		r = class_ask(c, in, path, err);
 	return r ? r : explain(c, in, tf, ret_data, err);
 }
 

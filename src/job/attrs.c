@@ -226,17 +226,23 @@ errint_t attrs_parse(const char *text, attrs_fn fn, void *arg)
 struct taken {
 	struct meta_txn *t; /* NULL: only to see whether it can be read */
 	uint64_t ino;
+	bool add; /* what the file has stays */
 };
 
 static int take_xattr(void *arg, const char *name, const void *p, size_t len)
 {
 	struct taken *k = arg;
 	char key[META_NAME_MAX + 1];
+	size_t had = 0;
 	int n = snprintf(key, sizeof(key), "%s%s", travels(name) ? "" : FOREIGN, name);
 
 	if (n > META_NAME_MAX || name[0] == '\0' || name[0] == FOREIGN[0] || len > META_XATTR_MAX)
 		return -EBADMSG;
-	return k->t == NULL ? 0 : meta_xattr_set(k->t, k->ino, key, p, len, 0);
+	if (k->t == NULL)
+		return 0;
+	if (k->add && meta_xattr_get(k->t, k->ino, key, NULL, 0, &had) == 0)
+		return 0;
+	return meta_xattr_set(k->t, k->ino, key, p, len, 0);
 }
 
 static int name_old(void *arg, const char *name, const void *p, size_t len)
@@ -308,22 +314,19 @@ void attrs_read(struct jobs *j, struct meta_inode *in, int64_t put_ns,
 	}
 }
 
-errint_t attrs_take(struct meta_txn *t, uint64_t ino, const struct store_pair *meta, unsigned nmeta)
+static errint_t xattrs_in(
+	struct meta_txn *t, uint64_t ino, const struct store_pair *meta, unsigned nmeta, bool add)
 {
-	struct buf old = BUF_INIT(TEXT_MAX); /* names, each with its NUL */
-	struct taken k = {.ino = ino};
+	struct taken k = {.ino = ino, .add = add};
 	const char *text = NULL;
-	errint_t r = meta_xattr_each(t, ino, name_old, &old);
 
 	for (unsigned i = 0; i < nmeta; i++)
 		if (strcmp(meta[i].key, KEY_XATTR) == 0)
 			text = meta[i].value;
-	for (size_t at = 0; r == 0 && at < old.len; at += strlen(old.p + at) + 1)
-		r = meta_xattr_del(t, ino, old.p + at);
-	buf_done(&old);
-	if (r < 0 || text == NULL)
-		return r;
-	r = attrs_parse(text, take_xattr, &k); /* all of it, or none */
+	if (text == NULL)
+		return 0;
+	errint_t r = attrs_parse(text, take_xattr, &k); /* all of it, or none */
+
 	k.t = t;
 	if (r == 0)
 		return attrs_parse(text, take_xattr, &k);
@@ -333,6 +336,41 @@ errint_t attrs_take(struct meta_txn *t, uint64_t ino, const struct store_pair *m
 		(unsigned long long)ino, text);
 	/* Left there, as long as the file gets none here. */
 	return meta_xattr_set(t, ino, FOREIGN, "", 0, 0);
+}
+
+errint_t attrs_take(struct meta_txn *t, uint64_t ino, const struct store_pair *meta, unsigned nmeta)
+{
+	struct buf old = BUF_INIT(TEXT_MAX); /* names, each with its NUL */
+	errint_t r = meta_xattr_each(t, ino, name_old, &old);
+
+	for (size_t at = 0; r == 0 && at < old.len; at += strlen(old.p + at) + 1)
+		r = meta_xattr_del(t, ino, old.p + at);
+	buf_done(&old);
+	return r < 0 ? r : xattrs_in(t, ino, meta, nmeta, false);
+}
+
+errint_t attrs_learn(
+	struct jobs *j, struct meta_txn *t, struct meta_inode *in, const struct store_stat *st)
+{
+	struct meta_inode theirs = *in;
+	int64_t put = in->mtime_ns - st->mtime_ns;
+
+	attrs_read(j, &theirs, st->mtime_ns, st->meta, st->nmeta);
+	if (theirs.kind != in->kind || (in->flags & META_F_DIRTY) != 0)
+		return 0; /* a link shown as a file: the kernel keeps an inode's kind */
+	if ((in->flags & META_F_ATTR_LOCAL) == 0) {
+		*in = theirs;
+		return attrs_take(t, in->ino, st->meta, st->nmeta);
+	}
+	if ((in->flags & META_F_FOREIGN) != 0) {
+		in->mode = theirs.mode;
+		in->uid = theirs.uid;
+		in->gid = theirs.gid;
+		in->flags &= theirs.flags;
+	}
+	if (put > -NS_PER_S && put < NS_PER_S) /* a LIST and a HEAD may round */
+		in->mtime_ns = theirs.mtime_ns;
+	return xattrs_in(t, in->ino, st->meta, st->nmeta, true);
 }
 
 /* ---- how much fits ---- */

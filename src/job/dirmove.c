@@ -365,6 +365,9 @@ static errint_t move_one(struct job *job, struct dirmove *d, uint64_t ino, struc
 		return -EINPROGRESS;
 	if (job_is_archived(job, &in) || job_is_restored(job, &in))
 		return err_set(err, -EIO, ERR_ARCHIVED, "'%s' is archived", in.name);
+	r = class_for(job, &in, job->dst_remote, err);
+	if (r < 0)
+		return r;
 	struct move_spec spec = {.src_remote = in.loc.remote,
 		.src = in.loc.path,
 		.src_etag = in.loc.etag,

@@ -247,15 +247,14 @@ static enum step carry(struct job *job, const struct meta_inode *in, uint32_t re
 {
 	struct store_stat st = {0};
 	struct err err = {0};
+	struct meta_inode now = *in;
 	struct move_spec spec = {.src_remote = in->loc.remote,
 		.src = in->loc.path,
 		.src_etag = in->loc.etag,
 		.dst_remote = remote,
 		.dst = path,
 		.size = in->size,
-		.attrs = in,
-		.class_name = class_online(job->jobs, remote, (enum tier)in->tier)};
-	struct meta_inode now = *in;
+		.attrs = &now};
 
 	if (is_called_off(job)) {
 		err.kind = ERR_CANCELLED;
@@ -270,8 +269,11 @@ static enum step carry(struct job *job, const struct meta_inode *in, uint32_t re
 	}
 	if (!atomic_load(&job->cancel) && job_is_archived(job, &now))
 		return await_restore(job, in->ino);
-	errint_t r = row_has_object_size(in) ? 0 : object_size(job, &in->loc, &spec.size, &err);
+	errint_t r = class_for(job, &now, remote, &err);
 
+	spec.class_name = class_online(job->jobs, remote, (enum tier)now.tier);
+	if (r == 0 && !row_has_object_size(in))
+		r = object_size(job, &in->loc, &spec.size, &err);
 	if (r == 0)
 		r = job_attempt(job);
 	if (r == 0)

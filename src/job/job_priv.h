@@ -19,6 +19,7 @@
  *   parts.c    parts of a transfer, side by side      names.c    small helpers
  *   late.c     writes that take effect after they were looked for
  *   ahead.c    uploads of files that are still written
+ *   ask.c      classes that listings do not tell
  *
  * Life of a struct job: made by job_new inside a transaction (pending), committed by the
  * transaction's hook (live), run in steps by sched.c, ended by job_end (kept for `jobs list` as a
@@ -175,6 +176,7 @@ struct drop { /* staging of a deleted row, kept until that is durable */
 };
 
 struct listing; /* list.c */
+struct ask;	/* ask.c */
 
 struct stamp { /* a key whose truth changed; kept while an older LIST runs */
 	UT_hash_handle hh;
@@ -190,10 +192,11 @@ struct quarrel { /* conflicts of one name lately */
 	int64_t at_ns[JOB_QUARREL_MAX]; /* monotonic, newest first; 0 = none */
 };
 
-enum share_kind { SHARE_JOBS, SHARE_LISTINGS };
+enum share_kind { SHARE_JOBS, SHARE_LISTINGS, SHARE_ASKS };
 
 /* What may hang together, with slots and workers of its own: the jobs of one remote, those between
- * the same two, the listings of one. Under g.lock; they live as long as struct jobs. */
+ * the same two, the listings of one, questions about its objects. Under g.lock; they live as long
+ * as struct jobs. */
 struct share {
 	TAILQ_ENTRY(share) link;
 	TAILQ_HEAD(job_list, job) ready;
@@ -254,7 +257,9 @@ struct jobs {
 			bool tripped; /* the minute before had too many */
 		} guard;
 		uint64_t seq, nlistings;
-		unsigned nready; /* questions of ready.c */
+		struct ask *asks; /* by inode */
+		unsigned nready;  /* questions of ready.c */
+		unsigned nasks;	  /* tasks of ask.c */
 	} g;
 	pthread_cond_t idle;	       /* with g.lock: steps == 0 */
 	struct {		       /* what the user changes: foreground.c */
@@ -316,6 +321,10 @@ void attrs_read(struct jobs *j, struct meta_inode *in, int64_t put_ns,
 /* ino gets the extended attributes of this metadata instead of those that travel. */
 errint_t attrs_take(
 	struct meta_txn *t, uint64_t ino, const struct store_pair *meta, unsigned nmeta);
+/* in, whose object's metadata was not known, learns it: what was changed here meanwhile stays. The
+ * caller puts it. */
+errint_t attrs_learn(
+	struct jobs *j, struct meta_txn *t, struct meta_inode *in, const struct store_stat *st);
 /* Metadata for an object of in. */
 struct meta_set {
 	struct store_meta m[STORE_META_MAX];
@@ -478,6 +487,18 @@ bool late_may_come(const struct job *job);
 void late_post(struct job *job, struct meta_txn *t); /* then it is looked for */
 /* st, at job->dst, is such an attempt of a job that has ended. */
 bool late_mark(struct job *job, const struct store_stat *st);
+
+/* ask.c */
+/* The class of in's object is asked for; *in is the row with it. ERR_STALE: another version is
+ * there. */
+errint_t class_ask(
+	struct jobs *j, const struct store_call *call, struct meta_inode *in, struct err *err);
+/* Before something that depends on it: asks when it is not known. 0 also when that object is not
+ * there any more. */
+errint_t class_need(struct job *job, struct meta_inode *in, struct err *err);
+/* The same before in's object moves to a remote. */
+errint_t class_for(struct job *job, struct meta_inode *in, uint32_t remote, struct err *err);
+void ask_leave_locked(struct job_waiter *w);
 
 /* foreground.c */
 void foreground_init(struct jobs *j);

@@ -269,7 +269,10 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 {
 	struct store_stat st = {0};
 	struct err err = {0};
+	errint_t r = class_for(job, in, job->dst_remote, &err);
 
+	if (r < 0)
+		return relocate_failed(job, in, r, &err);
 	const char *class_name = class_online(job->jobs, job->dst_remote, (enum tier)in->tier);
 
 	(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", in->loc.etag);
@@ -290,8 +293,7 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 		job->g.tier_from = (enum tier)in->tier;
 		job->g.tier_to = dst != NULL ? remote_tier(dst, class_name, NULL) : TIER_HOT;
 	}
-	errint_t r = job_attempt(job);
-
+	r = job_attempt(job);
 	if (r < 0)
 		err_set(&err, r, ERR_RETRY, "index: %s", strerror(-r));
 	else

@@ -650,7 +650,7 @@ void jobs_stop(struct jobs *j)
 	j->g.running = false;
 	TAILQ_FOREACH (job, &j->g.all, link)
 		atomic_store(&job->cancel, true);
-	while (j->g.steps > 0 || j->g.nlistings > 0 || j->g.nready > 0)
+	while (j->g.steps > 0 || j->g.nlistings > 0 || j->g.nready > 0 || j->g.nasks > 0)
 		cond_wait(&j->idle, &j->g.lock);
 	lock_drop(&j->g.lock);
 	(void)pool_cancel(j->conf.pool, &j->timer);

@@ -53,7 +53,7 @@ errint_t job_tier(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 			tier_name(tier));
 	if ((in->flags & META_F_OBJECT) == 0 || in->kind != META_FILE)
 		return err_set(err, -EAGAIN, ERR_RETRY, "it is not in the cloud yet");
-	if ((enum tier)in->tier == tier && !job_live(j, in->ino))
+	if ((enum tier)in->tier == tier && !job_class_unknown(j, in) && !job_live(j, in->ino))
 		return 0;
 	return object_post(j, t, JOB_TRANSITION, in, tier, 0, by_engine, 0, ret_job);
 }
@@ -96,14 +96,15 @@ bool attr_copies(const struct remote *r)
 }
 
 /* Elsewhere than in HOT a copy has fees: for retrieval, for what is replaced before its time. */
-static bool attr_worth(const struct remote *r, const struct meta_inode *in)
+static bool attr_worth(struct jobs *j, const struct remote *r, const struct meta_inode *in)
 {
 	bool known = false;
 
 	if (r == NULL || r->caps.set_meta)
 		return r != NULL;
 	return attr_copies(r) && in->size <= r->caps.meta_copy &&
-	       remote_tier(r, in->class_name, &known) == TIER_HOT && known;
+	       (job_class_unknown(j, in) || /* attr_step asks */
+		       (remote_tier(r, in->class_name, &known) == TIER_HOT && known));
 }
 
 bool attr_lazy(const struct job *job)
@@ -133,7 +134,7 @@ errint_t job_attr(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 	}
 	const struct remote *r = remote_of(j, remote);
 
-	if (dirty ? r == NULL : !attr_worth(r, in))
+	if (dirty ? r == NULL : !attr_worth(j, r, in))
 		return 0;
 	return object_post(j, t, JOB_ATTR, in, TIER_HOT, 0, false,
 		attr_copies(r) ? attr_rest(j) : j->conf.upload_delay_ns, NULL);
@@ -322,6 +323,11 @@ static bool transition_ours(struct job *job, const struct meta_inode *in, struct
 	return false;
 }
 
+static bool in_tier(const struct job *job, const struct meta_inode *in)
+{
+	return (enum tier)in->tier == job->tier && !job_class_unknown(job->jobs, in);
+}
+
 enum step transition_step(struct job *job)
 {
 	struct jobs *j = job->jobs;
@@ -332,18 +338,23 @@ enum step transition_step(struct job *job)
 	struct err err = {0};
 	enum step s;
 
-	if (!object_row(job, &in) || (enum tier)in.tier == job->tier)
+	if (!object_row(job, &in) || in_tier(job, &in))
 		return unsure_finish(job, 0, NULL);
 	if (is_called_off(job, &s))
 		return s;
+	errint_t r = class_need(job, &in, &err);
+
+	if (r < 0)
+		return simple_trouble(job, r, &err);
+	if (in_tier(job, &in))
+		return unsure_finish(job, 0, NULL);
 	if (job->by_engine && ((in.flags & (META_F_DIRTY | META_F_PINNED)) != 0 ||
 				      (j->conf.hooks.is_open != NULL && job->tier == TIER_ARCHIVE &&
 					      j->conf.hooks.is_open(j->conf.hooks.arg, job->ino))))
 		return unsure_finish(job, 0, "the file is in use: judged again later");
 	if (!job_barrier_ok(job, job->g.post_txn))
 		return STEP_BARRIER;
-	errint_t r = objref_make(j, in.loc.remote, in.loc.path, &o, &err);
-
+	r = objref_make(j, in.loc.remote, in.loc.path, &o, &err);
 	call_init(&call, job);
 	job_state_set(job, JOB_RUNNING);
 	if (r == 0)
@@ -429,6 +440,14 @@ static bool attr_rests(struct job *job, const struct meta_inode *in)
 	return false;
 }
 
+/* Reads the row; false when there is nothing (left) to bring along. */
+static bool attr_wanted(struct job *job, struct meta_inode *in)
+{
+	return object_row(job, in) && (in->flags & (META_F_DIRTY | META_F_ARCHIVED)) == 0 &&
+	       (in->flags & META_F_ATTR_LOCAL) != 0 &&
+	       attr_worth(job->jobs, remote_of(job->jobs, in->loc.remote), in);
+}
+
 enum step attr_step(struct job *job)
 {
 	struct meta_inode in;
@@ -439,22 +458,25 @@ enum step attr_step(struct job *job)
 	char mark[64], words[JOB_WORDS_MAX];
 	enum step s;
 
-	if (!object_row(job, &in) || (in.flags & (META_F_DIRTY | META_F_ARCHIVED)) != 0 ||
-		(in.flags & META_F_ATTR_LOCAL) == 0 ||
-		!attr_worth(remote_of(job->jobs, in.loc.remote), &in))
+	if (!attr_wanted(job, &in))
 		return unsure_finish(job, 0, NULL);
 	if (is_called_off(job, &s))
 		return s;
 	if (!attr_rests(job, &in))
 		return STEP_LATER;
+	errint_t r = class_need(job, &in, &err); /* and what the object has, lest that goes */
+
+	if (r < 0)
+		return simple_trouble(job, r, &err);
+	if (!attr_wanted(job, &in))
+		return unsure_finish(job, 0, NULL);
 	/* The version changes: the record comes first, so that it is known as ours after a crash.
 	 */
 	if (!job_barrier_ok(job, job->g.post_txn))
 		return STEP_BARRIER;
 	if (job_attempt(job) < 0)
 		return job_unrecorded(job, -EIO);
-	errint_t r = objref_make(job->jobs, in.loc.remote, in.loc.path, &o, &err);
-
+	r = objref_make(job->jobs, in.loc.remote, in.loc.path, &o, &err);
 	mark_make(job, mark, sizeof(mark));
 	if (r == 0 && meta_set_make(&meta, job->jobs, NULL, in.loc.remote, &in, mark) < 0)
 		r = err_set(&err, -EIO, ERR_RETRY, "index: extended attributes cannot be read");

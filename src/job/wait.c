@@ -222,6 +222,10 @@ bool job_wait_cancel(struct jobs *j, struct job_waiter *w)
 	if (!w->armed)
 		return false;
 	w->armed = false;
+	if (w->ask != NULL) {
+		ask_leave_locked(w);
+		return true;
+	}
 	TAILQ_REMOVE(&j->g.waiters, w, link);
 	TAILQ_FOREACH (job, &j->g.all, link)
 		for (unsigned i = 0; i < job->g.nwatchers;)

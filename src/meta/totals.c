@@ -8,7 +8,8 @@
  * Invariants, at every commit:
  *
  *	totals(D) + delta(D) = sum of what D's children contribute
- *	a linked file contributes {1, size} in its tier; a directory its totals(D); others nothing
+ *	a linked file contributes {1, size} in its tier, or in none, when the class of its object is
+ *	not known; a directory its totals(D); others nothing
  *
  * What the parent has got from D is thus always totals(D), no more and no less, and moving or
  * unlinking D takes exactly that along (catalog.c); a delta still at D follows later to whatever
@@ -50,8 +51,12 @@ void totals_of(const struct meta_inode *in, struct meta_totals *ret)
 	if (in->kind == META_DIR) {
 		*ret = in->totals;
 	} else if (in->kind == META_FILE) {
-		ret->files = ret->tier_files[in->tier] = 1;
-		ret->bytes = ret->tier_bytes[in->tier] = (int64_t)in->size;
+		ret->files = 1;
+		ret->bytes = (int64_t)in->size;
+		if ((in->flags & META_F_OBJECT) != 0 && in->class_name[0] == '\0')
+			return; /* a listing did not tell */
+		ret->tier_files[in->tier] = 1;
+		ret->tier_bytes[in->tier] = (int64_t)in->size;
 	}
 }
 

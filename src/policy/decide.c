@@ -243,12 +243,14 @@ void policy_decide(const struct policy_rules *r, const struct price_book *b,
 		if (v->tier != want)
 			reason_add(v, REASON_NOT_OFFERED);
 	}
-	if (p) {
+	if (p && !f->unknown) {
 		v->cost_now = price_month(p, f->tier, f->size);
 		v->cost_after = price_month(p, v->tier, f->size);
 		v->saving = v->cost_now - v->cost_after;
 	}
-	if (f->pinned)
+	if (f->unknown)
+		reason_add(v, REASON_UNKNOWN);
+	if (f->pinned || f->unknown)
 		return;
 	if (!p) {
 		v->action = POLICY_KEEP;
@@ -256,4 +258,22 @@ void policy_decide(const struct policy_rules *r, const struct price_book *b,
 		return;
 	}
 	act_decide(r, p, f, now_ns, v);
+}
+
+bool policy_needs_class(const struct policy_rules *r, const struct price_book *b,
+	const struct policy_facts *f, int64_t now_ns)
+{
+	struct policy_facts as = *f;
+	struct verdict v;
+
+	as.unknown = false;
+	for (unsigned i = 0; i < TIER_N; i++) {
+		as.tier = (enum tier)i;
+		if (!offered(f, as.tier))
+			continue;
+		policy_decide(r, b, &as, now_ns, &v);
+		if (v.action == POLICY_MOVE)
+			return true;
+	}
+	return false;
 }

@@ -205,6 +205,9 @@ errint_t policy_reason_text(struct buf *out, const struct policy_rules *r,
 		(void)buf_addf(
 			out, "No prices for provider \"%s\"", f->provider ? f->provider : "");
 		break;
+	case REASON_UNKNOWN:
+		(void)buf_adds(out, "Its class is not known: the listing does not tell it");
+		break;
 	default:
 		add_veto(out, f, v, v->reasons[i]);
 	}
@@ -218,6 +221,9 @@ errint_t policy_decision_text(struct buf *out, const struct price_book *b,
 
 	if (v->action == POLICY_MOVE)
 		return buf_addf(out, "Migrate to %s", class_word(b, f, v->tier));
+	if (f->unknown)
+		return buf_addf(out, "Keep (class not known%s)",
+			v->action == POLICY_PINNED ? ", pinned" : "");
 	(void)buf_addf(out, "Keep in %s tier ", tier_name(f->tier));
 	if (v->action == POLICY_PINNED && f->tier != f->pin)
 		(void)buf_addf(out, "(pinned to %s, not there yet)", tier_name(f->pin));
@@ -244,8 +250,11 @@ errint_t policy_report_file(struct buf *out, const struct policy_rules *r,
 
 	(void)buf_addf(out, "%s\n", f->path && *f->path ? f->path : f->name);
 	(void)buf_addf(out, "   Cloud: %s\n", report_cloud(cloud));
-	(void)buf_addf(out, "   Current Tier: %s (%s) - %s/month\n", tier_name(f->tier),
-		class_word(b, f, f->tier), MONTHLY(v->cost_now));
+	if (f->unknown)
+		(void)buf_adds(out, "   Current Tier: not known\n");
+	else
+		(void)buf_addf(out, "   Current Tier: %s (%s) - %s/month\n", tier_name(f->tier),
+			class_word(b, f, f->tier), MONTHLY(v->cost_now));
 	(void)buf_addf(out, "   Access Stats: %llu access%s, %lld day%s since %s\n",
 		(unsigned long long)f->accesses_total, f->accesses_total == 1 ? "" : "es",
 		(long long)v->age_days, report_plural((uint64_t)v->age_days),
@@ -273,7 +282,7 @@ errint_t policy_report_file(struct buf *out, const struct policy_rules *r,
 void policy_totals_add(struct policy_totals *t, const struct price_book *b,
 	const struct policy_facts *f, const struct verdict *v, bool done)
 {
-	const struct price_provider *p = price_find(b, f->provider);
+	const struct price_provider *p = f->unknown ? NULL : price_find(b, f->provider);
 	bool moved = v && v->action == POLICY_MOVE && done;
 	enum tier tier = moved ? v->tier : f->tier;
 	money_t now = p ? price_month(p, f->tier, f->size) : 0;
@@ -282,6 +291,8 @@ void policy_totals_add(struct policy_totals *t, const struct price_book *b,
 	t->files++;
 	t->bytes += f->size;
 	t->accesses += f->accesses_total;
+	t->unknown_files += f->unknown;
+	t->unknown_bytes += f->unknown ? f->size : 0;
 	t->before += now;
 	t->after += after;
 	t->all_hot += p ? price_month(p, TIER_HOT, f->size) : 0;
@@ -296,7 +307,7 @@ void policy_totals_add(struct policy_totals *t, const struct price_book *b,
 		return;
 	t->moves += moved;
 	t->failed += v->action == POLICY_MOVE && !done;
-	t->optimal += v->action == POLICY_KEEP;
+	t->optimal += v->action == POLICY_KEEP && !f->unknown;
 	t->vetoed += v->action == POLICY_VETO;
 	t->pinned += v->action == POLICY_PINNED;
 }
@@ -322,6 +333,7 @@ errint_t policy_report_summary(struct buf *out, const struct policy_totals *t)
 	add_counter(out, "Files Pinned", t->pinned);
 	add_counter(out, "Moves Vetoed", t->vetoed);
 	add_counter(out, "Moves Not Made", t->failed);
+	add_counter(out, "Files Of Unknown Class", t->unknown_files);
 	(void)buf_addf(out, "\nCost Impact:\n   Previous Monthly Cost: %s\n", MONTHLY(t->before));
 	(void)buf_addf(out, "   New Monthly Cost: %s\n", MONTHLY(t->after));
 	(void)buf_addf(out, "   Total Savings: %s/month (%s%% reduction)\n", MONTHLY(saved),
@@ -375,6 +387,11 @@ errint_t policy_report_dashboard(
 	(void)buf_adds(out, "Tier Distribution:\n");
 	for (unsigned i = 0; i < TIER_N; i++)
 		add_tier_line(out, b, t, (enum tier)i);
+	if (t->unknown_files)
+		(void)buf_addf(out,
+			"   Not known:                %llu file%s (%s) - not in the costs below\n",
+			(unsigned long long)t->unknown_files, report_plural(t->unknown_files),
+			SIZE(t->unknown_bytes));
 	(void)buf_addf(out, "\nTotal Monthly Cost: %s (vs %s in all-HOT)\n", MONTHLY(t->after),
 		MONTHLY(t->all_hot));
 	(void)buf_addf(out, "Monthly Savings: %s (%s%% reduction)\n" RULER, MONTHLY(saved),

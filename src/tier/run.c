@@ -37,7 +37,9 @@ struct act {
 	struct tier_pass *pass; /* ... */
 	int64_t now_ns;
 	uint64_t inos[TIER_SLICE];
+	bool unknown[TIER_SLICE]; /* their classes */
 	unsigned ninos;
+	struct tier_asks asks;
 	struct pending pending[PENDING_MAX];
 	unsigned npending;
 	struct tier_facts facts;
@@ -259,8 +261,8 @@ static bool pin_due(const struct act *a)
 	const struct policy_facts *f = &a->facts.f;
 	int64_t rest = a->now_ns - a->in.ctime_ns;
 
-	return f->tier != f->pin && !a->e->conf.ro && !f->busy && !f->archived && !f->open &&
-	       (f->pin < TIER_COLD || rest >= a->e->conf.pin_delay_ns);
+	return (f->unknown || f->tier != f->pin) && !a->e->conf.ro && !f->busy && !f->archived &&
+	       !f->open && (f->pin < TIER_COLD || rest >= a->e->conf.pin_delay_ns);
 }
 
 static int pass_one(struct act *a, const struct verdict *v)
@@ -269,7 +271,7 @@ static int pass_one(struct act *a, const struct verdict *v)
 	uint64_t job = 0;
 
 	p->files++;
-	if (v->action == POLICY_PINNED && pin_due(a)) {
+	if (v->action == POLICY_PINNED && pin_due(a) && !a->facts.f.unknown) {
 		p->failed += !act(a, v, &job);
 		return job_full(a->e->conf.jobs);
 	}
@@ -291,18 +293,58 @@ static int pass_one(struct act *a, const struct verdict *v)
 	return job_full(a->e->conf.jobs); /* the rest in the next pass */
 }
 
-static int judge(struct act *a, uint64_t ino)
+/* 1: gone meanwhile */
+static int look(struct act *a, uint64_t ino)
 {
-	struct tier_engine *e = a->e;
-	struct meta_txn *t = meta_begin_read(e->conf.meta);
-	struct verdict v;
+	struct meta_txn *t = meta_begin_read(a->e->conf.meta);
 	errint_t r = meta_inode_get(t, ino, &a->in);
 
 	if (!r)
-		r = tier_facts(e, t, &a->in, a->now_ns, &a->facts);
+		r = tier_facts(a->e, t, &a->in, a->now_ns, &a->facts);
 	(void)meta_commit(t);
+	return r == -ENOENT || r == -EINVAL ? 1 : r;
+}
+
+/* What is to be decided about the file hangs on its class. */
+static bool needs_class(struct act *a)
+{
+	const struct tier_conf *conf = &a->e->conf;
+	const struct policy_facts *f = &a->facts.f;
+
+	if (!f->unknown)
+		return false;
+	if (f->pinned)
+		return a->pass && pin_due(a);
+	/* Nobody has asked for advice about real clouds where no mode is given. */
+	if (a->pass && (conf->mode == TIER_OFF || (a->facts.real && !conf->mode_given)))
+		return false;
+	return policy_needs_class(conf->rules, conf->prices, f, a->now_ns);
+}
+
+/* Once for each version: the index keeps the answers. */
+static int ask_classes(struct act *a)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < a->ninos && r >= 0; i++) {
+		if (!a->unknown[i])
+			continue;
+		r = cancelled(a) ? -ECANCELED : look(a, a->inos[i]);
+		if (!r && needs_class(a))
+			tier_ask(&a->asks, &a->in);
+	}
+	tier_asks_wait(&a->asks);
+	return MIN_OF(r, 0);
+}
+
+static int judge(struct act *a, uint64_t ino)
+{
+	struct tier_engine *e = a->e;
+	struct verdict v;
+	int r = look(a, ino);
+
 	if (r)
-		return r == -ENOENT || r == -EINVAL ? 0 : r; /* gone meanwhile */
+		return MIN_OF(r, 0);
 	policy_decide(e->conf.rules, e->conf.prices, &a->facts.f, a->now_ns, &v);
 	return a->run ? demand_one(a, &v) : pass_one(a, &v);
 }
@@ -319,6 +361,7 @@ static int on_file(void *arg, struct meta_txn *t, const struct meta_inode *in)
 	/* meta_scan may give a few more than asked for. */
 	if (a->ninos == TIER_SLICE)
 		return -EOVERFLOW;
+	a->unknown[a->ninos] = job_class_unknown(a->e->conf.jobs, in);
 	a->inos[a->ninos++] = in->ino;
 	return 0;
 }
@@ -326,7 +369,7 @@ static int on_file(void *arg, struct meta_txn *t, const struct meta_inode *in)
 static int on_slice(void *arg)
 {
 	struct act *a = arg;
-	int r = 0;
+	int r = ask_classes(a);
 
 	for (unsigned i = 0; i < a->ninos && !r; i++)
 		r = cancelled(a) ? -ECANCELED : judge(a, a->inos[i]);
@@ -334,20 +377,27 @@ static int on_slice(void *arg)
 	return r;
 }
 
-static struct act *act_new(struct tier_engine *e)
+static struct act *act_new(struct tier_engine *e, const atomic_bool *cancel)
 {
 	struct act *a = calloc(1, sizeof(*a));
 
 	if (a) {
 		a->e = e;
 		a->now_ns = clock_now_ns();
+		tier_asks_init(&a->asks, e->conf.jobs, cancel);
 	}
 	return a;
 }
 
+static void act_free(struct act *a)
+{
+	tier_asks_done(&a->asks);
+	free(a);
+}
+
 errint_t tier_pass_run(struct tier_engine *e, struct tier_pass *ret)
 {
-	struct act *a = act_new(e);
+	struct act *a = act_new(e, &e->cancel);
 	errint_t r;
 
 	*ret = (struct tier_pass){0};
@@ -355,7 +405,7 @@ errint_t tier_pass_run(struct tier_engine *e, struct tier_pass *ret)
 		return -ENOMEM;
 	a->pass = ret;
 	r = tier_walk(e, META_ROOT_INO, on_file, on_slice, a);
-	free(a);
+	act_free(a);
 	return r;
 }
 
@@ -382,7 +432,7 @@ errint_t tier_run(struct tier_engine *e, struct tier_run *run, struct err *err)
 		"======================================================================\n"
 		"INTELLIGENT TIERING ENGINE\n"
 		"======================================================================\n\n";
-	struct act *a = act_new(e);
+	struct act *a = act_new(e, run->cancel);
 	int64_t start = clock_mono_ns(), wall = clock_now_ns();
 	errint_t r;
 
@@ -396,7 +446,7 @@ errint_t tier_run(struct tier_engine *e, struct tier_run *run, struct err *err)
 	if (!r)
 		r = tier_walk(e, run->ino, on_file, on_slice, a);
 	settle_pending(a);
-	free(a);
+	act_free(a);
 	run->totals.time_ns = clock_mono_ns() - start;
 	if (!r)
 		r = print_summary(e, run);

@@ -76,6 +76,7 @@ errint_t tier_facts(struct tier_engine *e, struct meta_txn *t, const struct meta
 	ret->f.classes = ret->classes;
 	ret->f.size = in->size;
 	ret->f.tier = in->tier < TIER_N ? (enum tier)in->tier : TIER_HOT;
+	ret->f.unknown = job_class_unknown(e->conf.jobs, in);
 	ret->f.pinned = in->flags & META_F_PINNED;
 	ret->f.pin = in->forced_tier < TIER_N ? (enum tier)in->forced_tier : TIER_HOT;
 	ret->f.tier_since_ns = in->tier_since_ns;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside the tier room: engine.c (thread, hours), scan.c (facts, walks), run.c (judge and act). */
+/* Inside the tier room: engine.c (thread, hours), scan.c (facts, walks), run.c (judge and act),
+ * ask.c (classes that nobody knows). */
 #ifndef TIER_PRIV_H
 #define TIER_PRIV_H
 
@@ -9,6 +10,7 @@
 #include "astra/tier.h"
 
 #define TIER_SLICE 1024 /* files between two short transactions */
+#define TIER_ASKS  16	/* at a time */
 
 struct tier_engine {
 	struct tier_conf conf; /* constant */
@@ -30,6 +32,25 @@ struct tier_pass {
 	money_t saving;
 };
 errint_t tier_pass_run(struct tier_engine *e, struct tier_pass *ret);
+
+struct tier_asks { /* of one thread */
+	struct jobs *jobs;
+	const atomic_bool *cancel; /* may be NULL */
+	struct lock lock;	   /* RANK_TIER */
+	pthread_cond_t ended;
+	struct tier_asking {
+		struct job_waiter waiter;
+		struct tier_asks *of;
+		bool busy;
+	} one[TIER_ASKS];      /* lock */
+	unsigned nbusy, nvain; /* lock */
+};
+void tier_asks_init(struct tier_asks *s, struct jobs *jobs, const atomic_bool *cancel);
+/* Asks for the class of in's object, behind the back of the caller. */
+void tier_ask(struct tier_asks *s, const struct meta_inode *in);
+void tier_asks_wait(struct tier_asks *s);
+void tier_asks_done(struct tier_asks *s); /* after that */
+
 /* A run on demand of all files has ended: the last pass, for who asks. */
 void engine_ran(struct tier_engine *e, int64_t start_ns, const struct policy_totals *t);
 

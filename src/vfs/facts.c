@@ -52,6 +52,7 @@ errint_t vfs_facts(
 	ret->class_name = *in->class_name ? in->class_name : NULL;
 	ret->size = in->size;
 	ret->tier = (enum tier)in->tier;
+	ret->unknown = v->jobs && job_class_unknown(v->jobs, in);
 	ret->pinned = in->flags & META_F_PINNED;
 	ret->pin = ret->pinned ? (enum tier)in->forced_tier : TIER_HOT;
 	ret->created_ns = in->btime_ns ? in->btime_ns : in->mtime_ns;

@@ -7,8 +7,9 @@
  * A series begins with a file that had to be fetched. Once EVIDENCE files followed each other in
  * order, those behind them are fetched, WINDOW_MIN first, twice as many each time that half of them
  * were read, up to WINDOW_MAX; a file out of order ends it. So what is fetched in vain is never
- * more than twice what was read. Only whole small files of the same cloud and tier are taken, none
- * that is archived, and none whose store is near; it counts as no access.
+ * more than twice what was read. Only whole small files of the same cloud and tier are taken (or of
+ * one that is not known, as that of the last one), none that is archived, and none whose store is
+ * near; it counts as no access.
  *
  * What is fetched is in staging like all that was read: a read that comes meanwhile joins the
  * fetch, which then goes before the others. These fetches leave a worker of the remote to those
@@ -66,7 +67,8 @@ static int look_each(void *arg, uint64_t ino, enum meta_kind kind, const char *n
 	if (kind == META_FILE && (full->flags & has) == has &&
 		!(full->flags & (META_F_DIRTY | META_F_ARCHIVED)) && full->size &&
 		full->size <= FETCH_WHOLE_MAX && full->loc.remote == l->like->loc.remote &&
-		full->tier == l->like->tier && !stage_holds(l->v->conf.stage, ino))
+		full->tier == l->like->tier && !*full->class_name == !*l->like->class_name &&
+		!stage_holds(l->v->conf.stage, ino))
 		l->to->inos[l->to->n++] = ino;
 	return l->to->n == l->most || ++l->seen == LOOK_MAX;
 }

@@ -4,7 +4,9 @@
  * other names of the user. and trusted. name spaces are kept in the index. security.* and system.*
  * are answered before anything else: the kernel asks for them with every `ls -l` and write.
  *
- * No attribute asks a store. The writable ones are in xattr_set.c. Setting one of the others is
+ * No attribute asks a store, but those that need the class of an object whose listing did not tell
+ * it: reading one of these waits for a HEAD, once for each version. Listing names asks for nothing.
+ * The writable ones are in xattr_set.c. Setting one of the others is
  * ignored where a program copies attributes, and removing any always is: cp -a, rsync -X and tar
  * bring along what they found elsewhere.
  */
@@ -22,7 +24,8 @@
 #define VALUE_MAX 4096
 #define DAY_NS	  (86400 * NS_PER_S)
 
-enum { ON_FILE = 1, ON_DIR = 2 };
+/* OF_CLASS: a file's needs the class of its object, which may have to be asked. */
+enum { ON_FILE = 1, ON_DIR = 2, OF_CLASS = 4 };
 
 struct ask { /* one look at an inode */
 	struct vfs *v;
@@ -35,6 +38,7 @@ struct ask { /* one look at an inode */
 	struct verdict verdict;
 	bool has_access, has_verdict;
 	const char *name; /* of the attribute, after "user.astra." */
+	bool unknown;	  /* its class is: what needs that has some value */
 };
 
 struct attr {
@@ -298,23 +302,46 @@ static money_t totals_cost(const struct price_provider *p, const struct meta_tot
 	return sum;
 }
 
-/* Of a directory: by its totals; the root is the sum of its remotes. */
-static money_t dir_cost(struct ask *a, bool hot)
+/* Files below have a class that nobody knows, and bytes in it. */
+static bool totals_unknown(const struct meta_totals *t)
+{
+	int64_t known = 0;
+
+	for (int i = 0; i < TIER_N; i++)
+		known += t->tier_bytes[i];
+	return t->bytes > known;
+}
+
+/* Of a directory: by its totals; the root is the sum of its remotes. *ret_unknown: it is more. */
+static money_t dir_cost(struct ask *a, bool hot, bool *ret_unknown)
 {
 	const struct vfs_conf *conf = &a->v->conf;
 	struct meta_inode top;
 	money_t sum = 0;
 	uint64_t ino;
 
+	*ret_unknown = totals_unknown(&a->in.totals);
 	if (a->in.ino != META_ROOT_INO)
 		return totals_cost(prices_of(a), &a->in.totals, hot);
 	for (size_t i = 0; i < conf->nremotes && conf->prices; i++) {
 		if (!meta_lookup(a->t, META_ROOT_INO, conf->remotes[i].name, &ino) &&
-			!meta_inode_get(a->t, ino, &top))
+			!meta_inode_get(a->t, ino, &top)) {
+			*ret_unknown |= totals_unknown(&top.totals);
 			sum += totals_cost(price_find(conf->prices, conf->remotes[i].provider),
 				&top.totals, hot);
+		}
 	}
 	return sum;
+}
+
+static errint_t put_dir_money(struct ask *a, struct buf *out, bool savings)
+{
+	bool unknown = false;
+	money_t sum = dir_cost(a, false, &unknown);
+
+	if (!a->v->conf.prices || unknown)
+		return -ENODATA;
+	return put_money(out, savings ? dir_cost(a, true, &unknown) - sum : sum);
 }
 
 static errint_t get_cost(struct ask *a, struct buf *out)
@@ -322,7 +349,7 @@ static errint_t get_cost(struct ask *a, struct buf *out)
 	const struct price_provider *p = prices_of(a);
 
 	if (a->in.kind == META_DIR)
-		return a->v->conf.prices ? put_money(out, dir_cost(a, false)) : -ENODATA;
+		return put_dir_money(a, out, false);
 	return p ? put_money(out, price_month(p, (enum tier)a->in.tier, a->in.size)) : -ENODATA;
 }
 
@@ -348,8 +375,7 @@ static errint_t get_savings(struct ask *a, struct buf *out)
 	const struct verdict *d;
 
 	if (a->in.kind == META_DIR)
-		return a->v->conf.prices ? put_money(out, dir_cost(a, true) - dir_cost(a, false))
-					 : -ENODATA;
+		return put_dir_money(a, out, true);
 	d = verdict_of(a);
 	return d ? put_money(out, d->action == POLICY_MOVE ? d->saving : 0) : -ENODATA;
 }
@@ -421,11 +447,11 @@ static const struct attr attrs[] = {
 	{"bucket", ON_FILE, get_place, NULL},
 	{"key", ON_FILE, get_place, NULL},
 	{"url", ON_FILE, get_place, NULL},
-	{"storage_class", ON_FILE, get_class, NULL},
-	{"tier", ON_FILE | ON_DIR, get_tier, xattr_set_tier},
+	{"storage_class", ON_FILE | OF_CLASS, get_class, NULL},
+	{"tier", ON_FILE | ON_DIR | OF_CLASS, get_tier, xattr_set_tier},
 	{"tier_expected", ON_FILE, get_tier_expected, NULL},
 	{"tier_since", ON_FILE, get_tier_since, NULL},
-	{"min_until", ON_FILE, get_min_until, NULL},
+	{"min_until", ON_FILE | OF_CLASS, get_min_until, NULL},
 	{"restored_until", ON_FILE, get_restored_until, NULL},
 	{"state", ON_FILE, get_state, NULL},
 	{"etag", ON_FILE, get_etag, NULL},
@@ -435,15 +461,15 @@ static const struct attr attrs[] = {
 	{"writes", ON_FILE, get_count, NULL},
 	{"last_access", ON_FILE, get_last_access, NULL},
 	{"heat", ON_FILE, get_count, NULL},
-	{"cost", ON_FILE | ON_DIR, get_cost, NULL},
-	{"cost_read", ON_FILE, get_cost_read, NULL},
+	{"cost", ON_FILE | ON_DIR | OF_CLASS, get_cost, NULL},
+	{"cost_read", ON_FILE | OF_CLASS, get_cost_read, NULL},
 	{"cost_if.HOT", ON_FILE, get_cost_if, NULL},
 	{"cost_if.WARM", ON_FILE, get_cost_if, NULL},
 	{"cost_if.COLD", ON_FILE, get_cost_if, NULL},
 	{"cost_if.ARCHIVE", ON_FILE, get_cost_if, NULL},
-	{"recommendation", ON_FILE, get_recommendation, NULL},
-	{"savings", ON_FILE | ON_DIR, get_savings, NULL},
-	{"reason", ON_FILE, get_reason, NULL},
+	{"recommendation", ON_FILE | OF_CLASS, get_recommendation, NULL},
+	{"savings", ON_FILE | ON_DIR | OF_CLASS, get_savings, NULL},
+	{"reason", ON_FILE | OF_CLASS, get_reason, NULL},
 	{"job", ON_FILE | ON_DIR, get_job, NULL},
 	{"progress", ON_FILE | ON_DIR, get_progress, NULL},
 	{"files", ON_DIR, get_totals, NULL},
@@ -502,6 +528,7 @@ static errint_t ask_begin(struct vfs *v, uint64_t ino, struct ask **ret)
 		return r == -ENOENT ? -ESTALE : r;
 	}
 	row_now(v, &a->in);
+	a->unknown = job_class_unknown(v->jobs, &a->in);
 	if (ino != META_ROOT_INO && meta_desired(a->t, ino, &id, a->path))
 		a->path[0] = '\0';
 	if (settled(a))
@@ -524,6 +551,8 @@ static errint_t ask_value(struct ask *a, const struct attr *attr, struct buf *ou
 	if (!(attr->on & attr_on(&a->in)))
 		return -ENODATA;
 	a->name = attr->name;
+	if (a->unknown && attr->get == get_class)
+		return 0; /* it has one */
 	r = attr->get(a, out);
 	return r ? r : out->failed;
 }
@@ -540,9 +569,28 @@ static void answer_bytes(struct vfs_call *c, char *p, size_t len)
 	call_done(c, size && len > size ? -ERANGE : 0);
 }
 
-static errint_t get_astra(struct vfs_call *c, struct buf *out)
+/* 1: parked until the class was asked for; -errno: it was, in vain. */
+static int class_wait(struct vfs_call *c, const struct meta_inode *in)
+{
+	const struct call_wait w = {.kind = WAIT_JOB, .on_timeout = -EIO, .interruptible = true};
+
+	if (c->own.phase == 1)
+		return c->own.r == -EACCES || c->own.r == -ENOMEM ? c->own.r
+		       : !c->own.r || c->own.r == -ENODATA	  ? -ENODATA
+								  : -EIO;
+	c->own.phase = 1;
+	if (!call_arm(c, &w))
+		return 1;
+	job_class_ask(c->own.v->jobs, in, true, &c->own.waiter);
+	call_armed(c);
+	return 1;
+}
+
+/* 0, 1 = parked, -errno */
+static int get_astra(struct vfs_call *c, struct buf *out)
 {
 	const struct attr *attr = attr_find(c->own.name + ASTRA_LEN);
+	struct meta_inode in;
 	struct ask *a;
 	errint_t r;
 
@@ -551,6 +599,11 @@ static errint_t get_astra(struct vfs_call *c, struct buf *out)
 	r = ask_begin(c->own.v, c->own.ino, &a);
 	if (r)
 		return r;
+	if (a->unknown && (attr->on & OF_CLASS)) {
+		in = a->in;
+		ask_end(a);
+		return class_wait(c, &in);
+	}
 	r = ask_value(a, attr, out);
 	ask_end(a);
 	return r;
@@ -576,23 +629,16 @@ static errint_t get_user(struct vfs_call *c, struct buf *out)
 
 static void run_never(struct vfs_call *c)
 {
-	call_done(c, -EIO); /* attribute reads never park */
+	call_done(c, -EIO); /* these never park */
 }
 
-void vfs_getxattr(struct vfs *v, struct vfs_call *c, uint64_t ino, const char *name, size_t size)
+static void run_getxattr(struct vfs_call *c)
 {
 	struct buf out = BUF_INIT(META_XATTR_MAX);
-	errint_t r = name_never(name);
+	int r = strncmp(c->own.name, ASTRA, ASTRA_LEN) ? get_user(c, &out) : get_astra(c, &out);
 
-	call_begin(v, c, run_never);
-	if (r) {
-		call_done(c, r == -ERANGE ? -ENODATA : r);
+	if (r == 1) /* it may be over already */
 		return;
-	}
-	c->own.ino = ino;
-	c->own.size = size;
-	memcpy(c->own.name, name, strlen(name) + 1);
-	r = strncmp(name, ASTRA, ASTRA_LEN) ? get_user(c, &out) : get_astra(c, &out);
 	if (!r)
 		r = out.failed;
 	if (r) {
@@ -601,6 +647,21 @@ void vfs_getxattr(struct vfs *v, struct vfs_call *c, uint64_t ino, const char *n
 		return;
 	}
 	answer_bytes(c, out.p, out.len);
+}
+
+void vfs_getxattr(struct vfs *v, struct vfs_call *c, uint64_t ino, const char *name, size_t size)
+{
+	errint_t r = name_never(name);
+
+	call_begin(v, c, run_getxattr);
+	if (r) {
+		call_done(c, r == -ERANGE ? -ENODATA : r);
+		return;
+	}
+	c->own.ino = ino;
+	c->own.size = size;
+	memcpy(c->own.name, name, strlen(name) + 1);
+	run_getxattr(c);
 }
 
 static errint_t list_astra(struct ask *a, struct buf *out)

@@ -20,6 +20,9 @@ struct jobs {
 	unsigned posted;
 	errint_t refuse;
 	bool by_engine; /* the last one */
+	unsigned asked; /* for their class */
+	errint_t vain;
+	struct meta *m;
 };
 
 static struct jobs fake;
@@ -56,6 +59,29 @@ errint_t job_tier(struct jobs *j, struct meta_txn *t, const struct meta_inode *i
 	now.tier = (uint8_t)tier;
 	*ret_job = ++j->posted;
 	return meta_inode_put(t, &now);
+}
+
+/* An empty class is one that its listing did not tell; GLACIER is what it turns out to be. */
+bool job_class_unknown(struct jobs *j, const struct meta_inode *in)
+{
+	return (in->flags & META_F_OBJECT) && !*in->class_name;
+}
+
+void job_class_ask(struct jobs *j, const struct meta_inode *in, bool front, struct job_waiter *w)
+{
+	struct meta_inode now = *in;
+	struct meta_txn *t;
+
+	assert_false(front);
+	j->asked++;
+	if (!j->vain) {
+		t = meta_begin(j->m);
+		strcpy(now.class_name, "GLACIER");
+		now.tier = TIER_COLD;
+		assert_int_equal(meta_inode_put(t, &now), 0);
+		assert_int_equal(meta_commit(t), 0);
+	}
+	w->fn(w, j->vain);
 }
 
 bool job_info_get(struct jobs *j, uint64_t id, struct job_info *ret)
@@ -119,7 +145,7 @@ static int setup(void **state)
 	fake = (struct jobs){0};
 	open_ino = 0;
 	scratch_make(f->dir);
-	f->m = open_index(f->dir, "boot", &cut);
+	f->m = fake.m = open_index(f->dir, "boot", &cut);
 	t = meta_begin(f->m);
 	assert_int_equal(meta_remote(t, "aws", 0, 0, &id, &f->top), 0);
 	assert_int_equal(meta_commit(t), 0);
@@ -272,6 +298,60 @@ static void test_refused(void **state)
 	assert_int_equal(r.totals.failed, 1);
 	assert_int_equal(r.totals.moves, 0);
 	assert_int_equal(tier_of(f, ino), TIER_HOT);
+}
+
+static void forget_class(struct fix *f, uint64_t ino)
+{
+	struct meta_txn *t = meta_begin(f->m);
+	struct meta_inode in;
+
+	assert_int_equal(meta_inode_get(t, ino, &in), 0);
+	in.class_name[0] = '\0';
+	in.tier = TIER_HOT;
+	in.tier_since_ns = clock_now_ns() - 200 * DAY;
+	assert_int_equal(meta_inode_put(t, &in), 0);
+	assert_int_equal(meta_commit(t), 0);
+}
+
+/* A class that no listing told is asked for when the verdict hangs on it, once, and is never taken
+ * for that of HOT. */
+static void test_class_unknown(void **state)
+{
+	struct fix *f = *state;
+	cleanup_buf struct buf out = BUF_INIT(1 << 20);
+	struct tier_run r;
+	uint64_t cold = object(f, f->top, "backup_archive.zip", 10 * GB, 0, 120);
+	uint64_t used = object(f, f->top, "customer_data.csv", 5 * GB / 2, 15, 2);
+	uint64_t colder = object(f, f->top, "temp_logs.log", 10 * GB, 0, 220);
+	uint64_t pinned = object(f, f->top, "pinned.log", GB, 0, 220);
+
+	change(f, pinned, META_F_PINNED, TIER_WARM);
+	const uint64_t all[] = {cold, used, colder, pinned};
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++)
+		forget_class(f, all[i]);
+	/* a cloud that does not answer: nothing moves */
+	fake.vain = -EIO;
+	run(f, &r, META_ROOT_INO, false, &out);
+	assert_int_equal(fake.asked, 2);
+	assert_int_equal(fake.posted, 0);
+	assert_int_equal(r.totals.unknown_files, 4);
+	assert_int_equal(r.totals.optimal, 0);
+	assert_true(r.totals.before == 0 && r.totals.after == 0 && r.totals.all_hot == 0);
+	assert_non_null(strstr(out.p, "   Current Tier: not known\n"));
+	assert_non_null(strstr(out.p, "Decision: Keep (class not known)\n"));
+	assert_non_null(strstr(out.p, "Files Of Unknown Class: 4\n"));
+	/* in COLD is where one of them is to be; what is read much would cost more elsewhere */
+	fake.vain = 0;
+	fake.asked = 0;
+	run(f, &r, META_ROOT_INO, false, NULL);
+	assert_int_equal(fake.asked, 2);
+	assert_int_equal(fake.posted, 1);
+	assert_int_equal(tier_of(f, cold), TIER_COLD);
+	assert_int_equal(tier_of(f, colder), TIER_ARCHIVE);
+	assert_int_equal(r.totals.unknown_files, 2);
+	run(f, &r, META_ROOT_INO, false, NULL);
+	assert_int_equal(fake.asked, 2);
+	assert_int_equal(fake.posted, 1);
 }
 
 static int count_file(void *arg, struct meta_txn *t, const struct meta_inode *in)
@@ -442,6 +522,37 @@ static void test_pins(void **state)
 	assert_int_equal(fake.posted, 3);
 }
 
+/* A pass asks for what it may act on, and for pins. */
+static void test_class_unknown_pass(void **state)
+{
+	struct fix *f = *state;
+	uint64_t x = object(f, f->top, "x.log", GB, 0, 99), y = object(f, f->top, "y", GB, 20, 0);
+	struct err err = {0};
+
+	change(f, y, META_F_PINNED, TIER_COLD);
+	rested(f, y, 2 * DAY);
+	forget_class(f, x);
+	forget_class(f, y);
+	fake.vain = -EACCES;
+	f->aws.real = true;
+	for (unsigned given = 0; given < 2; given++) {
+		tier_engine_destroy(f->e);
+		f->conf.mode = TIER_ACT;
+		f->conf.mode_given = given;
+		assert_int_equal(tier_engine_new(&f->conf, &f->e, &err), 0);
+		fake.asked = 0;
+		wait_pass(f, 1);
+		assert_int_equal(fake.asked, 1 + given);
+		assert_int_equal(fake.posted, 0);
+	}
+	fake.vain = 0;
+	wait_pass(f, 2);
+	assert_int_equal(fake.asked, 4);
+	wait_pass(f, 3);
+	assert_int_equal(fake.asked, 4);
+	assert_int_equal(fake.posted, 0); /* they are there */
+}
+
 /* Nobody's money is spent unasked: on a real cloud the engine advises until told to act. */
 static void test_real_clouds(void **state)
 {
@@ -522,6 +633,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_demo, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_class_unknown, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_class_unknown_pass, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_walk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_scope, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_facts, setup, teardown),
