@@ -47,7 +47,8 @@ static void gcs_caps(struct store *s, struct store_caps *ret)
 	};
 	if (g->hmac) {
 		ret->list_meta = ret->set_meta = false;
-		ret->head_meta = ret->head_class = true;
+		ret->head_meta = g->conf.read_metadata;
+		ret->head_class = true;
 		ret->meta_copy = OBJECT_MAX;
 	}
 	LOCKED(&g->lock);

@@ -6,6 +6,7 @@
  *	credentials=          auto (default), machine (the metadata server's), none
  *	credentials_file=     else GOOGLE_APPLICATION_CREDENTIALS, gcloud's, the machine's
  *	hmac_access_id=       GOOG1E...: the XML API, with hmac_secret_file= or hmac_secret_env=
+ *	read_metadata=        with it: of what listings find, by a HEAD each
  *	project=              of buckets that are listed and made; else GOOGLE_CLOUD_PROJECT, or the
  *	                      one that the credentials name
  *	billing_project=      pays, where the bucket says "requester pays"
@@ -124,7 +125,11 @@ static errint_t hmac_read(const struct section *s, struct plan *p, struct err *e
 	const struct conf_item *id = section_item(s, "hmac_access_id");
 	const struct conf_item *file = section_item(s, "hmac_secret_file");
 	const struct conf_item *var = section_item(s, "hmac_secret_env");
+	const struct conf_item *meta = section_item(s, "read_metadata");
 
+	if (!id && !file && !var && meta)
+		return conf_err(meta, err,
+			"only with hmac_access_id: listings with other credentials have it");
 	if (!id)
 		return file || var ? conf_err(file ? file : var, err, "needs hmac_access_id") : 0;
 	if (!file == !var)
@@ -139,7 +144,7 @@ static errint_t hmac_read(const struct section *s, struct plan *p, struct err *e
 	p->hmac = (struct aws_cred_conf){.access_key_id = id->value,
 		.secret = var ? getenv(var->value) : NULL,
 		.secret_file = file ? file->value : NULL};
-	return 0;
+	return section_flag(s, "read_metadata", &p->gcs.read_metadata, err);
 }
 
 static errint_t plan_read(
@@ -216,7 +221,7 @@ static bool in_environment(void)
 const struct remote_type remote_type_gcs = {
 	.name = "gcs",
 	.keys = (const char *const[]){"endpoint", "credentials", "credentials_file",
-		"hmac_access_id", "hmac_secret_file", "hmac_secret_env", "project",
+		"hmac_access_id", "hmac_secret_file", "hmac_secret_env", "read_metadata", "project",
 		"billing_project", "kms_key", "customer_key_file", "ca_file", "proxy", NULL},
 	.provider = "gcp",
 	.same_service = (const char *const[]){"endpoint", NULL},

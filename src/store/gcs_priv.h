@@ -45,6 +45,7 @@ struct gcs_conf {	      /* strings borrowed for the call of store_gcs_new */
 	const char *endpoint; /* "https://storage.googleapis.com", no '/' at the end */
 	const char *project, *user_project, *kms_key, *location, *bucket;
 	bool has_customer_key;
+	bool read_metadata; /* with an HMAC key: of what a LIST finds, by a HEAD each */
 	uint8_t customer_key[32];
 	uint64_t insert_max; /* bytes of one insert; more go by a resumable session; 0 = default */
 	struct remote_class classes[TIER_N];

@@ -32,6 +32,7 @@ for case in "$@"; do
         printf 'bucket = astra-%s\ncreate_bucket = yes\n' "$cloud"
         if [ "$cloud" = gcp ]; then
             printf 'hmac_access_id = GOOG1EFAKE\nhmac_secret_env = HMAC_SECRET\n'
+            printf 'read_metadata = yes\n'
         else
             printf 'credentials = none\n'
         fi

@@ -487,6 +487,7 @@ static void sections_are_checked(void **state)
 		{"hmac_secret_file", "/x", NULL, NULL, "needs hmac_access_id"},
 		{"hmac_access_id", "GOOG1E", "hmac_secret_env", "NO_SUCH_VARIABLE", "no variable"},
 		{"hmac_access_id", "GOOG1E", "hmac_secret", "x", "unknown key"},
+		{"read_metadata", "yes", NULL, NULL, "only with hmac_access_id"},
 	};
 	struct err err;
 
@@ -504,6 +505,9 @@ static void sections_are_checked(void **state)
 	assert_true(check3("hmac_access_id", "GOOG1E", "hmac_secret_file", "/x", "credentials_file",
 			    "/y", &err) < 0);
 	assert_non_null(strstr(err.msg, "either an HMAC key or other credentials"));
+	assert_int_equal(check3("hmac_access_id", "GOOG1E", "hmac_secret_file", "/x",
+				 "read_metadata", "yes", &err),
+		0);
 	assert_true(check3("hmac_access_id", "GOOG1E", "hmac_secret_file", "/x", "endpoint",
 			    "http://example.com", &err) < 0);
 	assert_non_null(strstr(err.msg, "plain http"));

@@ -347,7 +347,7 @@ static void odd_names_are_listed(void **state)
 	}
 	store_page_done(&page);
 	store_caps(st, &caps);
-	assert_true(caps.head_class && caps.head_meta && !caps.list_meta && !caps.set_meta);
+	assert_true(caps.head_class && !caps.head_meta && !caps.list_meta && !caps.set_meta);
 	assert_true(caps.conditional_put && caps.conditional_copy && caps.conditional_remove);
 }
 
