@@ -292,7 +292,8 @@ errint_t store_get(struct store *s, const struct store_call *c, struct store_obj
  * ret may be NULL. The object is durable when this returns 0. */
 errint_t store_put(struct store *s, const struct store_call *c, struct store_obj o, const void *p,
 	size_t len, const struct store_put *opt, struct store_stat *ret, struct err *err);
-/* Not there: -ENOENT/ERR_NOT_FOUND, or 0 where caps.silent_remove. */
+/* Not there: -ENOENT/ERR_NOT_FOUND, or 0 where caps.silent_remove. -ENOTEMPTY/ERR_FINAL: a key that
+ * ends in '/', of a store that keeps objects as files, with something below it. */
 errint_t store_remove(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, struct err *err);
 errint_t store_remove_many(struct store *s, const struct store_call *c, const char *bucket,

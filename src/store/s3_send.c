@@ -393,6 +393,8 @@ static const struct {
 	{"KeyTooLongError", -ENAMETOOLONG, ERR_FINAL},
 	{"KeyTooLong", -ENAMETOOLONG, ERR_FINAL},
 	{"BucketNotEmpty", -ENOTEMPTY, ERR_FINAL},
+	{"ErrDirectoryNotEmpty", -ENOTEMPTY, ERR_FINAL}, /* versitygw, with 400 */
+	{"DirectoryNotEmpty", -ENOTEMPTY, ERR_FINAL},
 	{"BucketAlreadyExists", -EEXIST, ERR_FINAL},
 	{"BucketAlreadyOwnedByYou", -EEXIST, ERR_FINAL},
 	{"NotImplemented", -EOPNOTSUPP, ERR_FINAL},
@@ -417,6 +419,14 @@ errint_t s3_bad(const struct s3_req *q, struct err *err, const char *what)
 		q->bucket ? q->bucket : "", q->key ? "/" : "", q->key ? q->key : "", what);
 }
 
+/* Gateways over a file system have the marker of a directory as that directory. */
+static bool removes_marker(const struct s3_req *q)
+{
+	size_t len = q->key ? strlen(q->key) : 0;
+
+	return !strcmp(q->method, "DELETE") && !q->nq && len && q->key[len - 1] == '/';
+}
+
 /* Of answers that carry no code that we know. */
 static errint_t by_status(const struct s3_req *q, int status, bool s3, enum err_kind *kind)
 {
@@ -437,8 +447,8 @@ static errint_t by_status(const struct s3_req *q, int status, bool s3, enum err_
 		*kind = ERR_RETRY;
 		return -ETIMEDOUT;
 	case 409:
-		*kind = ERR_RETRY;
-		return -EAGAIN;
+		*kind = removes_marker(q) ? ERR_FINAL : ERR_RETRY;
+		return removes_marker(q) ? -ENOTEMPTY : -EAGAIN;
 	case 412:
 		*kind = ERR_STALE;
 		return -ESTALE;

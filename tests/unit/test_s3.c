@@ -233,6 +233,34 @@ static void errors_have_their_kinds(void **state)
 	store_destroy(s);
 }
 
+/* A gateway over a file system has the marker of a directory as that directory. */
+static void a_directory_may_not_be_empty(void **state)
+{
+	static const struct {
+		int status;
+		const char *body, *key;
+		errint_t r;
+		enum err_kind kind;
+	} t[] = {{400, ERROR("ErrDirectoryNotEmpty", ""), "d/", -ENOTEMPTY, ERR_FINAL},
+		{409, ERROR("Unheard", ""), "d/", -ENOTEMPTY, ERR_FINAL},
+		{409, NULL, "d/", -ENOTEMPTY, ERR_FINAL},
+		{409, ERROR("OperationAborted", ""), "d/", -EAGAIN, ERR_RETRY},
+		{409, ERROR("Unheard", ""), "d", -EAGAIN, ERR_RETRY},
+		{400, ERROR("Unheard", ""), "d/", -EINVAL, ERR_FINAL}};
+	struct store *s = driver(NULL);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+		struct step step[] = {{"DELETE /bucket/d", t[i].status, NULL, t[i].body}};
+		struct store_obj o = {"bucket", t[i].key};
+
+		script_set(step, 1);
+		assert_int_equal(store_remove(s, NULL, o, NULL, &err), t[i].r);
+		assert_int_equal(err.kind, t[i].kind);
+		script_done();
+	}
+	store_destroy(s);
+}
+
 /* "Not there" is what S3 says, not what somebody on the way says. */
 static void a_strange_404_is_no_absence(void **state)
 {
@@ -1363,6 +1391,7 @@ int main(void)
 		cmocka_unit_test(a_wrong_clock_without_words),
 		cmocka_unit_test(a_secret_that_changed_is_read_again),
 		cmocka_unit_test(errors_have_their_kinds),
+		cmocka_unit_test(a_directory_may_not_be_empty),
 		cmocka_unit_test(a_strange_404_is_no_absence),
 		cmocka_unit_test(lost_writes_are_unknown),
 		cmocka_unit_test(wrong_bytes_are_never_returned),
