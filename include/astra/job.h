@@ -111,7 +111,8 @@ struct jobs_conf {
 	int64_t undo_window_ns;	  /* how long the others are held */
 	bool ro;		  /* stale uploads stay as well */
 	char host[64];		  /* for conflict copies */
-	int64_t follow_ns;	  /* how long what must not be given up is tried; 0 = 10 min */
+	int64_t follow_ns;	  /* how long what must not be given up is tried; 0 = 10 min,
+				     of a directory that is not empty 10 s */
 	int64_t leave_ns;	  /* before a restore ends a move takes its object; 0 = 1 h */
 	uint64_t ahead_min;	  /* bytes of job_ahead_min; 0 = 64 MiB */
 	int64_t late_ns;	  /* how long a request may take effect late; 0 = 30 s */

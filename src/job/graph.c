@@ -623,19 +623,38 @@ bool graph_key_free(struct jobs *j, uint32_t remote, const char *path, const str
 	return !graph_claimed(j, remote, path, but);
 }
 
+static bool is_below(const struct job *o, uint32_t remote, const char *prefix)
+{
+	return (o->src_remote != 0 && below(o->src_remote, o->src, remote, prefix)) ||
+	       (o->dst_remote != 0 && below(o->dst_remote, o->dst, remote, prefix));
+}
+
 bool graph_claimed_below(struct jobs *j, uint32_t remote, const char *prefix, const struct job *but)
 {
 	struct job *o = NULL;
 
 	lock_assert_held(&j->g.lock);
-	TAILQ_FOREACH (o, &j->g.all, link) {
-		if (o == but)
-			continue;
-		if ((o->src_remote != 0 && below(o->src_remote, o->src, remote, prefix)) ||
-			(o->dst_remote != 0 && below(o->dst_remote, o->dst, remote, prefix)))
+	TAILQ_FOREACH (o, &j->g.all, link)
+		if (o != but && is_below(o, remote, prefix))
 			return true;
-	}
 	return false;
+}
+
+/* One that is parked decides: whatever the others do, the directory does not get empty. */
+enum below graph_below(struct jobs *j, const struct job *job)
+{
+	enum below ret = BELOW_NONE;
+	struct job *o = NULL;
+
+	lock_assert_held(&j->g.lock);
+	TAILQ_FOREACH (o, &j->g.all, link) {
+		if (o == job || !is_below(o, job->src_remote, job->src))
+			continue;
+		if (o->g.outside || (o->held && o->g.state != JOB_CLEANING))
+			return BELOW_PARKED;
+		ret = MAX_OF(ret, o->kind == JOB_UNMARK ? BELOW_DIRS : BELOW_MOVES);
+	}
+	return ret;
 }
 
 /* Keys of an unbegun job that nobody waits for and that waits for nobody; the new ones were free.

@@ -132,6 +132,7 @@ struct job {
 		int64_t look_ns, look_at_ns; /* mono; when a cloud is asked again about archives */
 		bool awaits;		     /* this step ended in a wait for a restore */
 		bool unrecorded;	     /* or could not be recorded */
+		bool told;		     /* the log has what became of it */
 		char etag[META_ETAG_MAX], dst_etag[META_ETAG_MAX], class_name[META_CLASS_MAX];
 		uint64_t size, seq;
 		uint32_t crc;
@@ -389,6 +390,14 @@ bool graph_wanted(struct jobs *j, uint32_t remote, const char *path, const struc
 /* As graph_claimed for anything at or below a prefix. */
 bool graph_claimed_below(
 	struct jobs *j, uint32_t remote, const char *prefix, const struct job *but);
+/* What live jobs do below the directory that job removes. */
+enum below {
+	BELOW_NONE,
+	BELOW_DIRS,   /* remove directories; they may wait for the same */
+	BELOW_PARKED, /* what nobody waits for: for a restore, or the delete guard */
+	BELOW_MOVES,
+};
+enum below graph_below(struct jobs *j, const struct job *job);
 /* The same for the victim of a job that has not begun. */
 errint_t graph_claim_victim(struct jobs *j, struct job *job);
 void graph_rekey(struct jobs *j, struct job *job);	   /* after dst changed, when alone */
@@ -471,6 +480,8 @@ enum step job_unrecorded(struct job *job, errint_t r);
 /* The same past the point of no return: what no retry helps against is told, and tried again all
  * the same for a while, since giving up would leave an object that no name stands for. */
 enum step job_follow(struct job *job, errint_t r, const struct err *err);
+/* How long that is, after a refusal r. */
+int64_t job_follow_ns(const struct jobs *j, errint_t r);
 /* What it moves lies at keys that no listing shows. */
 bool job_src_hidden(const struct job *job);
 /* As job_trouble; for a firm job what is final is followed up for a while first. */
@@ -635,6 +646,8 @@ void victim_goes_alone(struct job *job, struct meta_txn *t, struct meta_inode *v
  */
 errint_t job_parent_of(struct jobs *j, struct meta_txn *t, uint32_t remote, const char *path,
 	uint64_t *ret, char name[META_NAME_MAX + 1]);
+/* The index has a directory of this name. */
+bool job_is_dir(struct jobs *j, uint32_t remote, const char *path);
 /* path NULL: it stays. */
 void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const char *path,
 	const struct store_stat *st);

@@ -56,6 +56,29 @@ errint_t job_parent_of(struct jobs *j, struct meta_txn *t, uint32_t remote, cons
 	return 0;
 }
 
+bool job_is_dir(struct jobs *j, uint32_t remote, const char *path)
+{
+	const struct remote *r = remote_of(j, remote);
+	struct meta_txn *t = meta_begin_read(j->conf.meta);
+	char name[META_NAME_MAX + 1];
+	struct meta_inode in;
+	uint64_t ino = 0;
+	bool alias = false;
+	errint_t e = r == NULL ? -ENOENT : meta_lookup(t, META_ROOT_INO, r->name, &ino);
+
+	while (e == 0 && path[0] != '\0') {
+		size_t len = strcspn(path, "/");
+
+		meta_name_encode(path, len, name, &alias);
+		e = meta_lookup(t, ino, name, &ino);
+		path += len + (path[len] == '/');
+	}
+	if (e == 0)
+		e = meta_inode_get(t, ino, &in);
+	meta_abort(t);
+	return e == 0 && in.kind == META_DIR;
+}
+
 /* ---- what an attempt left at its destination ---- */
 
 errint_t job_look(

@@ -21,6 +21,7 @@
 #define TIMER_GRAIN_NS (10 * NS_PER_MS)
 #define TRIM_JOBS      1000
 #define FOLLOW_NS      (600 * NS_PER_S)
+#define FILLED_NS      (10 * NS_PER_S) /* of a directory that is not empty */
 
 static enum step (*const step_fns[JOB_KIND_N])(struct job *job) = {
 	[JOB_UPLOAD] = upload_step,
@@ -196,6 +197,13 @@ enum step job_unrecorded(struct job *job, errint_t r)
 	return later(job, r, &err);
 }
 
+int64_t job_follow_ns(const struct jobs *j, errint_t r)
+{
+	if (j->conf.follow_ns != 0)
+		return j->conf.follow_ns;
+	return r == -ENOTEMPTY ? FILLED_NS : FOLLOW_NS;
+}
+
 enum step job_follow(struct job *job, errint_t r, const struct err *err)
 {
 	struct err e = *err;
@@ -207,16 +215,19 @@ enum step job_follow(struct job *job, errint_t r, const struct err *err)
 	if (!err_is_final(r, err))
 		return job_trouble(job, r, err);
 	if (job->own.follow_until_ns == 0) {
-		job->own.follow_until_ns =
-			now +
-			(job->jobs->conf.follow_ns != 0 ? job->jobs->conf.follow_ns : FOLLOW_NS);
+		job->own.follow_until_ns = now + job_follow_ns(job->jobs, r);
 		log_warn("job", "%s %llu %s: %s; it is tried again for a while",
 			job_kind_name(job->kind), (unsigned long long)job->id,
 			job_words(job, words), err_text(err, r));
 	}
 	if (now < job->own.follow_until_ns)
 		e.kind = ERR_RETRY;
-	return job_trouble(job, r, &e);
+	enum step s = job_trouble(job, r, &e);
+
+	if (s == STEP_LATER)
+		job->own.wake_mono_ns =
+			MIN_OF(job->own.wake_mono_ns, MAX_OF(job->own.follow_until_ns, now));
+	return s;
 }
 
 /* ---- shares ---- */
@@ -432,9 +443,10 @@ static void job_end(struct jobs *j, struct job *job)
 
 		if (!asked)
 			count_inc(jobs_failed);
-		log_msg(asked ? LOG_LVL_NOTICE : LOG_LVL_ERROR, "job", "%s %llu %s: %s",
-			job_kind_name(job->kind), (unsigned long long)job->id,
-			job_words(job, words), job->own.why);
+		if (!job->own.told)
+			log_msg(asked ? LOG_LVL_NOTICE : LOG_LVL_ERROR, "job", "%s %llu %s: %s",
+				job_kind_name(job->kind), (unsigned long long)job->id,
+				job_words(job, words), job->own.why);
 	}
 	count_inc(jobs_done);
 	log_debug("job", "%llu ended: %d, '%s' -> '%s'", (unsigned long long)job->id, r, job->src,

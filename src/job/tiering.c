@@ -5,10 +5,13 @@
 
 #include "job_priv.h"
 
-#define POLL_NS	      (500 * NS_PER_MS) /* how often a restore is asked about */
-#define EMPTY_LOOK_NS (200 * NS_PER_MS)
-#define DAY_NS	      (86400 * NS_PER_S)
-#define ATTR_RACES    5 /* changes by others that a change of attributes meets */
+#define POLL_NS	   (500 * NS_PER_MS) /* how often a restore is asked about */
+#define DAY_NS	   (86400 * NS_PER_S)
+#define ATTR_RACES 5 /* changes by others that a change of attributes meets */
+
+/* How often a directory is removed that is not empty. */
+#define EMPTY_LOOK_NS  (200 * NS_PER_MS)
+#define PARKED_LOOK_NS (10 * NS_PER_S)
 
 static errint_t simple_post(struct jobs *j, struct meta_txn *t, enum job_kind kind, uint64_t ino,
 	uint32_t remote, const char *path, enum tier tier, unsigned days, bool engine,
@@ -627,10 +630,63 @@ enum step mark_step(struct job *job)
 	return job_finish(job, t);
 }
 
-static bool filled_yet(struct job *job)
+static enum step look_again(struct job *job, int64_t after_ns)
 {
-	LOCKED(&job->jobs->g.lock);
-	return graph_claimed_below(job->jobs, job->src_remote, job->src, job);
+	(void)atomic_fetch_add(&job->repeats, 1);
+	job->own.wake_mono_ns = clock_mono_ns() + after_ns;
+	return STEP_LATER;
+}
+
+/* What is in it is not ours, and nothing of it may be lost: the directory stays, and shows up again
+ * with that. */
+static enum step stays_filled(struct job *job, const struct err *err)
+{
+	const struct remote *remote = remote_of(job->jobs, job->src_remote);
+
+	log_warn("job",
+		"remote %s: '%s' was removed here, and is not empty there: %s; it stays, and "
+		"shows up again when what is above it is listed: remove what is in it, and then "
+		"the directory",
+		remote != NULL ? remote->name : "?", job->src, err_text(err, -ENOTEMPTY));
+	job->own.told = true;
+	return job_finish_alone(job, -ENOTEMPTY, err_text(err, -ENOTEMPTY));
+}
+
+/* Stores that keep objects as files have a marker as a directory, which is to be empty. What is in
+ * it may be on its way: with jobs of ours, which come to their end, or as somebody else removes it
+ * at the same time, for which there is some time. */
+static enum step not_empty(struct job *job, const struct err *err)
+{
+	const char *text = err_text(err, -ENOTEMPTY);
+	struct jobs *j = job->jobs;
+	int64_t now = clock_mono_ns();
+	enum below below = BELOW_NONE;
+
+	if (job_is_dir(j, job->src_remote, job->src))
+		return job_finish_alone(job, 0, NULL); /* made again, and in use */
+	{
+		LOCKED(&j->g.lock);
+		below = graph_below(j, job);
+	}
+	if (below == BELOW_PARKED) {
+		job_note(job, "what is in it waits itself: %s", text);
+		job_outside(job, false);
+		return look_again(job, PARKED_LOOK_NS);
+	}
+	if (below == BELOW_MOVES) {
+		job_note(job, "what is in it goes first: %s", text);
+		return look_again(job, EMPTY_LOOK_NS);
+	}
+	if (job->own.follow_until_ns == 0)
+		job->own.follow_until_ns = now + job_follow_ns(j, -ENOTEMPTY);
+	if (now >= job->own.follow_until_ns && !atomic_load(&j->stopping))
+		return stays_filled(job, err);
+	job_note(job, "it is not empty there, and is tried for %lld s more: %s",
+		(long long)(MAX_OF(job->own.follow_until_ns - now, 0) / NS_PER_S), text);
+	/* One below it may be through at any moment. */
+	int64_t after = EMPTY_LOOK_NS << (below == BELOW_DIRS ? 0 : MIN_OF(job->own.tries++, 5u));
+
+	return look_again(job, MIN_OF(after, MAX_OF(job->own.follow_until_ns - now, 0)));
 }
 
 enum step unmark_step(struct job *job)
@@ -641,13 +697,9 @@ enum step unmark_step(struct job *job)
 		return STEP_BARRIER;
 	errint_t r = job_remove_object(job, job->src_remote, job->src, "", &err);
 
-	/* Stores that keep objects as files have it as a directory, which is to be empty. */
-	if (r < 0 && filled_yet(job)) {
-		job_note(job, "what is in it goes first: %s", err_text(&err, r));
-		job->own.wake_mono_ns = clock_mono_ns() + EMPTY_LOOK_NS;
-		return STEP_LATER;
-	}
+	if (r == -ENOTEMPTY)
+		return not_empty(job, &err);
 	if (r < 0 && job_follow(job, r, &err) != STEP_DONE)
 		return STEP_LATER;
-	return job_finish_alone(job, job->own.result, job->own.why);
+	return job_finish_alone(job, r, job->own.why);
 }

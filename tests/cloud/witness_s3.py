@@ -6,6 +6,7 @@
     witness_s3.py URL keys BUCKET                            all keys, a line each
     witness_s3.py URL uploads BUCKET                         number of uploads that were begun
     witness_s3.py URL many BUCKET PREFIX N                   puts N small objects
+    witness_s3.py URL remove BUCKET KEY
     witness_s3.py URL tag BUCKET KEY NAME=VALUE
     witness_s3.py URL tags BUCKET KEY
 """
@@ -62,6 +63,10 @@ def many(c, bucket, prefix, n):
                       range(int(n))))
 
 
+def remove(c, bucket, key):
+    c.delete_object(Bucket=bucket, Key=key)
+
+
 def tag(c, bucket, key, pair):
     name, value = pair.split("=", 1)
     c.put_object_tagging(Bucket=bucket, Key=key,
@@ -73,7 +78,7 @@ def tags(c, bucket, key):
         print(f"{t['Key']}={t['Value']}")
 
 
-VERBS = {f.__name__: f for f in (put, same, keys, uploads, many, tag, tags)}
+VERBS = {f.__name__: f for f in (put, same, keys, uploads, many, remove, tag, tags)}
 client = boto3.client(
     "s3", endpoint_url=sys.argv[1], region_name="eu-west-1", aws_access_key_id="astra",
     aws_secret_access_key="astrasecret", config=Config(s3={"addressing_style": "path"}))

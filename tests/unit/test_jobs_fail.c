@@ -834,6 +834,116 @@ static void test_made_after_removal(void **state)
 	text_is(f, "d/", "");
 }
 
+/* ---- directories that are not empty in the cloud ---- */
+
+static uint64_t refused_dir(struct fix *f)
+{
+	uint64_t d = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	sync_all(f);
+	text_is(f, "d/", "");
+	fault(f, 0, "remove:key=d/:error=ENOTEMPTY");
+	return d;
+}
+
+/* By what somebody else put there: it is there again, with that, and nobody waits for long. */
+static void test_not_empty(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = refused_dir(f);
+
+	assert_true(job_follow_ns(f->jobs, -ENOTEMPTY) <= 30 * NS_PER_S);
+	f->jobs->conf.follow_ns = 300 * NS_PER_MS;
+	object_put(&f->remotes[0], "d/x", "one", 3);
+	assert_int_equal(rmdir_in(f, f->aws, "d"), 0);
+	assert_int_equal(lookup(f, f->aws, "d", &d), -ENOENT);
+	all_done(f);
+	assert_int_equal(job_failures(f), 1);
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_int_equal(lookup(f, f->aws, "d", &d), 0);
+	file_is(f, d, "x", "one");
+	fault(f, 0, "");
+	assert_int_equal(unlink_in(f, d, "x"), 0);
+	assert_int_equal(rmdir_in(f, f->aws, "d"), 0);
+	all_done(f);
+	absent(f, "d/");
+	absent(f, "d/x");
+	assert_int_equal(job_failures(f), 1);
+}
+
+/* By what was made in it since, under its name: nothing has failed. */
+static void test_not_empty_again(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = refused_dir(f);
+	int64_t began = clock_mono_ns();
+
+	assert_int_equal(rmdir_in(f, f->aws, "d"), 0);
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	make_text(f, d, "x", "one");
+	all_done(f);
+	assert_int_equal(job_failures(f), 0);
+	assert_true(clock_mono_ns() - began < 5 * NS_PER_S);
+	text_is(f, "d/x", "one");
+}
+
+/* By several that cannot go, one below the other: they wait side by side. */
+static void test_not_empty_deep(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = 0, e = 0;
+	int64_t began = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	assert_int_equal(mkdir_in(f, d, "e", &e), 0);
+	assert_int_equal(mkdir_in(f, e, "f", NULL), 0);
+	sync_all(f);
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	fault(f, 0, "remove:key=d/*:error=ENOTEMPTY");
+	f->jobs->conf.follow_ns = NS_PER_S;
+	began = clock_mono_ns();
+	assert_int_equal(rmdir_in(f, e, "f"), 0);
+	assert_int_equal(rmdir_in(f, d, "e"), 0);
+	assert_int_equal(rmdir_in(f, f->aws, "d"), 0);
+	all_done(f);
+	assert_true(job_failures(f) >= 1);
+	assert_true(clock_mono_ns() - began < 2500 * NS_PER_MS);
+}
+
+/* By what the delete guard keeps: that is nothing to wait for. */
+static void test_not_empty_held(void **state)
+{
+	struct fix *f = *state;
+	struct jobs_stat st = {0};
+	struct job_info i = {0};
+
+	fix_down(f);
+	f->delete_guard = 1;
+	fix_up(f);
+	uint64_t d = refused_dir(f), a = make_text(f, d, "a", "one"),
+		 b = make_text(f, d, "b", "two");
+
+	sync_all(f);
+	assert_int_equal(unlink_in(f, d, "a"), 0);
+	assert_int_equal(unlink_in(f, d, "b"), 0);
+	assert_int_equal(rmdir_in(f, f->aws, "d"), 0);
+	for (int n = 0; n < 5000 && (n == 0 || st.live != 2 || st.stuck != 2); n++) {
+		usleep(1000);
+		jobs_stat(f->jobs, &st);
+	}
+	assert_int_equal(st.live, 2);
+	assert_int_equal(st.stuck, 2);
+	assert_false(job_info_ino(f->jobs, a, &i));
+	assert_true(job_info_ino(f->jobs, b, &i));
+	assert_int_equal(job_cancel(f->jobs, i.id), 0);
+	all_done(f);
+	assert_int_equal(job_failures(f), 0);
+	assert_int_equal(lookup(f, f->aws, "d", &d), 0);
+	file_is(f, d, "b", "two");
+	absent(f, "d/a");
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -846,7 +956,8 @@ int main(void)
 		T(test_exchange_dirs_ends), T(test_exchange), T(test_exchange_goes_on),
 		T(test_exchange_dirs), T(test_removed_in_move), T(test_removed_before_move),
 		T(test_replaced_in_move), T(test_replaced_when_new), T(test_made_in_move),
-		T(test_made_after_removal)};
+		T(test_made_after_removal), T(test_not_empty), T(test_not_empty_again),
+		T(test_not_empty_deep), T(test_not_empty_held)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
