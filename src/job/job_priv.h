@@ -19,7 +19,7 @@
  *   parts.c    parts of a transfer, side by side      names.c    small helpers
  *   late.c     writes that take effect after they were looked for
  *   ahead.c    uploads of files that are still written
- *   ask.c      classes that listings do not tell
+ *   ask.c      classes that listings do not tell        heads.c  metadata that they do not have
  *
  * Life of a struct job: made by job_new inside a transaction (pending), committed by the
  * transaction's hook (live), run in steps by sched.c, ended by job_end (kept for `jobs list` as a

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * LIST requests: the pages, what they do not say of their objects, and one listing of a directory
- * at a time. Not journaled: a listing that a crash ends is asked again. merge.c has what becomes
- * of the pages.
+ * LIST requests: the pages, and one listing of a directory at a time. Not journaled: a listing that
+ * a crash ends is asked again. heads.c has what pages do not say of their objects, merge.c what
+ * becomes of them.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -183,90 +183,6 @@ static errint_t listed(struct merge *m, bool marker)
 		(void)meta_inode_put(t, &in);
 	}
 	return meta_commit(t);
-}
-
-/* The index has this very version. */
-static bool version_known(struct merge *m, struct meta_txn *t, const struct store_entry *e,
-	const char *path, const char *name)
-{
-	uint64_t ino = 0;
-	struct meta_inode in;
-
-	return meta_lookup(t, m->dir, name, &ino) == 0 && meta_inode_get(t, ino, &in) == 0 &&
-	       (in.flags & META_F_OBJECT) != 0 && in.loc.remote == m->remote &&
-	       strcmp(in.loc.path, path) == 0 && e->etag != NULL &&
-	       strcmp(in.loc.etag, e->etag) == 0;
-}
-
-/* The metadata of an object that the index does not know in this version; st stays empty where it
- * cannot be had: then it is shown as one that has none. */
-static errint_t head_read(
-	struct merge *m, const struct store_entry *e, struct store_stat *st, struct err *err)
-{
-	struct objref o;
-	struct store_call call = {.cancel = &m->j->stopping, .front = m->but == NULL};
-	char path[META_PATH_MAX + 1], name[META_NAME_MAX + 1];
-	bool alias = false;
-
-	if (e->is_prefix || strlen(e->key) < m->prefix_len || !merge_name(m, e, path, name, &alias))
-		return 0;
-	struct meta_txn *t = meta_begin_read(m->j->conf.meta);
-	bool known = version_known(m, t, e, path, name);
-
-	meta_abort(t);
-	if (known || merge_hands_off(m, path))
-		return 0;
-	errint_t r = objref_make(m->j, m->remote, path, &o, err);
-
-	if (r == 0)
-		r = store_head(o.st, &call, o.o, st, err);
-	if (r < 0 &&
-		(err->kind == ERR_NOT_FOUND || err->kind == ERR_FINAL || err->kind == ERR_AUTH)) {
-		if (err->kind != ERR_NOT_FOUND)
-			log_info("job", "'%s': its metadata cannot be read: %s", path,
-				err_text(err, r));
-		err_clear(err);
-		return 0;
-	}
-	if (r == 0 && (e->etag == NULL || strcmp(st->etag, e->etag) != 0))
-		store_stat_done(st); /* of another version: the next listing sees that one */
-	return r;
-}
-
-/* Gives the entries of p the metadata, and the class, that the LIST does not have. *ret is owned by
- * the caller. */
-static errint_t heads_read(
-	struct merge *m, struct store_page *p, struct store_stat **ret, struct err *err)
-{
-	errint_t r = 0;
-
-	*ret = NULL;
-	if (!m->head_meta)
-		return 0;
-	struct store_stat *st = calloc(p->n + 1, sizeof(*st));
-
-	if (st == NULL)
-		return err_set(err, -ENOMEM, ERR_RETRY, "out of memory");
-	for (size_t i = 0; r == 0 && i < p->n; i++) {
-		if (atomic_load(&m->j->stopping)) {
-			r = err_set(err, -ECANCELED, ERR_CANCELLED, "stopped");
-			break;
-		}
-		r = head_read(m, &p->e[i], &st[i], err);
-		p->e[i].meta = st[i].meta;
-		p->e[i].nmeta = st[i].nmeta;
-		if (p->e[i].class_name == NULL && st[i].class_name[0] != '\0')
-			p->e[i].class_name = st[i].class_name;
-	}
-	*ret = st;
-	return r;
-}
-
-static void heads_done(const struct store_page *p, struct store_stat *st)
-{
-	for (size_t i = 0; st != NULL && i < p->n; i++)
-		store_stat_done(&st[i]);
-	free(st);
 }
 
 static errint_t list_objects(struct merge *m, struct err *err)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One listing on its way into the index: list.c asks, merge.c enters. */
+/* One listing on its way into the index: list.c asks, heads.c asks more, merge.c enters. */
 #ifndef ASTRA_JOB_MERGE_H
 #define ASTRA_JOB_MERGE_H
 
@@ -30,6 +30,12 @@ struct absent {
 	uint64_t gone[DIR_GONE_MAX];
 	size_t ngone;
 };
+
+/* heads.c: gives the entries of p the metadata, and the class, that the LIST does not have, where
+ * they are to be asked for. *ret is for heads_done, also after a failure. */
+errint_t heads_read(
+	struct merge *m, struct store_page *p, struct store_stat **ret, struct err *err);
+void heads_done(const struct store_page *p, struct store_stat *st);
 
 /* For a directory move: what lies there by jobs behind it. */
 errint_t merge_left(struct merge *m);

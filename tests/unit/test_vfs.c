@@ -718,6 +718,44 @@ static void test_attributes_by_head(void **state)
 	assert_null(getx(f, ino, "user.theirs"));
 }
 
+/* They are asked side by side, and no more of them when one does not answer. */
+static void test_heads_side_by_side(void **state)
+{
+	enum { N = 40 };
+	struct store_meta m[] = {{"mode", "33024"}};
+	struct store_put opt = {.meta = m, .nmeta = 1};
+	struct fix *f = *state;
+	uint64_t ino, before;
+	int64_t start;
+	char key[16];
+
+	for (unsigned i = 0; i < N; i++) {
+		snprintf(key, sizeof(key), "f%u", i);
+		assert_int_equal(store_put(f->remotes[0].st, NULL, (struct store_obj){"b", key},
+					 "x", 1, &opt, NULL, NULL),
+			0);
+	}
+	f->remotes[0].real = true;
+	f->remotes[0].caps.list_meta = false;
+	f->remotes[0].caps.head_meta = true;
+	fault(f, 0, "head:n=10:error=EIO;head:delay=50");
+	before = count_get(COUNT_store_requests);
+	assert_int_equal(lookup(f, f->aws, "f0", NULL), -EIO);
+	assert_in_range(count_get(COUNT_store_requests) - before, 11, 11 + 14);
+	fault(f, 0, "head:delay=50");
+	start = clock_mono_ns();
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_true(clock_mono_ns() - start < N * 40 * NS_PER_MS);
+	before = count_get(COUNT_store_requests);
+	for (unsigned i = 0; i < N; i++) {
+		snprintf(key, sizeof(key), "f%u", i);
+		assert_int_equal(lookup(f, f->aws, key, &ino), 0);
+		assert_int_equal(attr(f, ino).st_mode, S_IFREG | 0400);
+	}
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_int_equal(count_get(COUNT_store_requests) - before, 1);
+}
+
 /* What is changed while the bytes are on their way is not lost on them. */
 static void test_attributes_during_an_upload(void **state)
 {
@@ -1203,6 +1241,7 @@ int main(void)
 		T(test_attributes_move),
 		T(test_attributes_by_copy),
 		T(test_attributes_by_head),
+		T(test_heads_side_by_side),
 		T(test_readdir),
 		T(test_readdir_attributes),
 		T(test_buckets),
