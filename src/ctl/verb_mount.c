@@ -18,6 +18,8 @@
 
 #define CLEAN_POLL_MS 20
 #define PULSE_MS      500
+#define WAITS_TEXT_MAX                                                                             \
+	(sizeof(((struct job_info *)NULL)->src) + sizeof(((struct job_info *)NULL)->note) + 8)
 
 static errint_t no_memory(struct err *err)
 {
@@ -185,6 +187,38 @@ static errint_t say_parked(struct jobs *jobs, const struct clean *cl, struct err
 		ctl_parked_text(jobs, &cl->js, parked), (unsigned long long)cl->vs.held);
 }
 
+/* How many jobs are waited for; the one that says most of why, "" = none. */
+static unsigned waits_for(
+	struct jobs *jobs, uint64_t ino, struct job_info *i, char *text, size_t size)
+{
+	unsigned n = job_wait_reason(jobs, ino, i);
+	struct job_file f;
+
+	*text = '\0';
+	if (n)
+		(void)snprintf(text, size, "%s%s%s",
+			job_file(jobs, i->kind, i->ino, &f) ? f.path
+			: *i->dst			    ? i->dst
+							    : i->src,
+			*i->note ? ": " : "", i->note);
+	return n;
+}
+
+/* Queued work needs no reason: how much of it there is says more. */
+static errint_t clean_pulse(struct ctl_conn *c, const struct clean *cl, struct job_info *i)
+{
+	struct jobs *jobs = c->ctl->conf.jobs;
+	char text[WAITS_TEXT_MAX];
+	unsigned n = waits_for(jobs, META_ROOT_INO, i, text, sizeof(text));
+
+	if (!n || !*i->note)
+		*text = '\0';
+	return ctl_send(c, "progress",
+		json_pack("{s:o, s:I, s:I, s:o, s:o*}", "jobs", item_jobs_stat(&cl->js), "dirty",
+			(json_int_t)cl->vs.dirty, "waits", (json_int_t)n, "for", json_text(text),
+			"job", job_info_largest(jobs, i) ? item_job(c, i) : NULL));
+}
+
 static errint_t wait_clean(struct ctl_conn *c, struct err *err)
 {
 	int64_t pulse = clock_mono_ns() + PULSE_MS * NS_PER_MS;
@@ -199,11 +233,7 @@ static errint_t wait_clean(struct ctl_conn *c, struct err *err)
 		if (ctl_cancelled(c))
 			return err_set(err, -ECANCELED, ERR_CANCELLED, "the daemon is ending");
 		if (clock_mono_ns() >= pulse) {
-			r = ctl_send(c, "progress",
-				json_pack("{s:o, s:I, s:o*}", "jobs", item_jobs_stat(&cl.js),
-					"dirty", (json_int_t)cl.vs.dirty, "job",
-					job_info_largest(c->ctl->conf.jobs, i) ? item_job(c, i)
-									       : NULL));
+			r = clean_pulse(c, &cl, i);
 			pulse = clock_mono_ns() + PULSE_MS * NS_PER_MS;
 		}
 		ctl_pause(CLEAN_POLL_MS);
@@ -230,16 +260,9 @@ static void sync_pulse(struct ctl_conn *c)
 	struct clean cl;
 	struct job_info i = {0};
 
-	char text[sizeof(i.src) + sizeof(i.note) + 8] = "";
-	unsigned n = job_wait_reason(c->ctl->conf.jobs, c->sync_ino, &i);
-	struct job_file f;
+	char text[WAITS_TEXT_MAX];
+	unsigned n = waits_for(c->ctl->conf.jobs, c->sync_ino, &i, text, sizeof(text));
 
-	if (n)
-		(void)snprintf(text, sizeof(text), "%s%s%s",
-			job_file(c->ctl->conf.jobs, i.kind, i.ino, &f) ? f.path
-			: *i.dst				       ? i.dst
-								       : i.src,
-			*i.note ? ": " : "", i.note);
 	(void)is_clean(&c->ctl->conf, &cl);
 	(void)ctl_send(c, "progress",
 		json_pack("{s:o, s:I, s:I, s:o, s:o*}", "jobs", item_jobs_stat(&cl.js), "dirty",

@@ -25,6 +25,7 @@ rmdir "$d"
 [ ! -e "$d" ]
 start=$(date +%s)
 a status --wait-clean 2>"$work/says"
+grep -q "^waits for 1 job: /aws/d/: it is not empty there, .* 400 ErrDirectoryNotEmpty" "$work/says"
 [ $(($(date +%s) - start)) -le 30 ] || { echo "took $(($(date +%s) - start)) s"; exit 1; }
 same "$(grep -c "warning job: remote aws: 'd/' was removed here, and is not empty there: .* 400 ErrDirectoryNotEmpty: .*, request [A-Z0-9]*; .* remove what is in it" "$work/log")" 1
 same "$(grep -cE " (warning|error) " "$work/log")" 1
