@@ -109,6 +109,19 @@ errint_t class_for(struct job *job, struct meta_inode *in, uint32_t remote, stru
 	return class_need(job, in, err);
 }
 
+void copy_set(struct meta_inode *in, struct jobs *j, struct meta_txn *t, uint32_t remote,
+	const char *path, const struct store_stat *st)
+{
+	bool unknown = job_class_unknown(j, in);
+	errint_t r = unknown ? attrs_learn(j, t, in, st) : 0;
+
+	if (r < 0)
+		meta_txn_fail(t, r);
+	job_loc_set(in, j, remote, path, st);
+	if (unknown)
+		j->conf.hooks.inode_changed(j->conf.hooks.arg, in->ino, false);
+}
+
 /* ---- for others ---- */
 
 static errint_t ask_now(struct ask *a)

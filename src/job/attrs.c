@@ -354,8 +354,10 @@ errint_t attrs_learn(
 {
 	struct meta_inode theirs = *in;
 	int64_t put = in->mtime_ns - st->mtime_ns;
+	/* Still that of the listing, in which a LIST and a HEAD may round. */
+	bool listed = (put > -NS_PER_S && put < NS_PER_S) || in->mtime_ns == in->btime_ns;
 
-	attrs_read(j, &theirs, st->mtime_ns, st->meta, st->nmeta);
+	attrs_read(j, &theirs, in->mtime_ns, st->meta, st->nmeta);
 	if (theirs.kind != in->kind || (in->flags & META_F_DIRTY) != 0)
 		return 0; /* a link shown as a file: the kernel keeps an inode's kind */
 	if ((in->flags & META_F_ATTR_LOCAL) == 0) {
@@ -368,7 +370,7 @@ errint_t attrs_learn(
 		in->gid = theirs.gid;
 		in->flags &= theirs.flags;
 	}
-	if (put > -NS_PER_S && put < NS_PER_S) /* a LIST and a HEAD may round */
+	if (listed)
 		in->mtime_ns = theirs.mtime_ns;
 	return xattrs_in(t, in->ino, st->meta, st->nmeta, true);
 }

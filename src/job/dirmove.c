@@ -266,7 +266,7 @@ static errint_t point(struct job *job, const struct meta_inode *was, uint32_t re
 		meta_abort(t);
 		return r < 0 && r != -ENOENT ? r : -ESTALE;
 	}
-	job_loc_set(&in, job->jobs, remote, path, st);
+	copy_set(&in, job->jobs, t, remote, path, st);
 	attrs_arrived(job, t, &in);
 	(void)meta_inode_put(t, &in);
 	stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);

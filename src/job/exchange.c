@@ -214,7 +214,7 @@ static enum step arrived(struct job *job, const struct meta_inode *was, uint32_t
 		in.last_error[0] = '\0';
 	}
 	stage_rebase(j, in.ino, in.loc.etag, st->etag);
-	job_loc_set(&in, j, remote, path, st);
+	copy_set(&in, j, t, remote, path, st);
 	attrs_arrived(job, t, &in);
 	(void)meta_inode_put(t, &in);
 	(void)journal_put(t, job);

@@ -509,6 +509,9 @@ errint_t class_ask(
 errint_t class_need(struct job *job, struct meta_inode *in, struct err *err);
 /* The same before in's object moves to a remote. */
 errint_t class_for(struct job *job, struct meta_inode *in, uint32_t remote, struct err *err);
+/* job_loc_set for a copy of in's object: where nobody knew what that has, the row learns it too. */
+void copy_set(struct meta_inode *in, struct jobs *j, struct meta_txn *t, uint32_t remote,
+	const char *path, const struct store_stat *st);
 void ask_leave_locked(struct job_waiter *w);
 
 /* foreground.c */

@@ -221,7 +221,7 @@ int row_follow(struct job *job, const struct meta_inode *in, struct err *err)
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
 
 	if (meta_inode_get(t, in->ino, &now) == 0 && row_names(&now, &in->loc)) {
-		job_loc_set(&now, job->jobs, now.loc.remote, NULL, &st);
+		copy_set(&now, job->jobs, t, now.loc.remote, NULL, &st);
 		(void)meta_inode_put(t, &now);
 		stage_rebase(job->jobs, in->ino, in->loc.etag, st.etag);
 	}
@@ -241,7 +241,7 @@ errint_t job_point(struct job *job, const struct meta_loc *from, const struct st
 		meta_abort(t);
 		return r < 0 && r != -ENOENT ? r : -ESTALE;
 	}
-	job_loc_set(&in, job->jobs, job->dst_remote, job->dst, st);
+	copy_set(&in, job->jobs, t, job->dst_remote, job->dst, st);
 	attrs_arrived(job, t, &in);
 	if (!job->own.turned) {
 		in.flags &= ~(uint32_t)META_F_FAILED;

@@ -201,6 +201,8 @@ static void test_moves(void **state)
 	assert_int_equal(attr(f, a).st_mode, S_IFREG | 0400);
 	assert_string_equal(getx(f, a, "user.theirs"), "v");
 	assert_true(class_is(f, "c", "STANDARD_IA"));
+	assert_int_equal(attr(f, b).st_mode, S_IFREG | 0400);
+	assert_string_equal(getx(f, b, "user.theirs"), "v");
 	assert_string_equal(getx(f, b, "user.astra.tier"), "WARM");
 	/* with their directory */
 	assert_int_equal(CALL(ask, vfs_mkdir, f->aws, "d", 0755), 0);
