@@ -259,6 +259,11 @@ static errint_t restore_ask(
 	return r;
 }
 
+static int64_t poll_ns(const struct jobs *j)
+{
+	return j->conf.retry_max_ns != 0 ? MIN_OF(j->conf.retry_max_ns, POLL_NS) : POLL_NS;
+}
+
 /* Asks for a restore once, then looks until it is there. */
 static enum step restore_poll(
 	struct job *job, const struct meta_inode *in, unsigned days, bool done_when_ready)
@@ -294,7 +299,7 @@ static enum step restore_poll(
 		return done_when_ready ? s : STEP_AGAIN;
 	job_note(job, "the restore is under way");
 	job_outside(job, true);
-	job->own.wake_mono_ns = clock_mono_ns() + POLL_NS;
+	job->own.wake_mono_ns = clock_mono_ns() + poll_ns(job->jobs);
 	return STEP_LATER;
 }
 
