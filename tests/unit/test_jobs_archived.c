@@ -1583,6 +1583,18 @@ static void test_exchanged_half(void **state)
 	}
 }
 
+/* The last job of ino has been tried again so often. */
+static void is_tried(struct fix *f, uint64_t ino, unsigned n)
+{
+	struct job_info i = {0};
+
+	for (int k = 0; k < 20000 && i.retries < n; k++) {
+		usleep(1000);
+		assert_true(job_info_ino(f->jobs, ino, &i));
+	}
+	assert_true(i.retries >= n);
+}
+
 /* The same on the way back, which is not given up. */
 static void test_exchanged_back(void **state)
 {
@@ -1601,10 +1613,10 @@ static void test_exchanged_back(void **state)
 			how + 2);
 		fault(f, 0, rules);
 		assert_int_equal(rename_to(f, f->aws, "x", f->aws, "w", RENAME_EXCHANGE), 0);
-		usleep(500000);
+		is_tried(f, in[0], 10); /* more than the rules above it take: the last one is */
 		cloud_archives_it(f, in[1 - how]);
 		fault(f, 0, "");
-		usleep(200000);
+		only_stuck(f, 1);
 		assert_true(job_live(f->jobs, in[0]));
 		assert_int_equal(unlink_in(f, f->aws, how == 0 ? "x" : "w"), 0);
 		all_done(f);

@@ -53,6 +53,40 @@ static struct attempt begun(struct fix *f)
 	return a;
 }
 
+/* When looks are made: not before what is to come has come; and then. */
+#define NO_END_NS   (600 * NS_PER_S)
+#define FIRST_AT_NS (NO_END_NS / 6)
+#define END_NS	    (600 * NS_PER_MS)
+
+static int look_again(void *arg, const struct job_info *i)
+{
+	uint64_t id = 0;
+	struct err err;
+
+	if (i->kind == JOB_LOOK && i->ended_ns == 0)
+		(void)job_retry(((struct fix *)arg)->jobs, i->id, &id, &err);
+	return 0;
+}
+
+/* From now on looks come to their end, those that there are as well. */
+static void looks_end(struct fix *f)
+{
+	f->jobs->conf.late_ns = END_NS;
+	job_each(f->jobs, look_again, f);
+}
+
+static int setup_late(void **state)
+{
+	struct fix *f;
+	int r = setup_quick(state);
+
+	f = *state;
+	fix_down(f);
+	f->late_ns = NO_END_NS;
+	fix_up(f);
+	return r;
+}
+
 /* It takes effect now. */
 static void lands(
 	struct fix *f, unsigned remote, const char *key, const char *text, struct attempt a)
@@ -89,11 +123,35 @@ static struct attempt sent_and_unlinked(struct fix *f)
 	return a;
 }
 
+static void has_ended(struct fix *f, uint64_t id)
+{
+	struct job_info i = {0};
+
+	for (int k = 0; k < 20000 && (!job_info_get(f->jobs, id, &i) || i.ended_ns == 0); k++)
+		usleep(1000);
+	assert_int_not_equal(i.ended_ns, 0);
+}
+
+/* Its upload is at the store, which takes half a second. */
+static void is_sending(struct fix *f, uint64_t ino)
+{
+	struct job_info i = {0};
+
+	for (int k = 0; k < 20000 && i.attempts == 0; k++) {
+		usleep(1000);
+		assert_true(job_info_ino(f->jobs, ino, &i));
+	}
+	assert_int_equal(i.kind, JOB_UPLOAD);
+	assert_int_not_equal(i.attempts, 0);
+	usleep(100000);
+}
+
 static void nothing_stays(struct fix *f, unsigned remote, const char *key, struct attempt a)
 {
 	sync_all(f);
 	only_object(f, remote, NULL);
 	lands(f, remote, key, "new", a);
+	looks_end(f);
 	all_done(f);
 	only_object(f, remote, NULL);
 	sync_all(f);
@@ -149,6 +207,7 @@ static void test_sent_again(void **state)
 	for (int how = 0; how < 3; how++) {
 		struct attempt a;
 
+		f->jobs->conf.late_ns = NO_END_NS;
 		fault(f, 0, "put:error=EIO/unknown;head:error=EIO");
 		make_text(f, f->aws, "p", "new");
 		a = begun(f);
@@ -161,6 +220,7 @@ static void test_sent_again(void **state)
 			assert_int_equal(rename_to(f, f->aws, "p", f->gcp, "p", 0), 0);
 		if (how < 2)
 			nothing_stays(f, 0, "p", a);
+		looks_end(f);
 		all_done(f);
 		if (how == 2)
 			file_is(f, f->aws, "p", "new");
@@ -215,7 +275,7 @@ static void test_move_cancelled(void **state)
 	fix_up(f);
 	assert_int_equal(job_cancel(f->jobs, a.id), 0);
 	fault(f, 1, "");
-	(void)usleep(200000);
+	has_ended(f, a.id);
 	nothing_stays(f, 1, "a", a);
 	file_is(f, f->aws, "a", "new");
 	only_object(f, 0, "a");
@@ -226,20 +286,23 @@ static void test_name_taken(void **state)
 {
 	struct fix *f = *state;
 	struct attempt a = sent_and_unlinked(f);
+	uint64_t ino;
 	int64_t from;
 
 	killed(f);
 	sync_all(f);
-	fault(f, 0, "put:key=p:n=1:delay=400");
+	fault(f, 0, "put:key=p:n=1:delay=500");
 	from = clock_mono_ns();
-	make_text(f, f->aws, "p", "other");
-	(void)usleep(50000);
+	ino = make_text(f, f->aws, "p", "other");
+	for (int i = 0; i < 20000 && !job_live(f->jobs, ino); i++)
+		usleep(1000);
 	job_hurry(f->jobs, META_ROOT_INO); /* as fsync does */
-	(void)usleep(150000);
+	is_sending(f, ino);
 	lands(f, 0, "p", "new", a);
 	sync_all(f);
-	assert_in_range(clock_mono_ns() - from, 0, 900 * NS_PER_MS);
+	assert_in_range(clock_mono_ns() - from, 0, FIRST_AT_NS / 5);
 	text_is(f, "p", "other");
+	looks_end(f);
 	all_done(f);
 	text_is(f, "p", "other");
 	only_object(f, 0, "p");
@@ -260,15 +323,16 @@ static void test_replaced(void **state)
 	assert_int_equal(put(f, h, 0, "new", 3), 0);
 	close_h(f, h);
 	a = begun(f);
-	make_text(f, f->aws, "q", "other");
+	ino = make_text(f, f->aws, "q", "other");
 	assert_int_equal(rename_to(f, f->aws, "q", f->aws, "p", 0), 0);
 	fix_down(f);
-	fault(f, 0, "put:key=p:n=1:delay=400");
+	fault(f, 0, "put:key=p:n=1:delay=500");
 	fix_up(f);
 	job_hurry(f->jobs, META_ROOT_INO);
-	(void)usleep(200000);
+	is_sending(f, ino);
 	lands(f, 0, "p", "new", a);
 	sync_all(f);
+	looks_end(f);
 	all_done(f);
 	text_is(f, "p", "other");
 	only_object(f, 0, "p");
@@ -277,7 +341,7 @@ static void test_replaced(void **state)
 
 int main(void)
 {
-#define T(fn) cmocka_unit_test_setup_teardown(fn, setup_quick, teardown)
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup_late, teardown)
 	const struct CMUnitTest tests[] = {T(test_upload), T(test_killed_twice), T(test_power_cut),
 		T(test_sent_again), T(test_answer_lost), T(test_move), T(test_move_cancelled),
 		T(test_name_taken), T(test_replaced)};
