@@ -155,6 +155,7 @@ struct store *store_fault_new(struct store *inner, const char *rules, struct err
 struct store_mem_conf {
 	struct remote_class classes[TIER_N];
 	uint64_t max_bytes;
+	bool renames; /* as accounts with directories have them: an object keeps its ETag */
 };
 struct store_local_conf {
 	const char *root; /* made when it is not there */

@@ -173,13 +173,19 @@ struct mem_obj *mem_find(struct mem_bucket *b, const char *key)
 	return o && !strcmp(o->key, key) ? o : NULL;
 }
 
-static void erase(struct mem *m, struct mem_bucket *b, struct mem_obj *o)
+static void unhook(struct mem_bucket *b, struct mem_obj *o)
 {
 	struct mem_obj **pp = &b->objs;
 
 	while (*pp != o)
 		pp = strcmp((*pp)->key, o->key) > 0 ? &(*pp)->left : &(*pp)->right;
 	*pp = merge(o->left, o->right);
+	o->left = o->right = NULL;
+}
+
+static void erase(struct mem *m, struct mem_bucket *b, struct mem_obj *o)
+{
+	unhook(b, o);
 	m->bytes -= o->blob->len;
 	mem_obj_free(o);
 }
@@ -261,6 +267,7 @@ static void mem_caps(struct store *s, struct store_caps *ret)
 		.set_meta = true,
 		.part_copy = true,
 		.copy = true,
+		.rename = m->renames,
 		.archive = driver_has_offline(m->classes),
 		.checksums = true,
 		.part_min = 1,
@@ -521,6 +528,41 @@ static errint_t mem_copy(struct store *s, const struct store_call *c, struct sto
 	return mem_commit(m, dst, opt->dst_if_match, opt->dst_if_none_match, obj, ret, err);
 }
 
+static errint_t mem_rename(struct store *s, const struct store_call *c, struct store_obj src,
+	struct store_obj dst, const struct store_rename *opt, struct store_stat *ret,
+	struct err *err)
+{
+	struct mem *m = (struct mem *)s;
+	struct mem_bucket *b;
+	struct mem_obj *obj, *old;
+	char *key;
+	errint_t r;
+
+	LOCKED(&m->lock);
+	if (!m->renames)
+		return err_set(err, -EOPNOTSUPP, ERR_FINAL, "renames are not configured");
+	r = mem_obj_get(m, src, &b, &obj, err);
+	r = r ? r : driver_cond(obj->st.etag, opt->src_if_match, NULL, src, err);
+	if (r)
+		return r;
+	old = mem_find(b, dst.key);
+	r = driver_cond(
+		old ? old->st.etag : NULL, opt->dst_if_match, opt->dst_if_none_match, dst, err);
+	r = r ? r : mem_stat_out(m, obj, ret, err);
+	if (r)
+		return r;
+	key = strdup(dst.key);
+	if (!key) {
+		store_stat_done(ret);
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	}
+	unhook(b, obj);
+	free(obj->key);
+	obj->key = key;
+	mem_replace(m, b, obj);
+	return 0;
+}
+
 static errint_t mem_set_tier(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *class_name, const char *if_match, struct store_stat *ret, struct err *err)
 {
@@ -760,6 +802,7 @@ static const struct store_ops mem_ops = {
 	.remove_many = mem_remove_many,
 	.list = mem_list,
 	.copy = mem_copy,
+	.rename = mem_rename,
 	.set_tier = mem_set_tier,
 	.restore = mem_restore,
 	.parts_begin = mem_parts_begin,
@@ -787,6 +830,7 @@ struct store *store_mem_new(const struct store_mem_conf *conf)
 	m->store.ops = &mem_ops;
 	memcpy(m->classes, conf->classes, sizeof(m->classes));
 	m->max_bytes = conf->max_bytes;
+	m->renames = conf->renames;
 	lock_init(&m->lock, RANK_STORE_D, "mem");
 	LIST_INIT(&m->buckets);
 	return &m->store;

@@ -52,6 +52,7 @@ struct mem {
 	struct store store;
 	struct remote_class classes[TIER_N];
 	uint64_t max_bytes;
+	bool renames;
 	struct lock lock; /* all below */
 	uint64_t bytes;
 	LIST_HEAD(, mem_bucket) buckets;

@@ -386,6 +386,7 @@ static errint_t mem_make(const struct section *s, struct remote *r, const char *
 	struct store_mem_conf conf = {.max_bytes = MEM_BYTES_DEFAULT};
 	errint_t e = section_size(s, "max_bytes", &conf.max_bytes, err);
 
+	e = e ? e : section_flag(s, "renames", &conf.renames, err);
 	if (e || !ret)
 		return e;
 	memcpy(conf.classes, r->classes, sizeof(conf.classes));
@@ -401,7 +402,7 @@ static const struct remote_type type_local = {
 };
 static const struct remote_type type_mem = {
 	.name = "mem",
-	.keys = (const char *const[]){"max_bytes", NULL},
+	.keys = (const char *const[]){"max_bytes", "renames", NULL},
 	.make = mem_make,
 };
 

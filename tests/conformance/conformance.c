@@ -1599,6 +1599,8 @@ static struct conf *configuration(void)
 		conf_set(c, section, "offline", "ARCHIVE");
 		conf_set(c, section, "retry_delay", "1ms");
 		conf_set(c, section, "retries", "20");
+		if (!strcmp(table[i][1], "mem"))
+			conf_set(c, section, "renames", "yes");
 		if (table[i][2])
 			conf_set(c, section, "fault", table[i][2]);
 		if (!strcmp(table[i][1], "local") && getenv("CONFORMANCE_NOSYNC"))
