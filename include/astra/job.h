@@ -192,6 +192,8 @@ errint_t job_orphan_closed(struct jobs *j, struct meta_txn *t, uint64_t ino);
 /* ---- questions ---- */
 
 bool job_live(struct jobs *j, uint64_t ino); /* some job has ino */
+/* Some job has in, or a directory above its object: where that is may change. */
+bool job_may_move(struct jobs *j, const struct meta_inode *in);
 /* in's object is in a class that has to be restored, also when it is restored just now, or is on
  * its way there. */
 bool job_is_cold(struct jobs *j, const struct meta_inode *in);

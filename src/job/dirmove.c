@@ -255,8 +255,9 @@ static bool is_beside_target(struct job *job, const struct meta_inode *was, cons
 	       strcmp(to, path) != 0;
 }
 
+/* renamed: there is no source any more. */
 static errint_t point(struct job *job, const struct meta_inode *was, uint32_t remote,
-	const char *path, const struct store_stat *st, struct dirmove *d)
+	const char *path, const struct store_stat *st, bool renamed, struct dirmove *d)
 {
 	struct meta_inode in;
 	struct meta_txn *t = meta_begin(job->jobs->conf.meta);
@@ -272,14 +273,15 @@ static errint_t point(struct job *job, const struct meta_inode *was, uint32_t re
 	stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
 	if (is_beside_target(job, was, path))
 		loose_after(job, t, &in);
-	return source_goes(job, t, was, d);
+	return renamed ? meta_commit(t) : source_goes(job, t, was, d);
 }
 
 /* The same; a copy that its file has no use for any more goes, and it is looked at again. */
 static errint_t point_or_drop(struct job *job, const struct meta_inode *was, uint32_t remote,
-	const char *path, const struct store_stat *st, struct dirmove *d, struct err *err)
+	const char *path, const struct store_stat *st, bool renamed, struct dirmove *d,
+	struct err *err)
 {
-	errint_t r = point(job, was, remote, path, st, d);
+	errint_t r = point(job, was, remote, path, st, renamed, d);
 
 	if (r != -ESTALE)
 		return r;
@@ -344,8 +346,50 @@ static void count_moved(struct job *job, const struct meta_inode *in, const stru
 		policy_bill_add(&job->g.bill, &m);
 }
 
+static struct move_spec spec_of(struct job *job, const struct meta_inode *in, const char *path)
+{
+	return (struct move_spec){.src_remote = in->loc.remote,
+		.src = in->loc.path,
+		.src_etag = in->loc.etag,
+		.dst_remote = job->dst_remote,
+		.dst = path,
+		.size = in->size,
+		.attrs = in,
+		.class_name = class_online(job->jobs, job->dst_remote, (enum tier)in->tier)};
+}
+
+/* The move is called off, and the file stays: -ECANCELED. Unless it has been renamed before that
+ * was known, then 0. */
+static errint_t called_off(struct job *job, struct dirmove *d, uint64_t ino, struct err *err)
+{
+	struct meta_inode in;
+	char path[META_PATH_MAX + 1];
+	struct store_stat st = {0};
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	errint_t r = meta_inode_get(t, ino, &in);
+
+	meta_abort(t);
+	if (!rename_asked(job) || r < 0 || (in.flags & META_F_OBJECT) == 0 || in.kind == META_DIR ||
+		walk_target(job, in.loc.remote, in.loc.path, path) < 0)
+		return -ECANCELED;
+	struct move_spec spec = spec_of(job, &in, path);
+
+	r = rename_settle(
+		job, &spec, err_set(err, -ECANCELED, ERR_CANCELLED, "cancelled"), &st, err);
+	if (r == 0)
+		r = point_or_drop(job, &in, job->dst_remote, path, &st, true, d, err);
+	spec.size = st.size;
+	store_stat_done(&st);
+	if (r == 0)
+		count_moved(job, &in, &spec);
+	if (r == -ECANCELED)
+		err_clear(err);
+	return r;
+}
+
 static errint_t move_one(struct job *job, struct dirmove *d, uint64_t ino, struct err *err)
 {
+	bool renamed = false;
 	struct meta_inode in;
 	char path[META_PATH_MAX + 1];
 	struct store_stat st = {0};
@@ -368,26 +412,17 @@ static errint_t move_one(struct job *job, struct dirmove *d, uint64_t ino, struc
 	r = class_for(job, &in, job->dst_remote, err);
 	if (r < 0)
 		return r;
-	struct move_spec spec = {.src_remote = in.loc.remote,
-		.src = in.loc.path,
-		.src_etag = in.loc.etag,
-		.dst_remote = job->dst_remote,
-		.dst = path,
-		.size = in.size,
-		.attrs = &in,
-		.class_name = class_online(job->jobs, job->dst_remote, (enum tier)in.tier)};
+	struct move_spec spec = spec_of(job, &in, path);
 
-	if (!row_has_object_size(&in))
-		r = object_size(job, &in.loc, &spec.size, err);
-	if (r == 0)
-		r = move_object(job, &spec, &st, err);
+	r = relocate_object(job, &spec, &renamed, &st, err);
 	if (r < 0 && err->kind == ERR_STALE && (r == -EEXIST || r == -EAGAIN))
 		r = adopt(job, &spec, &st, err);
 	if (r == -ESTALE && err->kind == ERR_STALE && row_follow(job, &in, err) > 0)
 		r = err_set(err, -EAGAIN, ERR_RETRY, "'%s' has another version", in.name);
 	if (r < 0)
 		return r;
-	r = point_or_drop(job, &in, job->dst_remote, path, &st, d, err);
+	r = point_or_drop(job, &in, job->dst_remote, path, &st, renamed, d, err);
+	spec.size = st.size;
 	store_stat_done(&st);
 	if (r == 0)
 		count_moved(job, &in, &spec);
@@ -432,6 +467,7 @@ static enum step leave_behind(
 /* Its old name and key are something else's by now: the object goes to the key of its new name. */
 static enum step move_beside(struct job *job, struct dirmove *d)
 {
+	bool renamed = false;
 	struct meta_inode in;
 	struct store_stat st = {0};
 	struct err err = {0};
@@ -452,14 +488,11 @@ static enum step move_beside(struct job *job, struct dirmove *d)
 		.attrs = &in,
 		.class_name = in.class_name};
 
-	if (!row_has_object_size(&in))
-		r = object_size(job, &in.loc, &spec.size, &err);
-	if (r == 0)
-		r = move_object(job, &spec, &st, &err);
+	r = relocate_object(job, &spec, &renamed, &st, &err);
 	if (r < 0 && err.kind == ERR_STALE && (r == -EEXIST || r == -EAGAIN))
 		r = adopt(job, &spec, &st, &err);
 	if (r == 0)
-		r = point_or_drop(job, &in, in.loc.remote, d->stay_path, &st, d, &err);
+		r = point_or_drop(job, &in, in.loc.remote, d->stay_path, &st, renamed, d, &err);
 	store_stat_done(&st);
 	if (r < 0 && err.kind == ERR_ARCHIVED)
 		return job_await_restore(job, in.ino, 0);
@@ -563,7 +596,9 @@ static enum step next_file(struct job *job, struct dirmove *d)
 		call_off(job, d);
 		atomic_store(&job->cancel, false); /* what stays behind may need requests */
 	}
-	errint_t r = d->cancelled ? -ECANCELED : move_one(job, d, ino, &err);
+	if (d->cancelled && rename_waits(job))
+		return STEP_LATER;
+	errint_t r = d->cancelled ? called_off(job, d, ino, &err) : move_one(job, d, ino, &err);
 
 	if (r == -EINPROGRESS)
 		return STEP_LATER;
@@ -589,7 +624,7 @@ static enum step move_batch(struct job *job, struct dirmove *d)
 	enum step s = STEP_DONE;
 	int more = 1;
 
-	while (s == STEP_DONE && d->nsrc < BATCH && more > 0) {
+	for (unsigned n = 0; s == STEP_DONE && d->nsrc < BATCH && n < BATCH && more > 0; n++) {
 		if (d->stay != 0)
 			s = move_beside(job, d);
 		else if ((more = walk_more(&d->walk, job->jobs)) > 0)
@@ -724,6 +759,8 @@ static enum step finish_dir(struct job *job, struct dirmove *d)
 	bool alone = !atomic_load(&job->cancel) && can_go_alone(job, t, d);
 
 	meta_abort(t);
+	if (rename_waits(job))
+		return STEP_LATER;
 	if (d->narchived != 0 && !alone)
 		return try_later(job, d);
 	for (size_t i = d->walk.ndirs; i-- > 0;) {
@@ -789,6 +826,7 @@ enum step dirmove_step(struct job *job)
 		}
 		if (job_attempt(job) < 0)
 			return job_unrecorded(job, -EIO);
+		job->own.rename_txn = meta_last_txn(job->jobs);
 	}
 	switch (job->own.phase) {
 	case 0:

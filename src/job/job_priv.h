@@ -146,11 +146,13 @@ struct job {
 		struct ahead *ahead;   /* owned; upload: of what is still written */
 		int64_t began_ns, began_mtime_ns; /* upload: when, and with what time of the file,
 						     where the store takes that then; 0 */
-		bool doubt;	 /* what an attempt did is not known, or in no row */
-		unsigned before; /* attempts of the runs before this one, as far as known */
-		bool landed;	 /* an attempt was seen where it was to go */
-		bool wrote;	 /* one of this run is there */
-		bool turned;	 /* rollback.c: the move failed, and became one out of the way */
+		bool doubt;		 /* what an attempt did is not known, or in no row */
+		unsigned before;	 /* attempts of the runs before this one, as far as known */
+		bool landed;		 /* an attempt was seen where it was to go */
+		bool wrote;		 /* one of this run is there */
+		uint64_t rename_txn;	 /* of the rows that it goes by: rename.c */
+		int64_t rename_until_ns; /* mono; so long a rename may take effect */
+		bool turned; /* rollback.c: the move failed, and became one out of the way */
 		struct dirmove *dirmove;	     /* owned */
 		uint64_t bytes_before, parts_before; /* dirmove: of the files that have moved */
 	} own;
@@ -493,6 +495,8 @@ enum step job_finish(struct job *job, struct meta_txn *t);
 enum step job_finish_alone(struct job *job, errint_t r, const char *why);
 
 /* late.c */
+int64_t late_ns(
+	const struct jobs *j); /* how long a request may take effect after it was given up */
 /* job ends, or goes elsewhere: an attempt may take effect at job->dst yet. */
 bool late_may_come(const struct job *job);
 void late_post(struct job *job, struct meta_txn *t); /* then it is looked for */
@@ -555,8 +559,22 @@ errint_t move_object(
  * server, "" when there is none. */
 errint_t move_staged(struct job *job, struct stage_file *f, const struct move_spec *spec,
 	struct store_stat *ret, struct err *err);
-/* Of a file of size bytes: usual, or more, so that the store's number of parts suffices. 0: the
- * store cannot have it. */
+/* rename.c */
+/* As move_object; with *ret_renamed the source is gone. What spec goes by is to be in the index as
+ * of own.rename_txn. */
+errint_t relocate_object(struct job *job, const struct move_spec *spec, bool *ret_renamed,
+	struct store_stat *ret, struct err *err);
+/* r failed: 0 with *ret where it had been done before, or was done all the same; r, or why that is
+ * not known. */
+errint_t rename_settle(struct job *job, const struct move_spec *spec, errint_t r,
+	struct store_stat *ret, struct err *err);
+/* st, at the destination, is what a relocation was to take there. */
+bool rename_is_at(struct job *job, const struct store_stat *st);
+bool rename_asked(const struct job *job); /* and its answer did not come, or to an earlier run */
+/* One may take effect yet: STEP_LATER. */
+bool rename_waits(struct job *job);
+/* move.c: of a file of size bytes: usual, or more, so that the store's number of parts suffices. 0:
+ * the store cannot have it. */
 uint64_t move_part_size(uint64_t size, uint64_t usual, const struct store_caps *caps);
 /* copy.c */
 bool copy_wanted(struct job *job, struct stage_file *f); /* job_copy's, and nobody wrote since */
@@ -654,6 +672,7 @@ bool job_is_dir(struct jobs *j, uint32_t remote, const char *path);
 /* path NULL: it stays. */
 void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const char *path,
 	const struct store_stat *st);
+bool job_is_read(struct job *job, uint32_t remote, const char *path, const char *etag); /* now */
 bool job_in_use(struct job *job, uint32_t remote, const char *path, const char *etag);
 errint_t job_remove_object(
 	struct job *job, uint32_t remote, const char *path, const char *etag, struct err *err);
@@ -662,6 +681,9 @@ errint_t job_remove_own(struct job *job, const struct meta_inode *in, struct err
 /* Removes job->src version own.etag after the sync point, and ends the job. */
 enum step job_vacate(struct job *job);
 enum step job_remove_source(struct job *job);
+/* st has the bytes of in's object, as far as checksums tell. */
+bool row_same_bytes(
+	const struct job *job, const struct meta_inode *in, const struct store_stat *st);
 /* When the journal was read: who replaces a file has a claim on the key where that lies, again. */
 errint_t keys_hand_over_again(struct jobs *j, struct meta_txn *t);
 /* The index points to the destination from here on, where st is a copy of `from`. -ESTALE: the row

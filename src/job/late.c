@@ -24,7 +24,7 @@
 #define LAST_NS (30 * NS_PER_S)
 #define LOOKS	6 /* the first comes after this part of the time to the last */
 
-static int64_t last_ns(const struct jobs *j)
+int64_t late_ns(const struct jobs *j)
 {
 	return j->conf.late_ns != 0 ? j->conf.late_ns : LAST_NS;
 }
@@ -48,7 +48,7 @@ void late_post(struct job *job, struct meta_txn *t)
 	} else if (job->own.phase == 1) {
 		look->attempts = job->own.before;
 	}
-	look->own.wake_mono_ns = clock_mono_ns() + last_ns(j) / LOOKS;
+	look->own.wake_mono_ns = clock_mono_ns() + late_ns(j) / LOOKS;
 	(void)job_post(j, t, look, NULL);
 }
 
@@ -127,7 +127,7 @@ static errint_t look(struct job *job, struct err *err)
 enum step look_step(struct job *job)
 {
 	struct jobs *j = job->jobs;
-	int64_t age = clock_now_ns() - job->created_ns, last = last_ns(j);
+	int64_t age = clock_now_ns() - job->created_ns, last = late_ns(j);
 	int64_t due = job->own.phase == 0 ? last / LOOKS : last;
 	struct err err = {0};
 	bool wanted = false, alone = false;

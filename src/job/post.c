@@ -628,3 +628,9 @@ bool job_live(struct jobs *j, uint64_t ino)
 	LOCKED(&j->g.lock);
 	return graph_ino_key(j, ino) != NULL;
 }
+
+bool job_may_move(struct jobs *j, const struct meta_inode *in)
+{
+	LOCKED(&j->g.lock);
+	return !graph_untouched(j, in->ino, in->loc.remote, in->loc.path, NULL);
+}

@@ -41,13 +41,19 @@ void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const c
 		in->flags |= META_F_RESTORING;
 }
 
+bool job_is_read(struct job *job, uint32_t remote, const char *path, const char *etag)
+{
+	const struct job_hooks *h = &job->jobs->conf.hooks;
+
+	return h->in_use != NULL && h->in_use(h->arg, remote, path, etag);
+}
+
 /* Open readers of a version keep it for a while; then they get ESTALE. */
 bool job_in_use(struct job *job, uint32_t remote, const char *path, const char *etag)
 {
 	struct jobs *j = job->jobs;
 
-	if (j->conf.hooks.in_use == NULL ||
-		!j->conf.hooks.in_use(j->conf.hooks.arg, remote, path, etag))
+	if (!job_is_read(job, remote, path, etag))
 		return false;
 	int64_t now = clock_mono_ns();
 
@@ -188,8 +194,7 @@ void stage_rebase(struct jobs *j, uint64_t ino, const char *from, const char *to
 	stage_put(f);
 }
 
-static bool same_bytes(
-	const struct job *job, const struct meta_inode *in, const struct store_stat *st)
+bool row_same_bytes(const struct job *job, const struct meta_inode *in, const struct store_stat *st)
 {
 	if (job->kind == JOB_ATTR && mark_check(job, st) != MARK_OTHER)
 		return true;
@@ -214,7 +219,7 @@ int row_follow(struct job *job, const struct meta_inode *in, struct err *err)
 		r = store_head(o.st, &call, o.o, &st, err);
 	if (r < 0)
 		return err->kind == ERR_NOT_FOUND ? 0 : r;
-	if (strcmp(st.etag, in->loc.etag) == 0 || !same_bytes(job, in, &st)) {
+	if (strcmp(st.etag, in->loc.etag) == 0 || !row_same_bytes(job, in, &st)) {
 		store_stat_done(&st);
 		return 0;
 	}
@@ -269,6 +274,7 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 {
 	struct store_stat st = {0};
 	struct err err = {0};
+	bool renamed = false;
 	errint_t r = class_for(job, in, job->dst_remote, &err);
 
 	if (r < 0)
@@ -282,7 +288,7 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 		.dst_remote = job->dst_remote,
 		.dst = job->dst,
 		.if_match = etag[0] != '\0' ? etag : NULL,
-		.size = job->own.size,
+		.size = in->size,
 		.attrs = in,
 		.class_name = class_name};
 
@@ -294,12 +300,15 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 		job->g.tier_to = dst != NULL ? remote_tier(dst, class_name, NULL) : TIER_HOT;
 	}
 	r = job_attempt(job);
+	job->own.rename_txn = meta_last_txn(job->jobs);
 	if (r < 0)
 		err_set(&err, r, ERR_RETRY, "index: %s", strerror(-r));
 	else
-		r = move_object(job, &spec, &st, &err);
+		r = relocate_object(job, &spec, &renamed, &st, &err);
 	if (r < 0)
 		return relocate_failed(job, in, r, &err);
+	if (renamed)
+		job->own.etag[0] = '\0'; /* there is nothing to be removed */
 	r = job_point(job, &in->loc, &st);
 	enum step s = r == -ESTALE ? copy_is_stale(job, &st)
 		      : r < 0	   ? job_unrecorded(job, r)
@@ -366,7 +375,7 @@ enum step job_vacate(struct job *job)
 {
 	if (meta_synced(job->jobs->conf.meta) < job->own.barrier_txn)
 		return STEP_BARRIER;
-	enum step s = job_remove_source(job);
+	enum step s = rename_waits(job) ? STEP_LATER : job_remove_source(job);
 
 	return s == STEP_DONE ? finish_named(job, meta_begin(job->jobs->conf.meta)) : s;
 }
@@ -548,13 +557,5 @@ enum step relocate_step(struct job *job)
 		return relocate_failed(job, &in, -ECANCELED, &(struct err){.kind = ERR_CANCELLED});
 	if (!atomic_load(&job->cancel) && loose_waits(job, &in, &s))
 		return s;
-	job->own.size = in.size;
-	if (!row_has_object_size(&in)) {
-		struct err err = {0};
-
-		r = object_size(job, &in.loc, &job->own.size, &err);
-		if (r < 0)
-			return relocate_failed(job, &in, r, &err);
-	}
 	return relocate_copy(job, &in, etag);
 }

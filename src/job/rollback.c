@@ -110,7 +110,7 @@ errint_t job_remove_copy(struct job *job, uint32_t remote, const char *path, str
 		return 0;
 	errint_t r = job_look(job, remote, path, &st, err);
 
-	if (r > 0 && mark_check(job, &st) != MARK_OTHER)
+	if (r > 0 && (mark_check(job, &st) != MARK_OTHER || rename_is_at(job, &st)))
 		(void)snprintf(etag, sizeof(etag), "%s", st.etag);
 	store_stat_done(&st);
 	if (r <= 0 || etag[0] == '\0')
@@ -232,7 +232,7 @@ enum step job_skip(struct job *job)
 	struct err err = {0};
 	struct meta_loc from;
 
-	if (victim_in_use(job))
+	if (victim_in_use(job) || rename_waits(job))
 		return STEP_LATER;
 	errint_t r = copied(job, &from) ? job_drop_copy(job, &from, job->dst_remote, job->dst, &err)
 					: job_remove_copy(job, job->dst_remote, job->dst, &err);
@@ -282,7 +282,8 @@ enum step job_drop_object(struct job *job, const struct meta_inode *in)
 		job->own.barrier_txn = meta_last_txn(j);
 		return STEP_BARRIER;
 	}
-	if (job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag) || victim_in_use(job))
+	if (job_in_use(job, in->loc.remote, in->loc.path, in->loc.etag) || victim_in_use(job) ||
+		rename_waits(job))
 		return STEP_LATER;
 	/* Also over the object that the row names: by an attempt that the row does not know. */
 	errint_t r = job_remove_copy(job, job->dst_remote, job->dst, &err);
@@ -565,7 +566,7 @@ static errint_t clear_destination(
 
 	if (r < 0)
 		return r;
-	if (r > 0 && job_copy_is_whole(job, &b->in, st))
+	if (r > 0 && (job_copy_is_whole(job, &b->in, st) || rename_is_at(job, st)))
 		return 1;
 	if (r > 0 && mark_check(job, st) != MARK_OTHER) {
 		b->keep = false; /* it was overwritten */
@@ -680,6 +681,7 @@ static enum step turn(struct job *job, struct meta_txn *t, uint32_t remote, cons
 	if (r < 0)
 		return job_unrecorded(job, r);
 	job->own.before = 0;
+	job->own.rename_until_ns = 0;
 	job->own.doubt = job->own.landed = false;
 	job->own.dst_etag[0] = '\0';
 	job->own.turned = true;
@@ -727,6 +729,8 @@ enum step job_roll_back(struct job *job)
 		return job_skip(job);
 	/* Who is without a name has its object removed: jobs behind count on its key. */
 	if (b.orphan && job_in_use(job, b.in.loc.remote, b.in.loc.path, b.in.loc.etag))
+		return STEP_LATER;
+	if (rename_waits(job))
 		return STEP_LATER;
 	errint_t failed = job->own.result, r = clear_destination(job, &b, &st, &err);
 

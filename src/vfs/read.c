@@ -423,17 +423,18 @@ void fetch_wait(struct vfs_call *c, struct vfs_node *n, uint64_t off, uint64_t l
 		call_later(c, LANE_FOREGROUND);
 }
 
-/* A job of ino has changed the version and has not yet said so; after a power cut it may have to
- * find out first, when it is posted again. 0 = no, or it takes too long; 1 = parked. */
+/* A job of ino has changed the version, or the key, and has not yet said so; after a power cut it
+ * may have to find out first, when it is posted again. 0 = no, or it takes too long; 1 = parked. */
 static int stale_wait(struct vfs_call *c, uint64_t ino)
 {
 	const struct call_wait w = {.kind = WAIT_TIME,
 		.timeout_ns = STALE_PAUSE_NS,
 		.on_timeout = ON_TIMEOUT_RERUN,
 		.interruptible = true};
+	struct meta_inode in;
 
-	if (c->own.waits == STALE_WAITS ||
-		(!job_live(c->own.v->jobs, ino) && !dirty_soon(c->own.v, ino)))
+	if (c->own.waits == STALE_WAITS || row_get(c->own.v, ino, &in) ||
+		(!job_may_move(c->own.v->jobs, &in) && !dirty_soon(c->own.v, ino)))
 		return 0;
 	if (c->own.waits++ == 0)
 		job_hurry(c->own.v->jobs, ino);

@@ -162,8 +162,8 @@ static void refused(struct fix *f)
 
 	h = create_in(f, f->aws, "p", &ino);
 	fault(f, 0,
-		"put:n=1:lost;head:n=1:error=EIO;put:error=EACCES/auth;head:error=EACCES/auth;"
-		"copy:error=EACCES/auth");
+		"put:n=1:lost;head:n=1:error=EIO;put:error=EACCES/auth;head:error=EACCES/auth;" COPY
+		":error=EACCES/auth");
 	assert_int_equal(put(f, h, 0, "new", 3), 0);
 	assert_int_equal(fsync_h(f, h), -EACCES);
 	close_h(f, h);
@@ -532,7 +532,7 @@ static void test_moved_again_and_replaced(void **state)
 static void test_number_comes_twice(void **state)
 {
 	static const char *const rules[] = {
-		"put:key=a:delay=300", "put:key=a:delay=300;copy:n=1:error=EIO/unknown"};
+		"put:key=a:delay=300", "put:key=a:delay=300;" COPY ":n=1:error=EIO/unknown"};
 	struct fix *f = *state;
 
 	for (int i = 0; i < 2; i++) {
@@ -646,7 +646,7 @@ static void test_emptied_in_exchange(void **state)
 
 	make_text(f, f->aws, "x", "xxx");
 	taken_back(f, f->aws, "a");
-	fault(f, 0, "copy:n=1:delay=400");
+	fault(f, 0, COPY ":n=1:delay=400");
 	assert_int_equal(rename_to(f, f->aws, "x", f->aws, "a", RENAME_EXCHANGE), 0);
 	usleep(150000);
 	emptied(f, f->aws, "x");

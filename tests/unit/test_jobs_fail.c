@@ -221,7 +221,7 @@ static void test_unmoved_is_claimed(void **state)
 		usleep(1000);
 	while (job_live(f->jobs, ino))
 		usleep(1000);
-	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	fault(f, 0, COPY ":n=1:delay=200:error=EIO/final");
 	assert_int_equal(rename_to(f, f->aws, "log", f->aws, "log.1", 0), 0);
 	make_text(f, f->aws, "log", "new");
 	while (job_live(f->jobs, ino))
@@ -240,7 +240,7 @@ static void test_name_reused(void **state)
 	uint64_t ino = make_text(f, f->aws, "log", "old");
 
 	sync_all(f);
-	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	fault(f, 0, COPY ":n=1:delay=200:error=EIO/final");
 	assert_int_equal(rename_to(f, f->aws, "log", f->aws, "log.1", 0), 0);
 	make_text(f, f->aws, "log", "new");
 	all_done(f);
@@ -259,7 +259,7 @@ static void test_turned_is_not_cancelled(void **state)
 	struct job_info i = {0};
 
 	sync_all(f);
-	fault(f, 0, "copy:n=1:delay=200:error=EIO/final;copy:error=EAGAIN");
+	fault(f, 0, COPY ":n=1:delay=200:error=EIO/final;" COPY ":error=EAGAIN");
 	assert_int_equal(rename_to(f, f->aws, "log", f->aws, "log.1", 0), 0);
 	assert_true(job_info_ino(f->jobs, ino, &i));
 	id = i.id;
@@ -295,7 +295,7 @@ static void test_name_reused_late(void **state)
 		(void)snprintf(tmp, sizeof(tmp), "tmp%d", how);
 		make_text(f, f->aws, name, "old");
 		sync_all(f);
-		fault(f, 0, "copy:n=1:error=EIO/final");
+		fault(f, 0, COPY ":n=1:error=EIO/final");
 		assert_int_equal(rename_to(f, f->aws, name, f->aws, to, 0), 0);
 		all_done(f);
 		assert_int_equal(lookup(f, f->aws, name, &ino), 0);
@@ -338,7 +338,7 @@ static void test_later_rename(void **state)
 
 	make_text(f, f->aws, "a", "old");
 	sync_all(f);
-	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	fault(f, 0, COPY ":n=1:delay=200:error=EIO/final");
 	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", 0), 0);
 	assert_int_equal(rename_to(f, f->aws, "b", f->aws, "c", 0), 0);
 	make_text(f, f->aws, "a", "new");
@@ -359,12 +359,12 @@ static void test_victim(void **state)
 	make_text(f, f->aws, "c", "three");
 	make_text(f, f->aws, "d", "four");
 	sync_all(f);
-	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	fault(f, 0, COPY ":n=1:delay=200:error=EIO/final");
 	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", 0), 0);
 	all_done(f);
 	text_is(f, "a", "one");
 	text_is(f, "b", "two");
-	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	fault(f, 0, COPY ":n=1:delay=200:error=EIO/final");
 	assert_int_equal(rename_to(f, f->aws, "c", f->aws, "d", 0), 0);
 	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
 	all_done(f);
@@ -383,7 +383,7 @@ static void test_replaced_twice(void **state)
 	make_text(f, f->aws, "b", "two");
 	make_text(f, f->aws, "c", "three");
 	sync_all(f);
-	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	fault(f, 0, COPY ":n=1:delay=200:error=EIO/final");
 	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", 0), 0);
 	assert_int_equal(rename_to(f, f->aws, "c", f->aws, "b", 0), 0);
 	make_text(f, f->aws, "a", "new");
@@ -401,7 +401,7 @@ static void test_copy_counts(void **state)
 	make_text(f, f->aws, "a", "one");
 	make_text(f, f->aws, "b", "two");
 	sync_all(f);
-	fault(f, 0, "copy:n=1:lost;head:n=1:error=EIO;copy:error=EIO/final");
+	fault(f, 0, COPY ":n=1:lost;head:n=1:error=EIO;" COPY ":error=EIO/final");
 	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", 0), 0);
 	all_done(f);
 	fault(f, 0, "");
@@ -427,7 +427,7 @@ static void test_directory(void **state)
 	uint64_t dir = make_dir(f, "d", "old x", "old y");
 
 	sync_all(f);
-	fault(f, 0, "copy:n=1:delay=200:error=EIO/final");
+	fault(f, 0, COPY ":n=1:delay=200:error=EIO/final");
 	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
 	dir = make_dir(f, "d", "new x", "new y");
 	all_done(f);
@@ -686,7 +686,7 @@ static void test_exchange_dirs_ends(void **state)
 	make_text(f, e, "z", "three");
 	sync_all(f);
 	f->jobs->conf.follow_ns = 300 * NS_PER_MS;
-	fault(f, 0, "copy:key=.astra-tmp*/x:error=EIO/final");
+	fault(f, 0, COPY ":key=.astra-tmp*/x:error=EIO/final");
 	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", RENAME_EXCHANGE), 0);
 	all_done(f);
 	assert_true(job_failures(f) >= 1);
@@ -710,7 +710,7 @@ static void test_exchange_dirs(void **state)
 	make_text(f, d, "x", "one");
 	make_text(f, e, "x", "two");
 	sync_all(f);
-	fault(f, 0, "copy:p=0.5:times=6:error=EIO/final;copy:p=0.5:times=6:lost");
+	fault(f, 0, COPY ":p=0.5:times=6:error=EIO/final;" COPY ":p=0.5:times=6:lost");
 	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", RENAME_EXCHANGE), 0);
 	all_done(f);
 	fault(f, 0, "");
@@ -729,7 +729,7 @@ static uint64_t tree(struct fix *f)
 	assert_int_equal(mkdir_in(f, d, "s", NULL), 0);
 	sync_all(f);
 	text_is(f, "d/s/", "");
-	fault(f, 0, "copy:delay=100");
+	fault(f, 0, COPY ":delay=100");
 	return d;
 }
 

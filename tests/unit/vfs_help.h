@@ -187,9 +187,17 @@ static inline void fix_down(struct fix *f)
 	bufs_destroy(f->bufs);
 }
 
-static const char fix_conf[] = "[remote aws]\ntype=mem\nprovider=aws\nbucket=b\nretries=0\n"
+#ifdef RENAMES
+#define MEM  "type=mem\nrenames=yes\n"
+#define COPY "rename" /* what moves a file inside a remote, for fault() */
+#else
+#define MEM  "type=mem\n"
+#define COPY "copy"
+#endif
+
+static const char fix_conf[] = "[remote aws]\n" MEM "provider=aws\nbucket=b\nretries=0\n"
 			       "restore_delay=100ms\nfault=head:n=999999999:error=EIO\n"
-			       "[remote gcp]\ntype=mem\nprovider=gcp\nbucket=b\nretries=0\n"
+			       "[remote gcp]\n" MEM "provider=gcp\nbucket=b\nretries=0\n"
 			       "fault=head:n=999999999:error=EIO\n"
 			       "[remote multi]\ntype=mem\nprovider=azure\nretries=0\n";
 
