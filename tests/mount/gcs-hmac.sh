@@ -214,6 +214,7 @@ grep -E 'Not known: +1 file \(30 MB\)' "$work/said" >/dev/null
 
 echo "-- read_metadata = yes: asked for with the listing, each version once"
 unmount_it
+"$astra" db check --state "$state" | grep "in order" >/dev/null
 sed -i 's/^hmac_access_id/read_metadata = yes\n&/' "$work/conf"
 rm -rf "$state"
 mount_it
