@@ -12,6 +12,7 @@
  * endpoints, a SAS without the permission). All of that is "not supported", for a while.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "astra/base_cleanup.h"
@@ -71,11 +72,37 @@ static errint_t rename_send(struct azblob *d, const struct store_call *c, struct
 		(void)net_field_add(&r.f, "x-ms-rename-source", from.p);
 		(void)net_field_addf(&r.f, "x-ms-source-if-match", "\"%s\"", opt->src_if_match);
 		azblob_if(&r.f, opt->dst_if_match, opt->dst_if_none_match);
+		err_clear(err);
 		e = azblob_send(d, c, &r, &a, err);
 		net_answer_done(&a);
 	}
 	azblob_req_done(&r);
 	return e;
+}
+
+/* The directory of dst, with those above it, for the service makes none for a rename. False: it is
+ * not there, or that is not known. */
+static bool parent_make(struct azblob *d, const struct store_call *c, struct store_obj dst)
+{
+	const char *slash = strrchr(dst.key, '/');
+	char dir[STORE_KEY_MAX + 1];
+	struct azblob_req r = {
+		.op = "rename", .method = "PUT", .o = dst, .url = BUF_INIT(AZ_URL_MAX)};
+	struct net_answer a;
+	struct err err = {0};
+	errint_t e;
+
+	if (!slash)
+		return false;
+	snprintf(dir, sizeof(dir), "%.*s", (int)(slash - dst.key), dst.key);
+	(void)buf_adds(&r.url, d->conf.dfs);
+	azblob_path((struct store_obj){dst.bucket, dir}, &r.url);
+	(void)net_url_param(&r.url, "resource", "directory");
+	azblob_if(&r.f, NULL, STORE_IF_ABSENT);
+	e = azblob_send(d, c, &r, &a, &err);
+	net_answer_done(&a);
+	azblob_req_done(&r);
+	return !e || e == -EEXIST; /* somebody else made it meanwhile */
 }
 
 /* It is done. From here on no failure may look like one that changed nothing. */
@@ -111,5 +138,8 @@ errint_t azblob_rename(struct store *s, const struct store_call *c, struct store
 	if (!hns)
 		return err_set(err, -EOPNOTSUPP, ERR_FINAL, "the account has no directories");
 	r = rename_send(d, c, src, dst, opt, err);
+	if (r == -EOPNOTSUPP && !strcmp(err->code, "RenameDestinationParentPathNotFound") &&
+		parent_make(d, c, dst))
+		r = rename_send(d, c, src, dst, opt, err);
 	return r ? refused(d, opt, r, err) : look(d, c, dst, opt->src_if_match, ret, err);
 }

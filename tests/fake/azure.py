@@ -143,7 +143,9 @@ class Handler(BaseHTTPRequestHandler):
         self.key = unquote(parts[3]) if len(parts) > 3 else ""
         fault = None
         with lock:
-            comp = "rename" if self.dfs else self.q.get("comp")
+            comp = self.q.get("comp")
+            if self.dfs:
+                comp = self.q.get("resource", "rename")
             what = self.command + " " + (comp or ("container" if not self.key else "blob"))
             counts[what] = counts.get(what, 0) + 1
             for x in faults:
@@ -408,7 +410,19 @@ class Handler(BaseHTTPRequestHandler):
         return key, b
 
     def rename(self):
-        if not HNS or self.command != "PUT" or self.q.get("resource") or self.body:
+        if not HNS or self.command != "PUT" or self.body:
+            raise Refused(400, "UnsupportedRequest")
+        if self.q.get("resource") == "directory":
+            if self.key in self.blobs and self.f.get("if-none-match") == "*":
+                raise Refused(409, "PathAlreadyExists")
+            at = self.key.split("/")
+            for n in range(1, len(at) + 1):
+                there = self.blobs.setdefault("/".join(at[:n]), Blob(
+                    b"", {"x-ms-meta-hdi_isfolder": "true"}, directory=True))
+                if not there.directory:
+                    raise Refused(409, "PathConflict")
+            return 201, self.stamp(self.blobs[self.key]), b""
+        if self.q.get("resource"):
             raise Refused(400, "UnsupportedRequest")
         key, b = self.rename_source()
         old, parent = self.blobs.get(self.key), self.key.rpartition("/")[0]

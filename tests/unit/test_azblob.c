@@ -804,7 +804,6 @@ static const struct {
 	bool off; /* it is not asked again at once */
 } rename_errors[] = {
 	{{"PUT", 404, CODE("SourcePathNotFound")}, -ENOENT, ERR_NOT_FOUND},
-	{{"PUT", 404, CODE("RenameDestinationParentPathNotFound")}, -EOPNOTSUPP, ERR_FINAL},
 	{{"PUT", 409, CODE("PathAlreadyExists")}, -EEXIST, ERR_STALE},
 	{{"PUT", 412, CODE("ConditionNotMet")}, -EEXIST, ERR_STALE},
 	{{"PUT", 412, CODE("SourceConditionNotMet")}, -ESTALE, ERR_STALE},
@@ -828,6 +827,29 @@ static void renames_that_fail(void **state)
 			assert_int_equal(give_name(s, NULL, NULL), -EOPNOTSUPP);
 		end(s);
 	}
+}
+
+/* A directory that is not there is made, with those above it. */
+static void renames_make_directories(void **state)
+{
+	SCRIPT({"PUT /dfs/acc/bucket/d/b%20c?sv=1&sig=a%2Fb ", 404,
+		       CODE("RenameDestinationParentPathNotFound")},
+		{"PUT /dfs/acc/bucket/d?resource=directory&sv=1&sig=a%2Fb ", 201, ID},
+		{"PUT /dfs/acc/bucket/d/b%20c?sv=1&sig=a%2Fb ", 201, ID},
+		{"HEAD /acc/bucket/d/b%20c?sv=1&sig=a%2Fb ", 200, HEAD_OK},
+		{"PUT", 404, CODE("RenameDestinationParentPathNotFound")},
+		{"PUT", 409, CODE("PathAlreadyExists")}, {"PUT", 201, ID}, {"HEAD", 200, HEAD_OK},
+		{"PUT", 404, CODE("RenameDestinationParentPathNotFound")},
+		{"PUT", 403, CODE("AuthorizationPermissionMismatch")});
+	struct store *s = dfs_driver();
+
+	assert_int_equal(give_name(s, NULL, NULL), 0);
+	assert_string_equal(script_field(1, "if-none-match"), "*");
+	assert_null(script_field(1, "x-ms-rename-source"));
+	assert_int_equal(give_name(s, NULL, NULL), 0);
+	assert_int_equal(give_name(s, NULL, NULL), -EOPNOTSUPP);
+	assert_int_equal(err.kind, ERR_FINAL);
+	end(s);
 }
 
 /* What is there is not what was renamed, or cannot be seen: that is not for us to say. */
@@ -1012,7 +1034,8 @@ int main(void)
 		cmocka_unit_test(a_wrong_clock_is_corrected), cmocka_unit_test(connection_strings),
 		cmocka_unit_test(renames_are_asked_of_the_data_lake),
 		cmocka_unit_test(renames_that_fail), cmocka_unit_test(renames_in_doubt),
-		cmocka_unit_test(endpoints_of_renames), cmocka_unit_test(bad_sections)};
+		cmocka_unit_test(renames_make_directories), cmocka_unit_test(endpoints_of_renames),
+		cmocka_unit_test(bad_sections)};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
