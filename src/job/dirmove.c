@@ -759,8 +759,6 @@ static enum step finish_dir(struct job *job, struct dirmove *d)
 	bool alone = !atomic_load(&job->cancel) && can_go_alone(job, t, d);
 
 	meta_abort(t);
-	if (rename_waits(job))
-		return STEP_LATER;
 	if (d->narchived != 0 && !alone)
 		return try_later(job, d);
 	for (size_t i = d->walk.ndirs; i-- > 0;) {

@@ -22,6 +22,8 @@ static int load_record(void *arg, uint64_t id, const void *p, size_t len)
 	}
 	job->id = id;
 	job->own.before = job->attempts;
+	if (job->attempts != 0 && (job->kind == JOB_RELOCATE || job->kind == JOB_DIRMOVE))
+		atomic_store(&j->copies_until_ns, j->opened_ns + late_ns(j));
 	LOCKED(&j->g.lock);
 	job->g.committed = true;
 	return graph_insert(j, job);

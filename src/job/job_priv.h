@@ -220,14 +220,15 @@ struct setback { /* an inode whose upload failed for good, until one succeeds */
 
 struct jobs {
 	struct jobs_conf conf;
-	uint64_t nonce;		 /* of this run; part of every write mark */
-	int64_t opened_ns;	 /* mono */
-	int64_t listed_epoch_ns; /* directories listed before it are not believed */
-	struct pool_task timer;	 /* wakes sleeping jobs */
-	int64_t wake_ns;	 /* when it is armed for, 0 = not; g.lock */
-	struct pool_task sweep;	 /* uploads.c */
-	struct ready *ready;	 /* owned; one of each remote: ready.c */
-	atomic_bool stopping;	 /* steps end, nothing is given up */
+	uint64_t nonce;			 /* of this run; part of every write mark */
+	int64_t opened_ns;		 /* mono */
+	_Atomic int64_t copies_until_ns; /* mono; no renames before: one may be under way */
+	int64_t listed_epoch_ns;	 /* directories listed before it are not believed */
+	struct pool_task timer;		 /* wakes sleeping jobs */
+	int64_t wake_ns;		 /* when it is armed for, 0 = not; g.lock */
+	struct pool_task sweep;		 /* uploads.c */
+	struct ready *ready;		 /* owned; one of each remote: ready.c */
+	atomic_bool stopping;		 /* steps end, nothing is given up */
 	struct graph {
 		struct lock lock; /* RANK_JOB */
 		struct job_list all;

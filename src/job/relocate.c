@@ -375,7 +375,7 @@ enum step job_vacate(struct job *job)
 {
 	if (meta_synced(job->jobs->conf.meta) < job->own.barrier_txn)
 		return STEP_BARRIER;
-	enum step s = rename_waits(job) ? STEP_LATER : job_remove_source(job);
+	enum step s = job_remove_source(job);
 
 	return s == STEP_DONE ? finish_named(job, meta_begin(job->jobs->conf.meta)) : s;
 }

@@ -9,8 +9,9 @@
  *
  * For the same reason versions come back: a file that goes to b and back again has at its old key
  * the very version that it had there, and a request that was sent before, and takes effect late
- * (late.c), would take it to b once more. So a job of which such a request may be under way neither
- * ends nor is taken back before that time is over; its keys stay its own.
+ * (late.c), would take it to b once more. So where such a request may be under way no file is
+ * renamed, but copied, which gives it another version; and a job that has asked for one is not
+ * taken back before that time is over.
  */
 #include <string.h>
 
@@ -45,7 +46,8 @@ static errint_t try_rename(
 		.dst_if_none_match = spec->if_match == NULL ? STORE_IF_ABSENT : NULL};
 
 	/* Who reads it goes on at its old key, so long. */
-	if (spec->src_etag[0] == '\0' || !may(job->jobs, spec->src_remote, spec->dst_remote) ||
+	if (clock_mono_ns() < atomic_load(&job->jobs->copies_until_ns) ||
+		spec->src_etag[0] == '\0' || !may(job->jobs, spec->src_remote, spec->dst_remote) ||
 		job_is_read(job, spec->src_remote, spec->src, spec->src_etag))
 		return -EOPNOTSUPP;
 	errint_t r = objref_make(job->jobs, spec->src_remote, spec->src, &src, err);
@@ -129,6 +131,7 @@ errint_t rename_settle(struct job *job, const struct move_spec *spec, errint_t r
 	}
 	if (unknown) {
 		job->own.rename_until_ns = clock_mono_ns() + late_ns(job->jobs);
+		atomic_store(&job->jobs->copies_until_ns, job->own.rename_until_ns);
 		return err_set(err, -EIO, ERR_RETRY, "the answer to a rename was lost");
 	}
 	return r;
