@@ -59,6 +59,21 @@ static errint_t head_confirm(
 	return g;
 }
 
+/* What lies in a gateway's directory and did not come through it is there, but no version of it can
+ * be named: trying again is of no use. Any other answer without one is broken. */
+static errint_t no_version(
+	const struct s3 *d, const struct s3_req *q, const struct net_answer *a, struct err *err)
+{
+	const char *etag = net_field_get(&a->fields, "etag");
+
+	if (etag ? *etag : !atomic_load(&d->bare_told_ns))
+		return s3_bad(q, err, "the answer lacks the size or the version");
+	return err_set(err, -EIO, ERR_FINAL,
+		"%s/%s is there, and has no ETag, so that no version of it can be told from "
+		"another: it is left as it is",
+		q->bucket, q->key);
+}
+
 /* a is the caller's to give back on any return. */
 errint_t s3_head_raw(struct s3 *d, const struct store_call *c, struct store_obj o,
 	const char *if_match, struct net_answer *a, struct store_stat *ret, struct err *err)
@@ -78,7 +93,8 @@ errint_t s3_head_raw(struct s3 *d, const struct store_call *c, struct store_obj 
 		len = net_field_get(&a->fields, "content-length");
 		r = !len || !number(&len, 0, &ret->size) ? -EBADMSG : s3_stat(d, a, ret);
 		if (r)
-			s3_bad(&q, err, "the answer lacks the size or the version");
+			r = r == -EBADMSG ? no_version(d, &q, a, err)
+					  : err_set(err, r, ERR_RETRY, "head: no memory");
 		else if (if_match && strcmp(if_match, ret->etag) != 0)
 			r = err_set(err, -ESTALE, ERR_STALE, "%s/%s is version %s, expected %s",
 				o.bucket, o.key, ret->etag, if_match);

@@ -68,7 +68,7 @@ struct s3 {
 	struct net *net;	      /* owned */
 	struct aws_cred *cred;	      /* owned; NULL = requests are not signed */
 	_Atomic int64_t skew_ns;      /* the server's clock less ours */
-	_Atomic int64_t bare_told_ns; /* mono; when an object without ETag was last told */
+	_Atomic int64_t bare_told_ns; /* mono; an object without ETag was told; 0 = none seen */
 	_Atomic int sum;	      /* enum s3_sum in use; only ever falls */
 	atomic_bool copy_cond_not;    /* CopyObject refused a condition */
 	_Atomic unsigned holds;	      /* S3_HOLDS_*, and S3_ASKED() of what was asked */

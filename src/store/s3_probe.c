@@ -18,6 +18,8 @@
  * question did, nothing was sent of it, and it is tried again (a server that has only errors for a
  *    condition counts as one that does not hold it, for a while);
  *  - where we may not ask (no right to write there), we look first and send the condition as well;
+ *  - where a listing had objects without an ETag we look too before we write what should be new:
+ *    for the server these are not there, and it would overwrite them;
  *  - answers are remembered for a week (store_learned), of the same URL, by the same version of
  *    astrafs, and dropped when the server calls itself something else than when it was asked. A
  *    mount that stays up believes them for longer.
@@ -359,7 +361,7 @@ errint_t s3_cond(struct s3 *d, const struct store_call *c, struct store_obj o, u
 	if (!if_match && !if_none_match)
 		return 0;
 	r = know(d, c, o.bucket, what, &k, err);
-	if (!r && k != KNOWN_YES)
+	if (!r && (k != KNOWN_YES || (if_none_match && atomic_load(&d->bare_told_ns))))
 		r = s3_cond_by_head(d, c, o, if_match, if_none_match, err);
 	if (!r && k != KNOWN_NO)
 		s3_fields_cond(f, if_match, if_none_match);

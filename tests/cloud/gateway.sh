@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # What an S3 gateway over a file system does other than a cloud: a directory has to be empty before it
-# can be removed.
+# can be removed, and files that did not come through it have no ETag, and are overwritten.
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/cloud/mount_lib.sh
 . "$here/mount_lib.sh"
@@ -40,4 +40,32 @@ rm "$d/x"
 rmdir "$d"
 settle
 same "$(boto keys astra-aws)" kept/
+
+# Put into the directory of the gateway by hand: not shown, never overwritten, and what is beside it is
+# as ever. The gateway itself takes them for absent, also where the condition is that they be.
+b=$work/versitygwgw.buckets/astra-aws/kept d=$mnt/aws/kept
+echo ours >"$d/ours"
+settle
+echo theirs >"$b/new"
+echo theirs >"$b/moved"
+setfattr -n user.astra.refresh -v 1 "$d"
+same "$(ls "$d")" ours
+mv "$d/ours" "$d/moved" 2>/dev/null || true
+echo ours >"$d/new"
+for _ in $(seq 100); do
+    grep -q "error job: upload .*/kept/new.* is there, and has no ETag" "$work/log" &&
+        grep -q "relocate .*/kept/moved.* is there, and has no ETag.*; trying on" "$work/log" && break
+    sleep 0.1
+done
+grep -q "error job: upload .*'/aws/kept/new': astra-aws/kept/new is there, and has no ETag" "$work/log"
+grep -q "relocate .*astra-aws/kept/moved is there, and has no ETag.*; trying on" "$work/log"
+same "$(cat "$b/new" "$b/moved" | tr '\n' ' ')" "theirs theirs "
+same "$(cat "$d/new" "$d/moved" | tr '\n' ' ')" "ours ours "
+
+# Ours waits until it gets another name, or theirs has gone; a move that was given up is taken back.
+mv "$d/new" "$d/another"
+mv "$b/moved" "$work/"
+settle
+same "$(ls "$d" | tr '\n' ' ')" "another ours "
+same "$(cat "$b/another" "$b/ours" "$b/new" | tr '\n' ' ')" "ours ours theirs "
 unmount_it

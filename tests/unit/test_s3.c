@@ -1136,6 +1136,43 @@ static void what_has_no_version_is_not_shown(void **state)
 	store_destroy(s);
 }
 
+/* A gateway takes what was put into its directory by hand for absent, and would overwrite it. */
+static void what_has_no_version_is_not_overwritten(void **state)
+{
+	SCRIPT({"PUT /bucket/key", 200, ETAG},
+		{"GET /bucket?", 200, NULL,
+			LIST("<Contents><Key>key</Key><Size>5</Size><ETag></ETag></Contents>")},
+		{"HEAD /bucket/key", 200, "ETag: \r\nContent-Length: 5\r\n"},
+		{"HEAD /bucket/key", 200, "Content-Length: 5\r\n"}, {"HEAD /bucket/key", 404, NULL},
+		{"PUT /bucket/key", 200, ETAG});
+	struct store_put absent = {.if_none_match = STORE_IF_ABSENT};
+	struct s3_conf c = plain_conf();
+	struct store_page p;
+	struct store_stat st;
+	struct store *s;
+
+	c.aws = false;
+	c.cond = S3_COND_YES;
+	s = driver(&c);
+	assert_int_equal(store_put(s, NULL, key, "x", 1, &absent, NULL, &err), 0);
+	assert_int_equal(store_list(s, NULL, "bucket", "", 0, "", 10, &p, &err), 0);
+	assert_int_equal(p.n, 0);
+	store_page_done(&p);
+	for (unsigned i = 0; i < 2; i++) {
+		if (i)
+			assert_int_equal(store_head(s, NULL, key, &st, &err), -EIO);
+		else
+			assert_int_equal(
+				store_put(s, NULL, key, "x", 1, &absent, NULL, &err), -EIO);
+		assert_int_equal(err.kind, ERR_FINAL);
+		assert_non_null(strstr(err.msg, "bucket/key is there, and has no ETag"));
+	}
+	assert_int_equal(store_put(s, NULL, key, "x", 1, &absent, NULL, &err), 0);
+	assert_string_equal(script_field(5, "if-none-match"), "*");
+	script_done();
+	store_destroy(s);
+}
+
 static void bad_pages_are_refused(void **state)
 {
 	static const char *const bad[] = {"", "hello", "{}", "<html/>", LIST("") "x",
@@ -1419,6 +1456,7 @@ int main(void)
 		cmocka_unit_test(a_page_has_everything),
 		cmocka_unit_test(bad_pages_are_refused),
 		cmocka_unit_test(what_has_no_version_is_not_shown),
+		cmocka_unit_test(what_has_no_version_is_not_overwritten),
 		cmocka_unit_test(uploads_and_buckets_come_in_pages),
 		cmocka_unit_test(unusable_names_are_not_listed),
 		cmocka_unit_test(removals_come_in_batches),
