@@ -355,8 +355,9 @@ errint_t aws_cred_get(
 		r = refresh_locked(c, deadline_mono_ns, err);
 		if (r && !valid)
 			return r;
-		/* One that is short-lived by itself is taken as it is. */
-		if (!r && valid_locked(c, 0))
+		/* What just came is taken as it is: it may be short-lived by itself, and one that
+		 * has ended already has done so by our clock, which may be wrong. */
+		if (!r)
 			break;
 	}
 	if (r)

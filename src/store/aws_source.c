@@ -503,6 +503,7 @@ errint_t aws_sso(struct aws_ask *q, const struct aws_sso *sso, struct aws_key *r
 	struct net_fields f = {0};
 	struct net_answer a = {0};
 	const json_t *c;
+	int64_t ms;
 	errint_t r;
 
 	if (!sso->start_url || !sso->region || !sso->account || !sso->role)
@@ -525,8 +526,8 @@ errint_t aws_sso(struct aws_ask *q, const struct aws_sso *sso, struct aws_key *r
 		c = json_object_get(j, "roleCredentials");
 		r = key_fill(ret, str(c, "accessKeyId"), str(c, "secretAccessKey"),
 			str(c, "sessionToken"), NULL, err);
-		ret->expires_ns =
-			(int64_t)json_integer_value(json_object_get(c, "expiration")) * NS_PER_MS;
+		ms = json_integer_value(json_object_get(c, "expiration"));
+		ret->expires_ns = clock_ns_of(ms / 1000) + ms % 1000 * NS_PER_MS;
 		if (r)
 			err_wrap(err, r, "SSO");
 	}

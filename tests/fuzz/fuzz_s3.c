@@ -3,6 +3,9 @@
  * Answers of S3 and of those who hand out AWS credentials. The input is an operation and its
  * options (a byte each) and what answers its requests (fuzz_net.h).
  */
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "fuzz_store.h"
 
 #include "astra/base_cleanup.h"
@@ -69,6 +72,35 @@ static void operation(struct store *s, uint8_t op, uint8_t more)
 	}
 }
 
+/* The file that a login has left, and what is answered to its token: one of them is the input. */
+static void sso(struct aws_ask *q, bool file, const uint8_t *p, size_t n)
+{
+	static const char good[] =
+		"{\"accessToken\":\"AT\",\"expiresAt\":\"2100-01-01T00:00:00Z\"}";
+	const struct aws_sso sso = {
+		.session = "s", .start_url = "u", .region = "r", .account = "1", .role = "a"};
+	static char path[200];
+	struct aws_key k = {0};
+	const char *at = file ? fuzz_file(p, n) : fuzz_file(good, sizeof(good) - 1);
+	struct err err;
+
+	if (!*path) { /* of the SHA-1 of "s" */
+		const char *const sub[] = {"/.aws", "/.aws/sso", "/.aws/sso/cache"};
+
+		setenv("HOME", fuzz_dir(), 1);
+		for (unsigned i = 0; i < ARRAY_SIZE(sub); i++) {
+			snprintf(path, sizeof(path), "%s%s", fuzz_dir(), sub[i]);
+			CHECK(!mkdir(path, 0700));
+		}
+		snprintf(path, sizeof(path),
+			"%s/.aws/sso/cache/a0f1490a20d0211c997b44bc357e1972deab8ae3.json",
+			fuzz_dir());
+		CHECK(!symlink(at, path));
+	}
+	if (!aws_sso(q, &sso, &k, &err))
+		CHECK(k.access[0] && k.secret[0]);
+}
+
 static void credentials(struct net *net, uint8_t op, const uint8_t *p, size_t n)
 {
 	struct aws_ask q = {.net = net};
@@ -77,6 +109,10 @@ static void credentials(struct net *net, uint8_t op, const uint8_t *p, size_t n)
 	struct aws_profile *f;
 	struct err err;
 
+	if (op & 64) {
+		sso(&q, op & 1, p, n);
+		return;
+	}
 	switch (op % 4) {
 	case 0:
 		(void)aws_assume_role(&q, &by, &role, &k, &err);

@@ -306,6 +306,26 @@ static void sso_takes_the_token_that_login_left(void **state)
 	check_none(&conf, "has expired");
 }
 
+/* No number of milliseconds makes a time of it that is another one. */
+static void sso_answers_any_time(void **state)
+{
+	SCRIPT({"GET /federation/credentials?role_name=r&account_id=123", 200, NULL,
+		"{\"roleCredentials\":{\"accessKeyId\":\"SSO\",\"secretAccessKey\":\"s\","
+		"\"sessionToken\":\"T\",\"expiration\":9223372036854775807}}"});
+	struct aws_cred *c = aws_cred_new(&(struct aws_cred_conf){.profile = "s"}, net);
+	char text[300];
+
+	setenv("AWS_ENDPOINT_URL_SSO", url(""), 1);
+	put_file(".aws/config", "[profile s]\nsso_start_url=corp\nsso_region=eu-west-1\n"
+				"sso_account_id=123\nsso_role_name=r\n");
+	snprintf(text, sizeof(text), "{\"accessToken\":\"AT\",\"expiresAt\":\"%s\"}", when(600));
+	put_file(".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json", text);
+	assert_string_equal(get_key(c).access, "SSO");
+	assert_string_equal(get_key(c).access, "SSO"); /* kept: its end is far */
+	script_done();
+	aws_cred_destroy(c);
+}
+
 /* ---- the key in use ---- */
 
 static void container(const char *name, const char *expires, char *to, size_t size)
@@ -341,6 +361,24 @@ static void keys_are_replaced_before_they_expire(void **state)
 	script_done();
 	aws_cred_destroy(c);
 	clock_skew_add(-1100 * NS_PER_S);
+}
+
+/* By our clock, which may be wrong: who gave it out and who gets it know better. It is asked for
+ * once each time, not on and on. */
+static void a_key_that_has_ended_is_tried(void **state)
+{
+	static char a[300];
+	static const struct step steps[] = {{"GET /c", 200, NULL, a}, {"GET /c", 200, NULL, a}};
+	struct aws_cred *c = aws_cred_new(&(struct aws_cred_conf){0}, net);
+
+	setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url("/c"), 1);
+	container("A", when(-7200), a, sizeof(a));
+	script_set(steps, 2);
+	assert_string_equal(get_key(c).access, "A");
+	assert_int_equal(atomic_load(&script.at), 1);
+	assert_string_equal(get_key(c).access, "A");
+	script_done();
+	aws_cred_destroy(c);
 }
 
 static void a_refused_key_is_looked_up_again(void **state)
@@ -432,7 +470,9 @@ int main(void)
 		T(instances_ask_with_a_token),
 		T(processes_print_a_key),
 		T(sso_takes_the_token_that_login_left),
+		T(sso_answers_any_time),
 		T(keys_are_replaced_before_they_expire),
+		T(a_key_that_has_ended_is_tried),
 		T(a_refused_key_is_looked_up_again),
 		T(one_looks_the_others_wait),
 	};
