@@ -20,7 +20,7 @@ trap 'exit 130' INT TERM
 clean_environment
 unset GOOGLE_APPLICATION_CREDENTIALS GOOGLE_CLOUD_PROJECT STORAGE_EMULATOR_HOST CLOUDSDK_CONFIG
 export HMAC_SECRET=hmac-secret
-[ $# -gt 0 ] || set -- attrs basic move dirs kill programs
+[ $# -gt 0 ] || set -- attrs basic move dirs faults kill programs
 
 failed=0
 for case in "$@"; do

@@ -16,7 +16,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 clean_environment
-[ $# -gt 0 ] || set -- attrs basic move dirs kill programs
+[ $# -gt 0 ] || set -- attrs basic move dirs faults kill programs
 
 failed=0
 for case in "$@"; do

@@ -13,7 +13,7 @@ one of its remotes fails with each of ACTIONS. Whatever happens, in the end
   - no conflict copy of our own write, nor any other name, appears.
 
 --mounts daemons work side by side, each on one case at a time; cases that follow each other on one
-mount have names of their own. A case that fails keeps its directories.
+mount have names of their own. On clouds of a configuration (--conf) there is one, for its buckets. A case that fails keeps its directories.
 
 The whole matrix is `faultrun.py --work DIR`; --small leaves out what moves many megabytes, --only,
 --actions and --share select more narrowly."""
@@ -227,7 +227,8 @@ def state_of(d, case):
     for out, tops in ((mount, {r: os.path.join(d.mnt, r) for r in h.ROOTS}),
                       (native, {r: d.bucket(r) for r in h.ROOTS})):
         for r, top in tops.items():
-            for name in os.listdir(top):
+            # What shows a bucket as a directory may have none for an empty one.
+            for name in os.listdir(top) if os.path.isdir(top) or out is mount else ():
                 if not name.startswith(case.n):
                     continue
                 full = os.path.join(top, name)
@@ -354,6 +355,8 @@ def streams(args):
             continue
         if args.small and name in LARGE_ONES:
             continue
+        if args.conf and SCENARIOS[name][2]:        # the class has another name there
+            continue
         for remote in remotes:
             yield name, remote
 
@@ -372,10 +375,13 @@ def new_daemon(args, tag):
     h.shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     d = h.Daemon(args, work)
-    d.conf = os.path.join(work, "astrafs.conf")
-    with open(d.conf, "w", encoding="ascii") as f:
-        for r in h.ROOTS:
-            f.write(CONFIG % (r, r, r))
+    if args.conf:
+        d.conf, d.native = args.conf, args.native
+    else:
+        d.conf = os.path.join(work, "astrafs.conf")
+        with open(d.conf, "w", encoding="ascii") as f:
+            for r in h.ROOTS:
+                f.write(CONFIG % (r, r, r))
     os.chmod(d.conf, 0o600)
     d.start()
     return d
@@ -472,6 +478,8 @@ def main():
     p.add_argument("--calls", type=int, default=16, help="at most this many calls of a change")
     p.add_argument("--small", action="store_true", help="without: " + " ".join(LARGE_ONES))
     p.add_argument("--mounts", type=int, default=8, help="daemons side by side")
+    p.add_argument("--conf", help="other clouds, each with faults; only with --mounts 1")
+    p.add_argument("--native", help="where the buckets of --conf are directories")
     p.add_argument("--share", type=float, default=1.0, help="share of the cases, by --seed")
     args = h.add_arguments(p, sys.argv)
     return Runner(args).run()

@@ -98,6 +98,7 @@ class Daemon:
         self.data = data or os.path.join(work, "data")
         self.opts = list(args.opts)
         self.conf = None                # a configuration file
+        self.native = None              # where its buckets are directories
         self.log = os.path.join(work, "daemon.log")
         # sockets and settings of the user are not this run's
         self.env = dict(os.environ, ASTRA_RUNTIME_DIR=os.path.join(work, "run"),
@@ -195,7 +196,7 @@ class Daemon:
             raise Fail("astrafs ended with %d after an unmount: %s" % (rc, self.log_tail()))
 
     def bucket(self, root):
-        return os.path.join(self.data, root, "astra-" + root)
+        return os.path.join(self.native or os.path.join(self.data, root), "astra-" + root)
 
 
 # ---- what is on the mount and in the stores ----
