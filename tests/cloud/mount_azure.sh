@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Cases of tests/mount with aws, gcp and azure as three remotes of type azure on our fake, which shows
 # its blobs as files, so that the cases find them.
-#	mount_azure.sh [CASE...]
+# --hns: in an account with directories, which renames files itself.
+#	mount_azure.sh [--hns] [CASE...]
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/astra-azure.XXXXXX")
@@ -16,6 +17,11 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 clean_environment
+hns=
+if [ "${1:-}" = --hns ]; then
+    hns=$1
+    shift
+fi
 # Not corrupt: Azure states no CRC-32C of an object, and the driver checks what comes by itself, which is
 # below where faults are made.
 export ASTRA_FAULTS=error,throttle,timeout,short,cut,lost,slow,final,auth
@@ -25,9 +31,9 @@ failed=0
 for case in "$@"; do
     echo "== $case"
     export ASTRA_NATIVE=$work/$case.blobs ASTRA_CONF=$work/$case.conf
-    start_fake_azure "$case" --mirror "$ASTRA_NATIVE"
+    start_fake_azure "$case" $hns --mirror "$ASTRA_NATIVE"
     for cloud in aws gcp azure; do
-        fake_azure_section "$cloud" "retry_delay = 10ms"
+        fake_azure_section "$cloud" "retry_delay = 10ms" ${hns:+"$(fake_azure_dfs)"}
     done >"$ASTRA_CONF"
     status=0
     "$here/../mount/$case.sh" || status=$?
