@@ -418,7 +418,9 @@ static void test_dir_restart(void **state)
 
 	for (int how = 0; how < 2; how++) {
 		d = make_dir(f);
-		fault(f, 0, "rename:n=3:lost;rename:after=3:error=EAGAIN;head:error=EAGAIN");
+		fault(f, 0,
+			"rename:n=3:lost;rename:after=3:error=EAGAIN;head:error=EAGAIN;copy:error="
+			"EAGAIN");
 		assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
 		while (object_get(&f->remotes[0], "e/f2", (char[8]){0}, 8) < 0)
 			usleep(1000);
