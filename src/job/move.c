@@ -208,12 +208,19 @@ static errint_t source_look(struct parts *x, struct err *err)
  * bytes must not have them accepted at the destination. */
 static errint_t source_check(struct parts *x, struct err *err)
 {
+	const struct meta_inode *row = x->spec->attrs;
 	struct store_caps caps;
+	uint32_t want = x->from.crc32c;
 
 	if (x->staged != NULL || !x->has_crc || !x->has_src)
 		return 0;
 	store_caps(x->src.st, &caps);
-	if (!caps.checksums || !x->from.has_crc32c || x->from.crc32c == x->crc)
+	if (!caps.checksums || !x->from.has_crc32c) { /* it states none: who wrote it knew */
+		if (!row->has_crc32c || strcmp(row->loc.etag, x->spec->src_etag) != 0)
+			return 0;
+		want = row->crc32c;
+	}
+	if (want == x->crc)
 		return 0;
 	return err_set(err, -EIO, ERR_RETRY, "'%s' gives other bytes than its checksum says",
 		x->spec->src);

@@ -25,12 +25,18 @@ void job_loc_set(struct meta_inode *in, struct jobs *j, uint32_t remote, const c
 		in->tier_since_ns = clock_now_ns();
 	in->tier = (uint8_t)tier;
 	(void)snprintf(in->class_name, sizeof(in->class_name), "%s", st->class_name);
+	/* A version that is known keeps the checksum that it was written with. */
+	bool same = in->has_crc32c && in->loc.remote == remote && in->loc.etag[0] != '\0' &&
+		    strcmp(in->loc.etag, st->etag) == 0;
+
+	if (!same || st->has_crc32c) {
+		in->has_crc32c = st->has_crc32c;
+		in->crc32c = st->crc32c;
+	}
 	in->loc.remote = remote;
 	if (path != NULL)
 		(void)snprintf(in->loc.path, sizeof(in->loc.path), "%s", path);
 	(void)snprintf(in->loc.etag, sizeof(in->loc.etag), "%s", st->etag);
-	in->has_crc32c = st->has_crc32c;
-	in->crc32c = st->crc32c;
 	log_debug("job", "inode %llu is at '%s', version %s", (unsigned long long)in->ino,
 		in->loc.path, st->etag);
 	in->restored_until_ns = st->restored_until_ns;

@@ -22,9 +22,6 @@ if [ "${1:-}" = --hns ]; then
     hns=$1
     shift
 fi
-# Not corrupt: Azure states no CRC-32C of an object, and the driver checks what comes by itself, which is
-# below where faults are made.
-export ASTRA_FAULTS=error,throttle,timeout,short,cut,lost,slow,final,auth
 [ $# -gt 0 ] || set -- attrs basic move dirs faults kill programs
 
 failed=0
