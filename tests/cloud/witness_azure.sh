@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # A mount with Azurite, our fake and an embedded cloud: what astrafs writes Microsoft's own client
 # reads, and the other way round; moves between all of them; request counts; tiers and rehydration;
-# a server that is busy, loses answers and blocks; kills of the daemon.
+# a server that is busy, loses answers and blocks; kills of the daemon and of a server.
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/cloud/mount_lib.sh
 . "$here/../cloud/mount_lib.sh"
 azure_tools
+# One that survives kill -9, for a remote of its own: it writes its indexes before each answer.
+start_azurite kept
+kept_url=$azurite_url kept_pid=${servers##* } kept_command=("${azurite_command[@]}")
 start_azurite
 start_fake_azure fake --rehydrate 3
 export AZURITE_KEY=$azurite_key
@@ -19,6 +22,15 @@ account_key_env = AZURITE_KEY
 bucket = astra-azure
 create_bucket = yes
 retries = 3
+[remote kept]
+type = azure
+endpoint = $kept_url
+account = $azurite_account
+account_key_env = AZURITE_KEY
+bucket = astra-kept
+create_bucket = yes
+retry_delay = 10ms
+fault = part_put:key=mid*:after=4:delay=2000
 [remote near]
 type = local
 bucket = astra-near
@@ -27,13 +39,14 @@ EOF
 } >"$work/conf"
 export ASTRA_CONF=$work/conf
 sdk() { "$tools/azure/bin/python" "$here/witness_azure.py" "$azurite_url" "$@"; }
+sdk_kept() { "$tools/azure/bin/python" "$here/witness_azure.py" "$kept_url" "$@"; }
 fake() { curl -sf -d "$1" "$fake_url/control"; }
 requests() { # PATTERN -> lines of the wire log
     grep -acE "net: #[0-9]+ > $1" "$work/log" || true
 }
 attr() { getfattr --only-values -n "user.astra.$1" "$2"; }
 mount_it debug=net
-a=$mnt/azure f=$mnt/fake n=$mnt/near
+a=$mnt/azure f=$mnt/fake n=$mnt/near s=$mnt/kept
 
 echo "-- what we write, the SDK reads"
 for size in 0 1 4096 8388608 8388609 30000001; do
@@ -183,7 +196,7 @@ for i in $(seq 40); do head -c $((i * 300000)) "$work/f30000001" >"$a/k/$i"; don
 kill -9 "$pid"
 wait "$pid" 2>/dev/null || true
 umount -l "$mnt" 2>/dev/null || true
-mount_it
+mount_it debug=net
 settle
 for i in $(seq 40); do
     head -c $((i * 300000)) "$work/f30000001" >"$work/part"
@@ -192,6 +205,36 @@ for i in $(seq 40); do
 done
 same "$(ls "$a/k" | grep -c conflict || true)" 0
 
+echo "-- a server dies under uploads, some of them in blocks, and comes back"
+mkdir "$s/k"
+for i in 1 2 3; do cp "$work/f30000001" "$s/mid$i"; done
+for i in $(seq 30); do
+    head -c $((i * 200000)) "$work/f30000001" >"$s/k/$i"
+    [ "$i" != 10 ] || for _ in $(seq 200); do
+        [ "$(requests 'PUT [^ ]*/mid[123][?]comp=block&')" -lt 4 ] || break
+        sleep 0.02
+    done
+    [ "$i" != 10 ] || kill -9 "$kept_pid"
+done
+# Of the twelve blocks of the three only four did not wait: at most one of them was complete.
+[ "$(requests 'PUT [^ ]*/mid[123][?]comp=block&')" -ge 4 ] || { echo "no blocks"; exit 1; }
+[ "$(requests 'PUT [^ ]*/mid[123][?]comp=blocklist')" -le 1 ] || { echo "all is done"; exit 1; }
+start=$(date +%s%N)
+ls "$mnt" "$n" >/dev/null
+echo near >"$n/while"
+same "$(cat "$n/while")" near
+[ $((($(date +%s%N) - start) / 1000000)) -lt 1500 ] || { echo "others had to wait"; exit 1; }
+"$astra" --mount "$mnt" debug fault kept ''
+start_server azuriteagain "curl -sk -o /dev/null $kept_url" -- "${kept_command[@]}"
+settle
+for i in 1 2 3; do sdk_kept same astra-kept "mid$i" "$work/f30000001" Hot >/dev/null; done
+for i in $(seq 30); do
+    head -c $((i * 200000)) "$work/f30000001" >"$work/part"
+    sdk_kept same astra-kept "k/$i" "$work/part" >/dev/null
+done
+same "$(sdk_kept keys astra-kept | grep -cv '/$')" 33
+same "$(find "$s" -name '*conflict*' | wc -l)" 0
+
 echo "-- everything from the clouds alone"
 unmount_it
 state=$work/state2
@@ -199,6 +242,7 @@ mount_it
 cmp "$a/moved" "$work/f8388609"
 cmp "$f/moved" "$work/f30000001"
 same "$(ls "$a/k" | wc -l)" 40
+cmp "$s/mid3" "$work/f30000001"
 if grep -aqF -e "${AZURITE_KEY%%/*}" -e "SharedKey $azurite_account" -e "sig=" "$work/log" &&
     grep -aE "Eby8vdM02|SharedKey devstore|sig=[^(]" "$work/log"; then
     echo "a secret in the log"
