@@ -165,7 +165,9 @@ class Object:
                      self.base, bucket, urllib.parse.quote(self.name, ""), self.generation))
         if not self.key_hash or keyed:
             r["crc32c"] = b64(self.crc.to_bytes(4, "big"))
-            if not self.composite:
+            if self.composite:
+                r["componentCount"] = self.composite
+            else:
                 r["md5Hash"] = b64(hashlib.md5(self.data).digest())
         return r
 
@@ -679,7 +681,7 @@ class Api:
             raise Error(404, "notFound", "No such object: %s" % name)
         return o
 
-    def put(self, q, b, name, data, resource, key_hash, crc=None, composite=False):
+    def put(self, q, b, name, data, resource, key_hash, crc=None, composite=0):
         crc = crc32c(data) if crc is None else crc
         want = resource.pop("crc32c", None)
         if want is not None and want != b64(crc.to_bytes(4, "big")):
@@ -914,7 +916,7 @@ class Api:
         for o in objects:
             crc = crc_combine(crc, o.crc, len(o.data))
         made = self.put(q, b, name, b"".join(o.data for o in objects), resource, key_of(q), crc,
-                        True)
+                        sum(max(1, o.composite) for o in objects))
         if r.get("deleteSourceObjects"):
             for o in objects:
                 if b["objects"].get(o.name) is o:
@@ -953,7 +955,7 @@ class Api:
             self.s.rewrites[answer["rewriteToken"]] = (ident, done)
             return Answer(answer)
         made = self.put(q, to, name, o.data, resource, key_of(q), o.crc,
-                        o.composite and not moves)
+                        0 if moves else o.composite)
         answer["resource"] = made.shown(db, True)
         return Answer(answer)
 
