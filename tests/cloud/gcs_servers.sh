@@ -3,21 +3,30 @@
 
 # The stub of tests/fake, which knows conditions, rewrites, sessions and credentials; it ends with
 # its standard input, so it cannot outlive the test.
-start_gcs_stub() { # NAME URL-SCHEME [ARGUMENTS] -> gcs_url
-    local name=$1 scheme=$2 dir=$work/$1
+start_gcs_stub() { # NAME URL-SCHEME [ARGUMENTS] -> gcs_url, gcs_pid
+    local scheme=$2
+    gcs_dir=$work/$1
     shift 2
-    mkdir -p "$dir"
-    mkfifo "$dir/in"
+    mkdir -p "$gcs_dir"
+    mkfifo "$gcs_dir/in"
     gcs_command=(python3 "$here/../fake/gcs.py" "$@")
-    "${gcs_command[@]}" <"$dir/in" >"$dir/port" 2>"$dir/err" &
-    servers="$servers $!"
-    exec {gcs_hold}>"$dir/in"
+    run_gcs_stub
+    gcs_url=$scheme://127.0.0.1:$(cat "$gcs_dir/port")
+}
+start_gcs_stub_again() { # the last one, with --keep, after it was killed -> gcs_pid
+    gcs_command+=(--port "$(cat "$gcs_dir/port")")
+    run_gcs_stub
+}
+run_gcs_stub() {
+    "${gcs_command[@]}" <"$gcs_dir/in" >"$gcs_dir/port" 2>"$gcs_dir/err" &
+    gcs_pid=$!
+    servers="$servers $gcs_pid"
+    exec {gcs_hold}>"$gcs_dir/in"
     for _ in $(seq 200); do
-        [ -s "$dir/port" ] && break
+        [ -s "$gcs_dir/port" ] && break
         sleep 0.05
     done
-    [ -s "$dir/port" ] || { cat "$dir/err"; echo "the stub did not start"; exit 1; }
-    gcs_url=$scheme://127.0.0.1:$(cat "$dir/port")
+    [ -s "$gcs_dir/port" ] || { cat "$gcs_dir/err"; echo "the stub did not start"; exit 1; }
 }
 
 # Not ours: lists, pages, uploads and conditions of uploads; nothing else looks at conditions, and no

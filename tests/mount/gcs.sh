@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# [remote gcp] type=gcs beside an embedded cloud: cp, ls, mv both ways, classes, a kill, a remount.
+# [remote gcp] type=gcs beside an embedded cloud: cp, ls, mv both ways, classes, kills of the daemon
+# and of the server, a remount.
 # The server is the stub of tests/fake; Google's own client, where it can be had, is the witness that
 # bytes, classes and metadata are what they should be, and writes what we read.
 here=$(cd "$(dirname "$0")" && pwd)
@@ -7,10 +8,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../cloud/mount_lib.sh"
 command -v python3 >/dev/null || skip "no python3"
 need_gcs_witness
-start_gcs_stub stub http
+start_gcs_stub stub http --keep "$work/gcs.kept"
 {
     printf '[remote gcp]\ntype = gcs\nendpoint = %s\ncredentials = none\n' "$gcs_url"
-    printf 'bucket = astra-gcp\ncreate_bucket = yes\n'
+    printf 'bucket = astra-gcp\ncreate_bucket = yes\nretry_delay = 10ms\nfault =\n'
     printf '[remote near]\ntype = local\nprovider = aws\nbucket = astra-near\n'
 } >"$work/conf"
 export ASTRA_CONF=$work/conf
@@ -95,6 +96,34 @@ for i in $(seq 12); do
     head -c $((i * 900000)) "$work/want/f30000001" | cmp - "$g/k/$i"
 done
 same "$(find "$g/k" -name '*conflict*' | wc -l)" 0
+
+echo "-- a server dies under uploads, some of them in parts, and comes back"
+"$astra" --mount "$mnt" debug fault gcp 'part_put:key=s/mid*:after=4:delay=2000'
+mkdir -p "$g/s" "$work/kept/s"
+for i in 1 2 3; do ln "$work/want/f30000001" "$work/kept/s/mid$i"; done
+for i in $(seq 20); do head -c $((i * 200000)) "$work/want/f30000001" >"$work/kept/s/$i"; done
+cp "$work/kept/s"/* "$g/s/"
+parts() { # objects that are parts
+    curl -sf "$gcs_url/storage/v1/b/astra-gcp/o?prefix=.astra-tmp/up/" |
+        grep -oE '"name": "[^"]*/0000[0-9]"' | wc -l
+}
+for _ in $(seq 200); do [ "$(parts)" -lt 2 ] || break; sleep 0.02; done
+left=$(parts)
+kill -9 "$gcs_pid"
+[ "$left" -gt 0 ] || { echo "no upload is in parts"; exit 1; }
+start=$(date +%s%N)
+ls "$mnt" "$n" >/dev/null
+echo near >"$n/while"
+same "$(cat "$n/while")" near
+echo late >"$g/s/late"
+[ $((($(date +%s%N) - start) / 1000000)) -lt 1500 ] || { echo "others had to wait"; exit 1; }
+echo late >"$work/kept/s/late"
+"$astra" --mount "$mnt" debug fault gcp ''
+start_gcs_stub_again
+settle
+w check "$work/kept" s/
+same "$(find "$g/s" -name '*conflict*' | wc -l)" 0
+same "$(parts)" 0
 
 echo "-- a remount that knows nothing: one LIST a directory, and none of its objects is asked for"
 unmount_it
