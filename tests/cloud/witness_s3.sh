@@ -15,6 +15,9 @@ start_moto
 } >"$work/conf"
 export ASTRA_CONF=$work/conf
 boto() { "$tools/venv/bin/python" "$here/witness_s3.py" "$@"; }
+# versitygw states the checksum of what came by one request. That of a copied part it states wrongly,
+# which is seen, so that uploads in parts are begun without one.
+stated() { [ "$(stat -c %s "$1")" -gt 8388608 ] || echo crc; }
 requests() { # PATTERN -> lines of the wire log
     grep -acE "net: #[0-9]+ > $1" "$work/log" || true
 }
@@ -31,10 +34,14 @@ mkdir "$a/dir"
 cp "$work/f4096" "$a/dir/odd name + %41 ä & <x>"
 settle
 for size in 0 1 4096 8388608 8388609 30000001; do
-    boto "$vgw_url" same astra-aws "f$size" "$work/f$size" STANDARD >/dev/null
-    boto "$moto_url" same astra-moto "f$size" "$work/f$size" STANDARD >/dev/null
+    # shellcheck disable=SC2046
+    boto "$vgw_url" same astra-aws "f$size" "$work/f$size" $(stated "$work/f$size") STANDARD \
+        >"$work/meta"
+    grep -q '"mtime"' "$work/meta"
+    grep -q '"astra-write"' "$work/meta"
+    boto "$moto_url" same astra-moto "f$size" "$work/f$size" STANDARD >"$work/meta"
+    grep -q '"mtime"' "$work/meta"
 done
-boto "$vgw_url" same astra-aws f4096 "$work/f4096" crc | grep -q '"mtime"'
 boto "$vgw_url" same astra-aws "dir/odd name + %41 ä & <x>" "$work/f4096" crc >/dev/null
 same "$(boto "$vgw_url" uploads astra-aws)" 0
 
@@ -94,7 +101,8 @@ mount_it debug=net
 settle
 for i in $(seq 40); do
     head -c $((i * 300000)) "$work/f30000001" >"$work/part"
-    boto "$vgw_url" same astra-aws "k/$i" "$work/part" >/dev/null
+    # shellcheck disable=SC2046
+    boto "$vgw_url" same astra-aws "k/$i" "$work/part" $(stated "$work/part") >/dev/null
     cmp "$work/part" "$a/k/$i"
 done
 same "$(ls "$a/k" | grep -c conflict || true)" 0
@@ -137,7 +145,7 @@ start_versitygw_again
 settle
 for i in $(seq 30); do
     head -c $((i * 200000)) "$work/f30000001" >"$work/part"
-    boto "$vgw_url" same astra-aws "s/$i" "$work/part" >/dev/null
+    boto "$vgw_url" same astra-aws "s/$i" "$work/part" crc >/dev/null
 done
 same "$(ls "$a/s" | grep -c conflict || true)" 0
 
