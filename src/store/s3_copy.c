@@ -407,6 +407,7 @@ static errint_t change(struct s3 *d, const struct store_call *c, struct store_ob
 	char etag[STORE_ETAG_MAX];
 	struct net_answer a = {0};
 	errint_t r = s3_head_raw(d, c, o, if_match, &a, ret, err);
+	bool plain;
 
 	net_answer_done(&a);
 	if (r)
@@ -415,10 +416,12 @@ static errint_t change(struct s3 *d, const struct store_call *c, struct store_ob
 	if (opt->class_name && !strcmp(ret->class_name, opt->class_name))
 		return 0;
 	memcpy(etag, ret->etag, sizeof(etag));
+	/* What is not one CopyObject takes the condition for nothing. */
+	plain = d->conf.unsafe_transition && !nset && ret->size && ret->size <= S3_PART_MAX;
 	store_stat_done(ret);
 	*ret = (struct store_stat){0};
 	opt->src_if_match = etag;
-	opt->dst_if_match = d->conf.unsafe_transition && !nset ? NULL : etag;
+	opt->dst_if_match = plain ? NULL : etag;
 	r = copy_go(&x, ret, err);
 	copy_done(&x);
 	return r;

@@ -685,6 +685,108 @@ static void classes_change_under_a_condition(void **state)
 	store_destroy(s);
 }
 
+#define HEAD_OF(size)                                                                              \
+	ETAG "Content-Length: " size                                                               \
+	     "\r\nLast-Modified: Fri, 02 Jan 2026 03:04:05 GMT\r\nx-amz-tagging-count: 0\r\n"
+
+/* By the user's word: one plain copy. Not where that saves nothing, and not for metadata. */
+static void classes_change_by_the_users_word(void **state)
+{
+	SCRIPT({"HEAD /bucket/key", 200, HEAD_OK}, {"HEAD /bucket/key", 200, HEAD_OK},
+		{"PUT /bucket/key", 200, NULL, COPIED},
+		/* somebody wrote before the copy: it is the source's condition that tells */
+		{"HEAD /bucket/key", 200, HEAD_OK}, {"HEAD /bucket/key", 200, HEAD_OK},
+		{"PUT /bucket/key", 412, NULL, ERROR("PreconditionFailed", "")},
+		/* an empty object is written anew */
+		{"HEAD /bucket/key", 200, HEAD_OF("0")}, {"HEAD /bucket/key", 200, HEAD_OF("0")},
+		{"PUT /bucket/key", 412, NULL, ERROR("PreconditionFailed", "")},
+		/* metadata */
+		{"HEAD /bucket/key", 200, HEAD_OK}, {"HEAD /bucket/key", 200, HEAD_OK},
+		{"PUT /bucket/key", 200, NULL, COPIED});
+	struct store_meta change[] = {{"mode", "2"}};
+	struct s3_conf c = plain_conf();
+	struct store_stat st;
+	struct store *s;
+
+	c.unsafe_transition = true;
+	s = driver(&c);
+	assert_int_equal(store_set_tier(s, NULL, key, "STANDARD_IA", "e1", &st, &err), 0);
+	assert_string_equal(st.etag, "e2");
+	assert_string_equal(st.class_name, "STANDARD_IA");
+	store_stat_done(&st);
+	assert_string_equal(script_field(0, "if-match"), "\"e1\"");
+	assert_null(script_field(2, "if-match"));
+	assert_string_equal(script_field(2, "x-amz-copy-source-if-match"), "\"e1\"");
+	assert_string_equal(script_field(2, "x-amz-storage-class"), "STANDARD_IA");
+	assert_int_equal(store_set_tier(s, NULL, key, "STANDARD_IA", "e1", &st, &err), -ESTALE);
+	assert_int_equal(store_set_tier(s, NULL, key, "STANDARD_IA", "e1", &st, &err), -ESTALE);
+	assert_string_equal(script_field(8, "if-match"), "\"e1\"");
+	assert_int_equal(store_set_meta(s, NULL, key, "e1", change, 1, &st, &err), 0);
+	store_stat_done(&st);
+	assert_string_equal(script_field(11, "if-match"), "\"e1\"");
+	script_done();
+	store_destroy(s);
+}
+
+#define FIVE_PARTS(to)                                                                             \
+	{"POST /bucket/" to "?uploads=", 200, NULL, BEGIN},                                        \
+		{"PUT /bucket/" to "?partNumber=1&uploadId=U", 200, NULL, PART},                   \
+		{"PUT /bucket/" to "?partNumber=2&uploadId=U", 200, NULL, PART},                   \
+		{"PUT /bucket/" to "?partNumber=3&uploadId=U", 200, NULL, PART},                   \
+		{"PUT /bucket/" to "?partNumber=4&uploadId=U", 200, NULL, PART},                   \
+	{                                                                                          \
+		"PUT /bucket/" to "?partNumber=5&uploadId=U", 200, NULL, PART                      \
+	}
+
+/* CopyObject takes 5 GiB. A byte more is copied by ranges. */
+static void large_copies_go_by_parts(void **state)
+{
+	SCRIPT({"HEAD /bucket/key", 200, HEAD_OF("5368709120")},
+		{"PUT /bucket/to ", 200, NULL, COPIED},
+		{"HEAD /bucket/key", 200, HEAD_OF("5368709121") "x-amz-meta-a: 1\r\n"},
+		FIVE_PARTS("to"), {"PUT /bucket/to?partNumber=6&uploadId=U", 200, NULL, PART},
+		{"POST /bucket/to?uploadId=U", 200, NULL, DONE},
+		/* a part that fails ends it: nothing is left */
+		{"HEAD /bucket/key", 200, HEAD_OF("5368709121")}, FIVE_PARTS("to"),
+		{"PUT /bucket/to?partNumber=6&uploadId=U", 412, NULL,
+			ERROR("PreconditionFailed", "")},
+		{"DELETE /bucket/to?uploadId=U", 204},
+		/* onto itself, also where a plain copy is allowed */
+		{"HEAD /bucket/key", 200, HEAD_OF("5368709121")},
+		{"HEAD /bucket/key", 200, HEAD_OF("5368709121")}, FIVE_PARTS("key"),
+		{"PUT /bucket/key?partNumber=6&uploadId=U", 200, NULL, PART},
+		{"POST /bucket/key?uploadId=U", 200, NULL, DONE});
+	struct store_obj to = {"bucket", "to"};
+	struct s3_conf c = plain_conf();
+	struct store_stat st;
+	struct store *s;
+
+	c.unsafe_transition = true;
+	s = driver(&c);
+	assert_int_equal(store_copy(s, NULL, key, to, NULL, &st, &err), 0);
+	assert_int_equal(st.size, UINT64_C(5368709120));
+	assert_int_equal(store_copy(s, NULL, key, to, NULL, &st, &err), 0);
+	assert_int_equal(st.size, UINT64_C(5368709121));
+	assert_string_equal(st.etag, "e2-1");
+	assert_string_equal(script_field(3, "x-amz-meta-a"), "1");
+	assert_string_equal(script_field(4, "x-amz-copy-source"), "/bucket/key");
+	assert_string_equal(script_field(4, "x-amz-copy-source-if-match"), "\"e1\"");
+	assert_string_equal(script_field(4, "x-amz-copy-source-range"), "bytes=0-1073741823");
+	assert_string_equal(
+		script_field(8, "x-amz-copy-source-range"), "bytes=4294967296-5368709119");
+	assert_string_equal(
+		script_field(9, "x-amz-copy-source-range"), "bytes=5368709120-5368709120");
+	assert_non_null(strstr(script.seen[10].body, "<PartNumber>6</PartNumber>"));
+	store_stat_done(&st);
+	assert_int_equal(store_copy(s, NULL, key, to, NULL, &st, &err), -ESTALE);
+	assert_int_equal(store_set_tier(s, NULL, key, "STANDARD_IA", "e1", &st, &err), 0);
+	assert_string_equal(script_field(22, "x-amz-storage-class"), "STANDARD_IA");
+	assert_string_equal(script_field(29, "if-match"), "\"e1\"");
+	store_stat_done(&st);
+	script_done();
+	store_destroy(s);
+}
+
 /* Metadata changes by a copy onto itself, which keeps the rest, or does nothing. */
 static void metadata_changes_by_a_copy(void **state)
 {
@@ -1442,6 +1544,8 @@ int main(void)
 		cmocka_unit_test(errors_hide_in_a_200),
 		cmocka_unit_test(a_copy_keeps_what_it_is_not_told),
 		cmocka_unit_test(classes_change_under_a_condition),
+		cmocka_unit_test(classes_change_by_the_users_word),
+		cmocka_unit_test(large_copies_go_by_parts),
 		cmocka_unit_test(metadata_changes_by_a_copy),
 		cmocka_unit_test(conditions_that_do_not_hold),
 		cmocka_unit_test(aws_is_not_asked),
