@@ -36,8 +36,9 @@
 #define MACHINE	  "http://169.254.169.254"
 #define SUFFIX	  "core.windows.net"
 /* Of the emulator; published, the same everywhere. */
-#define DEV_ACCOUNT  "devstoreaccount1"
-#define DEV_ENDPOINT "http://127.0.0.1:10000/" DEV_ACCOUNT
+#define DEV_ACCOUNT "devstoreaccount1"
+#define DEV_HOST    "http://127.0.0.1"
+#define DEV_PATH    ":10000/" DEV_ACCOUNT
 #define DEV_KEY                                                                                    \
 	"Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
@@ -116,16 +117,36 @@ static errint_t conn_keep(const char *s, const char *name, char **to, struct err
 	return r;
 }
 
+/* On this machine, or where DevelopmentStorageProxyUri says: a scheme and a host, the port is the
+ * emulator's in each case. */
+static errint_t conn_emulator(const char *s, struct plan *p, struct err *err)
+{
+	cleanup_free char *proxy = NULL, *url = NULL;
+	struct net_url u;
+	errint_t r = conn_keep(s, "DevelopmentStorageProxyUri", &proxy, err);
+	bool six;
+
+	r = r ? r : keep(&p->cred.account, DEV_ACCOUNT, err);
+	r = r ? r : keep(&p->cred.key.value, DEV_KEY, err);
+	r = r || !proxy ? r : net_url_parse(proxy, &u, err);
+	if (r || !proxy)
+		return r ? r : keep(&p->endpoint, DEV_HOST DEV_PATH, err);
+	six = strchr(u.host, ':');
+	if (asprintf(&url, "http%s://%s%s%s" DEV_PATH, u.tls ? "s" : "", six ? "[" : "", u.host,
+		    six ? "]" : "") < 0) {
+		url = NULL;
+		return err_set(err, -ENOMEM, ERR_RETRY, "no memory");
+	}
+	return keep(&p->endpoint, url, err);
+}
+
 static errint_t conn_read(const char *s, struct plan *p, struct err *err)
 {
 	cleanup_free char *protocol = NULL, *suffix = NULL, *dev = NULL, *url = NULL;
 	errint_t r = conn_keep(s, "UseDevelopmentStorage", &dev, err);
 
-	if (!r && dev && !strcasecmp(dev, "true")) {
-		r = keep(&p->cred.account, DEV_ACCOUNT, err);
-		r = r ? r : keep(&p->cred.key.value, DEV_KEY, err);
-		return r ? r : keep(&p->endpoint, DEV_ENDPOINT, err);
-	}
+	if (!r && dev && !strcasecmp(dev, "true"))
+		return conn_emulator(s, p, err);
 	r = r ? r : conn_keep(s, "AccountName", &p->cred.account, err);
 	r = r ? r : conn_keep(s, "AccountKey", &p->cred.key.value, err);
 	r = r ? r : conn_keep(s, "SharedAccessSignature", &p->cred.sas.value, err);

@@ -957,6 +957,38 @@ static void connection_strings(void **state)
 		configured(NULL, 0, "BlobEndpoint=ftp://x;AccountName=a;AccountKey=x"), -EINVAL);
 }
 
+/* The emulator's account and key, at its port; the proxy shows where that is. */
+static void the_emulator_by_its_name(void **state)
+{
+	SCRIPT({"HEAD http://127.0.0.1:10000/devstoreaccount1/bucket/key ", 200, HEAD_OK},
+		{"HEAD http://emulator:10000/devstoreaccount1/bucket/key ", 200, HEAD_OK},
+		{"HEAD http://[::2]:10000/devstoreaccount1/bucket/key ", 200, HEAD_OK},
+		{"HEAD /acc/bucket/key ", 200, HEAD_OK});
+	static const char *const texts[] = {"UseDevelopmentStorage=true",
+		"usedevelopmentstorage=True;DevelopmentStorageProxyUri=http://emulator/;",
+		"DevelopmentStorageProxyUri=http://[::2]:8888;UseDevelopmentStorage=true"};
+	char proxy[40], text[200];
+	const char *const lines[][2] = {{"proxy", proxy}};
+
+	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", script.web.port);
+	for (unsigned i = 0; i < ARRAY_SIZE(texts); i++) {
+		if (configured(lines, 1, texts[i]))
+			fail_msg("%s: %s; %s", texts[i], err.msg, script.fault);
+		assert_true(!strncmp(
+			script_field(i, "authorization"), "SharedKey devstoreaccount1:", 27));
+	}
+	/* not that one */
+	snprintf(text, sizeof(text),
+		"UseDevelopmentStorage=false;AccountName=acc;AccountKey=c2VjcmV0;"
+		"BlobEndpoint=http://127.0.0.1:%u/acc",
+		script.web.port);
+	assert_int_equal(configured(NULL, 0, text), 0);
+	script_done();
+	assert_int_equal(configured(NULL, 0,
+				 "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=emulator"),
+		-EINVAL);
+}
+
 static void bad_sections(void **state)
 {
 	static const struct {
@@ -1035,7 +1067,7 @@ int main(void)
 		cmocka_unit_test(renames_are_asked_of_the_data_lake),
 		cmocka_unit_test(renames_that_fail), cmocka_unit_test(renames_in_doubt),
 		cmocka_unit_test(renames_make_directories), cmocka_unit_test(endpoints_of_renames),
-		cmocka_unit_test(bad_sections)};
+		cmocka_unit_test(the_emulator_by_its_name), cmocka_unit_test(bad_sections)};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
