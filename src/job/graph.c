@@ -629,6 +629,17 @@ static bool is_below(const struct job *o, uint32_t remote, const char *prefix)
 	       (o->dst_remote != 0 && below(o->dst_remote, o->dst, remote, prefix));
 }
 
+/* One of its places is an object that path goes through. */
+static bool is_above(const struct job *o, uint32_t remote, const char *path)
+{
+	size_t src = strlen(o->src), dst = strlen(o->dst);
+
+	return (o->src_remote == remote && src != 0 && strncmp(path, o->src, src) == 0 &&
+		       path[src] == '/') ||
+	       (o->dst_remote == remote && dst != 0 && strncmp(path, o->dst, dst) == 0 &&
+		       path[dst] == '/');
+}
+
 bool graph_claimed_below(struct jobs *j, uint32_t remote, const char *prefix, const struct job *but)
 {
 	struct job *o = NULL;
@@ -687,6 +698,30 @@ static bool is_of_lost(struct jobs *j, const struct job *job)
 {
 	return (job->src_remote != 0 && remote_of(j, job->src_remote) == NULL) ||
 	       (job->dst_remote != 0 && remote_of(j, job->dst_remote) == NULL);
+}
+
+/* What waits for others, or for what nobody here does, brings nothing away soon; it may wait for
+ * job itself, as the removal of a directory does that job moves something out of. */
+bool graph_leaves(
+	struct jobs *j, const struct job *job, uint32_t remote, const char *path, bool above)
+{
+	size_t len = strlen(path);
+	char dir[META_PATH_MAX + 2];
+	struct job *o = NULL;
+
+	lock_assert_held(&j->g.lock);
+	(void)snprintf(dir, sizeof(dir), "%s%s", path, len != 0 && path[len - 1] == '/' ? "" : "/");
+	bool own = job->dst_remote != 0 && below(job->src_remote, job->src, remote, dir);
+
+	TAILQ_FOREACH (o, &j->g.all, link) {
+		if (o == job || o->g.ndeps != 0 || o->g.outside || o->g.unsure ||
+			(o->held && o->g.state != JOB_CLEANING) || is_of_lost(j, o) ||
+			(own && o->kind == JOB_UNMARK))
+			continue;
+		if (above ? is_above(o, remote, path) : is_below(o, remote, dir))
+			return true;
+	}
+	return false;
 }
 
 void graph_stuck_locked(struct jobs *j)

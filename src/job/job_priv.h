@@ -133,6 +133,7 @@ struct job {
 		bool awaits;		     /* this step ended in a wait for a restore */
 		bool unrecorded;	     /* or could not be recorded */
 		bool told;		     /* the log has what became of it */
+		int64_t taken_ns, taken_until_ns; /* mono; taken.c: since when, and how long yet */
 		char etag[META_ETAG_MAX], dst_etag[META_ETAG_MAX], class_name[META_CLASS_MAX];
 		uint64_t size, seq;
 		uint32_t crc;
@@ -401,6 +402,10 @@ enum below {
 	BELOW_MOVES,
 };
 enum below graph_below(struct jobs *j, const struct job *job);
+/* Whether a job of ours is at work that may take away what is below a path that job writes to; or,
+ * `above`, what is an object of which the path goes through. */
+bool graph_leaves(
+	struct jobs *j, const struct job *job, uint32_t remote, const char *path, bool above);
 /* The same for the victim of a job that has not begun. */
 errint_t graph_claim_victim(struct jobs *j, struct job *job);
 void graph_rekey(struct jobs *j, struct job *job);	   /* after dst changed, when alone */
@@ -485,6 +490,8 @@ enum step job_unrecorded(struct job *job, errint_t r);
 enum step job_follow(struct job *job, errint_t r, const struct err *err);
 /* How long that is, after a refusal r. */
 int64_t job_follow_ns(const struct jobs *j, errint_t r);
+/* taken.c: the store has no place for what job writes, which may pass: it is to try again. */
+bool taken_waits(struct job *job, errint_t r, const struct err *err);
 /* What it moves lies at keys that no listing shows. */
 bool job_src_hidden(const struct job *job);
 /* As job_trouble; for a firm job what is final is followed up for a while first. */
@@ -591,6 +598,7 @@ void upload_class(const struct job *job, const struct meta_inode *in, struct mov
 
 /* An upload of ino failed for good: when it is to be tried again. */
 int64_t setback_delay_ns(struct jobs *j, uint64_t ino);
+bool setback_is(struct jobs *j, uint64_t ino);
 void setback_clear(struct jobs *j, uint64_t ino); /* it succeeded, or is gone */
 void setbacks_free(struct jobs *j);
 

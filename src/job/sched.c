@@ -21,7 +21,7 @@
 #define TIMER_GRAIN_NS (10 * NS_PER_MS)
 #define TRIM_JOBS      1000
 #define FOLLOW_NS      (600 * NS_PER_S)
-#define FILLED_NS      (10 * NS_PER_S) /* of a directory that is not empty */
+#define FILLED_NS      (10 * NS_PER_S) /* of a directory that is not empty, or in the way */
 
 static enum step (*const step_fns[JOB_KIND_N])(struct job *job) = {
 	[JOB_UPLOAD] = upload_step,
@@ -177,6 +177,8 @@ enum step job_trouble(struct job *job, errint_t r, const struct err *err)
 	}
 	bool cancel = take_cancel(job);
 
+	if (!cancel && taken_waits(job, r, err))
+		return STEP_LATER;
 	if (cancel || (err_is_final(r, err) && !job->firm)) {
 		job->own.result = cancel ? -ECANCELED : r;
 		(void)snprintf(job->own.why, sizeof(job->own.why), "%s",
@@ -201,7 +203,7 @@ int64_t job_follow_ns(const struct jobs *j, errint_t r)
 {
 	if (j->conf.follow_ns != 0)
 		return j->conf.follow_ns;
-	return r == -ENOTEMPTY ? FILLED_NS : FOLLOW_NS;
+	return r == -ENOTEMPTY || r == -EISDIR || r == -ENOTDIR ? FILLED_NS : FOLLOW_NS;
 }
 
 enum step job_follow(struct job *job, errint_t r, const struct err *err)

@@ -293,6 +293,15 @@ int64_t setback_delay_ns(struct jobs *j, uint64_t ino)
 	return MIN_OF(delay, MAX_OF(most, j->conf.upload_delay_ns));
 }
 
+bool setback_is(struct jobs *j, uint64_t ino)
+{
+	struct setback *s = NULL;
+	LOCKED(&j->g.lock);
+
+	HASH_FIND(hh, j->g.setbacks, &ino, sizeof(ino), s);
+	return s != NULL && s->n != 0;
+}
+
 void setback_clear(struct jobs *j, uint64_t ino)
 {
 	struct setback *s = NULL;

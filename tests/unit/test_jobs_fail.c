@@ -944,6 +944,82 @@ static void test_not_empty_held(void **state)
 	absent(f, "d/a");
 }
 
+/* ---- places that the store has no room for an object in ---- */
+
+/* By what somebody else put there: told soon, kept, and healed when that goes. */
+static void test_taken(void **state)
+{
+	static const char *const faults[] = {"put:key=d:error=EISDIR", "put:key=d:error=ENOTDIR"};
+	struct fix *f = *state;
+
+	assert_true(job_follow_ns(f->jobs, -EISDIR) <= 30 * NS_PER_S);
+	assert_true(job_follow_ns(f->jobs, -ENOTDIR) <= 30 * NS_PER_S);
+	f->jobs->conf.follow_ns = 300 * NS_PER_MS;
+	for (unsigned i = 0; i < ARRAY_SIZE(faults); i++) {
+		uint64_t before = job_failures(f);
+		int64_t began = clock_mono_ns();
+
+		fault(f, 0, faults[i]);
+		uint64_t ino = make_text(f, f->aws, "d", "one");
+
+		while (job_failures(f) == before && clock_mono_ns() - began < 10 * NS_PER_S)
+			usleep(1000);
+		assert_true(job_failures(f) > before);
+		assert_true(clock_mono_ns() - began >= 250 * NS_PER_MS);
+		assert_string_equal(getx(f, ino, "user.astra.state"), "upload-failed");
+		file_is(f, f->aws, "d", "one");
+		absent(f, "d");
+		fault(f, 0, "");
+		sync_all(f);
+		text_is(f, "d", "one");
+		assert_string_equal(getx(f, ino, "user.astra.state"), "settled");
+		assert_int_equal(unlink_in(f, f->aws, "d"), 0);
+		all_done(f);
+	}
+}
+
+/* By what we are about to remove: for as long as that takes. */
+static void test_taken_by_ours(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = 0;
+
+	assert_int_equal(mkdir_in(f, f->aws, "d", &d), 0);
+	make_text(f, d, "x", "one");
+	sync_all(f);
+	f->jobs->conf.follow_ns = 300 * NS_PER_MS;
+	fault(f, 0, "remove:key=d/x:delay=2000;put:key=d:error=EISDIR");
+	assert_int_equal(unlink_in(f, d, "x"), 0);
+	assert_int_equal(rmdir_in(f, f->aws, "d"), 0);
+	make_text(f, f->aws, "d", "two");
+	usleep(1200000);
+	assert_int_equal(job_failures(f), 0);
+	fault(f, 0, "");
+	all_done(f);
+	assert_int_equal(job_failures(f), 0);
+	text_is(f, "d", "two");
+	absent(f, "d/x");
+}
+
+/* A move there is taken back. */
+static void test_taken_move(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = 0;
+
+	make_text(f, f->aws, "a", "one");
+	sync_all(f);
+	f->jobs->conf.follow_ns = 300 * NS_PER_MS;
+	fault(f, 0, "*:key=d:error=EISDIR");
+	assert_int_equal(rename_to(f, f->aws, "a", f->aws, "d", 0), 0);
+	all_done(f);
+	assert_int_equal(job_failures(f), 1);
+	fault(f, 0, "");
+	assert_int_equal(lookup(f, f->aws, "d", &ino), -ENOENT);
+	file_is(f, f->aws, "a", "one");
+	text_is(f, "a", "one");
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -957,7 +1033,8 @@ int main(void)
 		T(test_exchange_dirs), T(test_removed_in_move), T(test_removed_before_move),
 		T(test_replaced_in_move), T(test_replaced_when_new), T(test_made_in_move),
 		T(test_made_after_removal), T(test_not_empty), T(test_not_empty_again),
-		T(test_not_empty_deep), T(test_not_empty_held)};
+		T(test_not_empty_deep), T(test_not_empty_held), T(test_taken),
+		T(test_taken_by_ours), T(test_taken_move)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
