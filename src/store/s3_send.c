@@ -395,6 +395,12 @@ static const struct {
 	{"BucketNotEmpty", -ENOTEMPTY, ERR_FINAL},
 	{"ErrDirectoryNotEmpty", -ENOTEMPTY, ERR_FINAL}, /* versitygw, with 400 */
 	{"DirectoryNotEmpty", -ENOTEMPTY, ERR_FINAL},
+	/* no place for an object, there or above it: versitygw; SeaweedFS; MinIO */
+	{"ExistingObjectIsDirectory", -EISDIR, ERR_FINAL},
+	{"ObjectParentIsFile", -ENOTDIR, ERR_FINAL},
+	{"ExistingObjectIsFile", -ENOTDIR, ERR_FINAL},
+	{"XMinioObjectExistsAsDirectory", -EISDIR, ERR_FINAL},
+	{"XMinioParentIsObject", -ENOTDIR, ERR_FINAL},
 	{"BucketAlreadyExists", -EEXIST, ERR_FINAL},
 	{"BucketAlreadyOwnedByYou", -EEXIST, ERR_FINAL},
 	{"NotImplemented", -EOPNOTSUPP, ERR_FINAL},

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # What an S3 gateway over a file system does other than a cloud: a directory has to be empty before it
-# can be removed, and files that did not come through it have no ETag, and are overwritten.
+# can be removed, files that did not come through it have no ETag, and are overwritten, and an object has
+# no place where a directory is with something in it, or below an object.
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/cloud/mount_lib.sh
 . "$here/mount_lib.sh"
@@ -68,4 +69,47 @@ mv "$b/moved" "$work/"
 settle
 same "$(ls "$d" | tr '\n' ' ')" "another ours "
 same "$(cat "$b/another" "$b/ours" "$b/new" | tr '\n' ' ')" "ours ours theirs "
+
+# A file where the gateway keeps a directory, for what somebody else has put into it; and one below what
+# somebody else has made an object. Told soon, to whoever waits as well; kept; and in the cloud as soon
+# as there is a place for it.
+setfattr -n user.astra.refresh -v 1 "$mnt/aws"
+mkdir "$mnt/aws/e" "$mnt/aws/g"
+settle
+boto put astra-aws e/x "$work/x"
+boto remove astra-aws e/
+boto remove astra-aws g/
+boto put astra-aws g "$work/x"
+rmdir "$mnt/aws/e"
+start=$(date +%s)
+echo ours >"$mnt/aws/e"
+echo ours >"$mnt/aws/g/y"
+! a sync 2>"$work/says" || exit 1
+for f in e g/y; do
+    for _ in $(seq 200); do
+        grep -q "there is no place for '$f'" "$work/log" && break
+        sleep 0.1
+    done
+done
+[ $(($(date +%s) - start)) -le 40 ] || { echo "took $(($(date +%s) - start)) s"; exit 1; }
+for f in e g/y; do
+    same "$(getfattr --only-values -n user.astra.state "$mnt/aws/$f")" upload-failed
+    same "$(cat "$mnt/aws/$f")" ours
+done
+a --json jobs --all | json '[j["note"] for j in d["jobs"] if j["kind"] == "upload" and j["state"] == "failed"]' >"$work/got"
+grep -q ExistingObjectIsDirectory "$work/got"
+says() { python3 -c 'import errno, os, sys
+try:
+    os.fsync(os.open(sys.argv[1], os.O_RDONLY))
+except OSError as e:
+    print(errno.errorcode[e.errno])' "$1"; }
+same "$(says "$mnt/aws/e")" EISDIR
+same "$(says "$mnt/aws/g/y")" ENOTDIR
+same "$(grep -c "warning job: remote aws: there is no place for 'e': .*409 ExistingObjectIsDirectory: .*, request [A-Z0-9]*; .* rename it, or remove" "$work/log")" 1
+same "$(grep -c "warning job: remote aws: there is no place for 'g/y': .*409 ObjectParentIsFile: .*, request [A-Z0-9]*; .* rename it, or remove" "$work/log")" 1
+boto remove astra-aws e/x
+boto remove astra-aws g
+sync "$mnt/aws/e" "$mnt/aws/g/y"
+same "$(cat "$b/../e" "$b/../g/y" | tr '\n' ' ')" "ours ours "
+settle
 unmount_it

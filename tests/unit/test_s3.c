@@ -261,6 +261,35 @@ static void a_directory_may_not_be_empty(void **state)
 	store_destroy(s);
 }
 
+/* Nor has it a place for an object where it has a directory, or below an object. */
+static void an_object_may_have_no_place(void **state)
+{
+	static const struct {
+		int status;
+		const char *code;
+		errint_t r;
+	} t[] = {{409, "ExistingObjectIsDirectory", -EISDIR}, {409, "ObjectParentIsFile", -ENOTDIR},
+		{409, "ExistingObjectIsFile", -ENOTDIR},
+		{409, "XMinioObjectExistsAsDirectory", -EISDIR},
+		{400, "XMinioParentIsObject", -ENOTDIR}};
+	struct store *s = driver(NULL);
+	char body[200];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+		struct step step[] = {{"PUT /bucket/d", t[i].status, NULL, body}};
+		struct store_obj o = {"bucket", "d"};
+		struct store_put put = {0};
+
+		snprintf(body, sizeof(body), ERROR("%s", ""), t[i].code);
+		script_set(step, 1);
+		assert_int_equal(store_put(s, NULL, o, "x", 1, &put, NULL, &err), t[i].r);
+		assert_int_equal(err.kind, ERR_FINAL);
+		assert_string_equal(err.code, t[i].code);
+		script_done();
+	}
+	store_destroy(s);
+}
+
 /* "Not there" is what S3 says, not what somebody on the way says. */
 static void a_strange_404_is_no_absence(void **state)
 {
@@ -1531,6 +1560,7 @@ int main(void)
 		cmocka_unit_test(a_secret_that_changed_is_read_again),
 		cmocka_unit_test(errors_have_their_kinds),
 		cmocka_unit_test(a_directory_may_not_be_empty),
+		cmocka_unit_test(an_object_may_have_no_place),
 		cmocka_unit_test(a_strange_404_is_no_absence),
 		cmocka_unit_test(lost_writes_are_unknown),
 		cmocka_unit_test(wrong_bytes_are_never_returned),
