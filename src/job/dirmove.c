@@ -199,6 +199,7 @@ static enum step list_one(struct job *job, struct dirmove *d)
 
 	if (d->walk.next == d->walk.ndirs) {
 		walk_rewind(&d->walk);
+		job->own.rename_txn = meta_last_txn(job->jobs); /* with what was found */
 		job->own.phase = 1;
 		totals_set(job, d);
 		return STEP_AGAIN;
@@ -824,7 +825,6 @@ enum step dirmove_step(struct job *job)
 		}
 		if (job_attempt(job) < 0)
 			return job_unrecorded(job, -EIO);
-		job->own.rename_txn = meta_last_txn(job->jobs);
 	}
 	switch (job->own.phase) {
 	case 0:

@@ -579,6 +579,8 @@ errint_t rename_settle(struct job *job, const struct move_spec *spec, errint_t r
 /* st, at the destination, is what a relocation was to take there. */
 bool rename_is_at(struct job *job, const struct store_stat *st);
 bool rename_asked(const struct job *job); /* and its answer did not come, or to an earlier run */
+/* The same: what is not where its row says may be where job was to take it. */
+bool rename_hides(const struct job *job);
 /* One may take effect yet: STEP_LATER. */
 bool rename_waits(struct job *job);
 /* move.c: of a file of size bytes: usual, or more, so that the store's number of parts suffices. 0:

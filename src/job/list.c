@@ -219,7 +219,7 @@ static errint_t list_objects(struct merge *m, struct err *err)
 		(void)snprintf(token, sizeof(token), "%s", p.next);
 		store_page_done(&p);
 	}
-	if (r == 0)
+	if (r == 0 && (m->but == NULL || !rename_hides(m->but)))
 		r = merge_absent(m, a);
 	if (r == 0)
 		r = listed(m, marker);

@@ -173,6 +173,11 @@ bool rename_asked(const struct job *job)
 	return job->own.before != 0 || job->own.rename_until_ns != 0;
 }
 
+bool rename_hides(const struct job *job)
+{
+	return rename_asked(job) && may(job->jobs, job->src_remote, job->dst_remote);
+}
+
 bool rename_waits(struct job *job)
 {
 	int64_t until = job->own.rename_until_ns, now = clock_mono_ns();

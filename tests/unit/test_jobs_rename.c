@@ -456,10 +456,114 @@ static void test_dir_restart(void **state)
 	}
 }
 
+static void retried(struct fix *f, uint64_t ino)
+{
+	struct job_info i = {0};
+	uint64_t id = job_of(f, ino);
+
+	while (job_info_get(f->jobs, id, &i) && i.retries == 0)
+		usleep(1000);
+}
+
+static _Atomic uint64_t found_txn;
+
+static bool finds_x(struct meta_txn *t)
+{
+	uint64_t ino = 0;
+
+	if (atomic_load(&found_txn) == 0 && meta_lookup(t, fails.ino, "x", &ino) == 0)
+		atomic_store(&found_txn, meta_txn_id(t));
+	return false;
+}
+
+/* What a move finds of others by its listing is on disk before it is renamed: it would not be found
+ * again, as long as the new prefix counts as listed. */
+static void test_dir_found(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d;
+
+	object_put(&f->remotes[0], "d/sub/x", "theirs", 6);
+	assert_int_equal(lookup(f, f->aws, "d", &d), 0);
+	assert_int_equal(lookup(f, d, "sub", &d), 0);
+	atomic_store(&found_txn, 0);
+	fail_commits(f, 1, finds_x, NULL, d);
+	fault(f, 0, "list:key=d/sub/:delay=300;rename:lost;head:error=EAGAIN");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	usleep(100000);
+	assert_int_equal(meta_sync(f->m, NULL), 0); /* as each second */
+	assert_int_equal(atomic_load(&found_txn), 0);
+	while (object_get(&f->remotes[0], "e/sub/x", (char[8]){0}, 8) < 0)
+		usleep(1000);
+	assert_int_not_equal(atomic_load(&found_txn), 0);
+	assert_true(meta_synced(f->m) >= atomic_load(&found_txn));
+	fail_commits(f, 0, finds_x, NULL, 0);
+	fault(f, 0, "");
+	all_done(f);
+	file_is(f, d, "x", "theirs");
+}
+
+static void renamed(struct fix *f, const char *from, const char *to)
+{
+	char etag[META_ETAG_MAX];
+	struct store_rename opt = {.src_if_match = etag, .dst_if_none_match = STORE_IF_ABSENT};
+	struct store_stat st;
+	struct err err;
+
+	version_of(f, from, etag);
+	assert_int_equal(store_rename(f->remotes[0].st, NULL, (struct store_obj){"b", from},
+				 (struct store_obj){"b", to}, &opt, &st, &err),
+		0);
+	store_stat_done(&st);
+}
+
+/* The power was cut, and the index put back: what is below the old prefix is listed anew. A file
+ * that is not at its old key any more has not gone, with what only the index has of it. */
+static void test_dir_power_cut(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = make_dir(f), sub, g, f2, is;
+	struct meta_txn *t;
+	int64_t now;
+
+	assert_int_equal(mkdir_in(f, d, "sub", &sub), 0);
+	g = make_text(f, sub, "g", "g");
+	sync_all(f);
+	assert_int_equal(lookup(f, d, "f2", &f2), 0);
+	assert_int_equal(setx(f, f2, "trusted.x", "here"), 0);
+	fault(f, 0, "rename:key=e/*:error=EAGAIN");
+	assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	retried(f, d);
+	jobs_stop(f->jobs);
+	now = clock_now_ns();
+	t = meta_begin(f->m);
+	assert_int_equal(meta_kv_put(t, "listed_epoch", &now, sizeof(now)), 0);
+	assert_int_equal(meta_commit(t), 0);
+	fault(f, 0, "");
+	renamed(f, "d/f2", "e/f2"); /* the index knew of it */
+	renamed(f, "d/sub/g", "e/sub/g");
+	f->power_cut = true;
+	fix_down(f);
+	fix_up(f);
+	all_done(f);
+	assert_int_equal(job_failures(f), 0);
+	dir_is(f, "e");
+	assert_int_equal(lookup(f, f->aws, "e", &d), 0);
+	assert_int_equal(lookup(f, d, "f2", &is), 0);
+	assert_int_equal(is, f2);
+	assert_string_equal(getx(f, f2, "trusted.x"), "here");
+	assert_int_equal(lookup(f, d, "sub", &is), 0);
+	assert_int_equal(is, sub);
+	assert_int_equal(lookup(f, sub, "g", &is), 0);
+	assert_int_equal(is, g);
+	file_is(f, sub, "g", "g");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define F(name) cmocka_unit_test_setup_teardown(name, setup_failing, teardown_failing)
 		T(test_one_step),
 		T(test_over_another),
 		T(test_back),
@@ -477,6 +581,8 @@ int main(void)
 		T(test_dir),
 		T(test_dir_answers_lost),
 		T(test_dir_restart),
+		T(test_dir_power_cut),
+		F(test_dir_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
