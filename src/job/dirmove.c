@@ -274,7 +274,12 @@ static errint_t point(struct job *job, const struct meta_inode *was, uint32_t re
 	stage_rebase(job->jobs, in.ino, was->loc.etag, st->etag);
 	if (is_beside_target(job, was, path))
 		loose_after(job, t, &in);
-	return renamed ? meta_commit(t) : source_goes(job, t, was, d);
+	if (!renamed)
+		return source_goes(job, t, was, d);
+	r = meta_commit(t);
+	if (r < 0 && !rename_asked(job)) /* it is to be looked for */
+		job->own.rename_until_ns = clock_mono_ns();
+	return r;
 }
 
 /* The same; a copy that its file has no use for any more goes, and it is looked at again. */

@@ -323,6 +323,8 @@ static enum step relocate_copy(struct job *job, struct meta_inode *in, const cha
 	store_stat_done(&st);
 	if (s == STEP_BARRIER)
 		job->own.phase = 1;
+	else /* so that what was renamed is known */
+		(void)snprintf(job->own.etag, sizeof(job->own.etag), "%s", in->loc.etag);
 	return s;
 }
 

@@ -465,6 +465,25 @@ static void retried(struct fix *f, uint64_t ino)
 		usleep(1000);
 }
 
+static bool points_there(struct meta_txn *t)
+{
+	struct meta_inode in;
+
+	return meta_inode_get(t, fails.ino, &in) == 0 &&
+	       (strcmp(in.loc.path, "b") == 0 || strcmp(in.loc.path, "e/f2") == 0);
+}
+
+static void not_pointed(struct fix *f, uint64_t ino, uint64_t moved)
+{
+	fail_commits(f, 1000, points_there, NULL, ino);
+	if (ino == moved)
+		assert_int_equal(rename_to(f, f->aws, "a", f->aws, "b", 0), 0);
+	else
+		assert_int_equal(rename_to(f, f->aws, "d", f->aws, "e", 0), 0);
+	while (atomic_load(&fails.n) == 1000)
+		usleep(1000);
+}
+
 static _Atomic uint64_t found_txn;
 
 static bool finds_x(struct meta_txn *t)
@@ -501,6 +520,54 @@ static void test_dir_found(void **state)
 	fault(f, 0, "");
 	all_done(f);
 	file_is(f, d, "x", "theirs");
+}
+
+/* It is done, and the index cannot be written; then it is cancelled. */
+static void test_not_recorded_and_cancelled(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = begin(f);
+
+	not_pointed(f, ino, ino);
+	assert_int_equal(job_cancel(f->jobs, job_of(f, ino)), 0);
+	usleep(100000);
+	fail_commits(f, 0, points_there, NULL, 0);
+	moved(f);
+}
+
+/* Or removed. */
+static void test_not_recorded_and_removed(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino = begin(f);
+
+	not_pointed(f, ino, ino);
+	assert_int_equal(unlink_in(f, f->aws, "b"), 0);
+	usleep(100000);
+	fail_commits(f, 0, points_there, NULL, 0);
+	all_done(f);
+	absent(f, "a");
+	absent(f, "b");
+}
+
+/* Or it was one of a directory's. */
+static void test_dir_not_recorded(void **state)
+{
+	struct fix *f = *state;
+	uint64_t d = make_dir(f), f2, is;
+
+	assert_int_equal(lookup(f, d, "f2", &f2), 0);
+	not_pointed(f, f2, d);
+	assert_int_equal(job_cancel(f->jobs, job_of(f, d)), 0);
+	usleep(100000);
+	fail_commits(f, 0, points_there, NULL, 0);
+	all_done(f);
+	assert_int_equal(lookup(f, f->aws, "e", &d), 0);
+	assert_int_equal(lookup(f, d, "f2", &is), 0);
+	assert_int_equal(is, f2);
+	file_is(f, d, "f2", "f2");
+	text_is(f, "e/f2", "f2");
+	absent(f, "d/f2");
 }
 
 static void renamed(struct fix *f, const char *from, const char *to)
@@ -582,6 +649,9 @@ int main(void)
 		T(test_dir_answers_lost),
 		T(test_dir_restart),
 		T(test_dir_power_cut),
+		F(test_not_recorded_and_cancelled),
+		F(test_not_recorded_and_removed),
+		F(test_dir_not_recorded),
 		F(test_dir_found),
 	};
 
