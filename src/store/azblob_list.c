@@ -101,7 +101,7 @@ static errint_t add_dir(
 	char name[STORE_KEY_MAX + 2];
 	size_t n = (size_t)snprintf(name, sizeof(name), "%s/", key);
 
-	if (n > STORE_KEY_MAX)
+	if (n > STORE_KEY_MAX || tmp_hidden(g, name))
 		return 0;
 	if (g->delimiter == '/' && n > g->prefix_len)
 		return added(g, driver_page_add_group(g, name, n), err);

@@ -96,13 +96,13 @@ def mirror(container, key, blob):
         return
     path = os.path.join(MIRROR, container, key)
     try:
-        if blob is None and not key.endswith("/"):
+        if blob is None and os.path.isfile(path):
             os.unlink(path)
         if blob is None:
             os.removedirs(os.path.dirname(path))
         else:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            if not key.endswith("/"):
+            os.makedirs(path if blob.directory else os.path.dirname(path), exist_ok=True)
+            if not blob.directory and not key.endswith("/"):
                 with open(path, "wb") as f:
                     f.write(blob.data)
     except OSError:

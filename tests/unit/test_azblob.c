@@ -353,6 +353,22 @@ static void lists_tell_all(void **state)
 	end(s);
 }
 
+/* What was in it has gone, and it stays where the account has directories. */
+static void the_hidden_directory_is_not_listed(void **state)
+{
+	SCRIPT({LIST, 200, ID,
+		PAGE(ONE(".astra-tmp", "<ResourceType>directory</ResourceType>") ONE("a", ""),
+			"")});
+	struct store *s = driver();
+	struct store_page page;
+
+	assert_int_equal(store_list(s, NULL, "bucket", "", '/', "", 9, &page, &err), 0);
+	assert_int_equal(page.n, 1);
+	assert_string_equal(page.e[0].key, "a");
+	store_page_done(&page);
+	end(s);
+}
+
 /* ---- tiers ---- */
 
 static void tier_of_another_version(void **state)
@@ -1053,9 +1069,11 @@ int main(void)
 		cmocka_unit_test(errors_tell_where), cmocka_unit_test(bad_ranges),
 		cmocka_unit_test(good_ranges), cmocka_unit_test(unknown_checksums_are_given_up),
 		cmocka_unit_test(bad_lists), cmocka_unit_test(lists_in_circles_end),
-		cmocka_unit_test(lists_tell_all), cmocka_unit_test(tier_of_another_version),
-		cmocka_unit_test(rehydration), cmocka_unit_test(overwriting_what_is_offline),
-		cmocka_unit_test(removed_already), cmocka_unit_test(lost_blocks_are_not_found),
+		cmocka_unit_test(lists_tell_all),
+		cmocka_unit_test(the_hidden_directory_is_not_listed),
+		cmocka_unit_test(tier_of_another_version), cmocka_unit_test(rehydration),
+		cmocka_unit_test(overwriting_what_is_offline), cmocka_unit_test(removed_already),
+		cmocka_unit_test(lost_blocks_are_not_found),
 		cmocka_unit_test(blocks_of_others_are_waited_for),
 		cmocka_unit_test(a_commit_is_looked_at), cmocka_unit_test(own_blocks_are_kept),
 		cmocka_unit_test(a_name_with_blocks_is_free), cmocka_unit_test(copies_go_on),
