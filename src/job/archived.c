@@ -549,7 +549,7 @@ errint_t loose_aim(struct job *job)
 		     (remote != job->dst_remote || strcmp(want, job->dst) != 0);
 
 	meta_abort(t);
-	if (!other || rename_waits(job)) /* a rename that was asked for ends first */
+	if (!other || rename_hides(job)) /* it is looked for where it was to go */
 		return 0;
 	t = meta_begin(j->conf.meta);
 	if (late_may_come(job))

@@ -376,7 +376,8 @@ static errint_t called_off(struct job *job, struct dirmove *d, uint64_t ino, str
 
 	meta_abort(t);
 	if (!rename_asked(job) || r < 0 || (in.flags & META_F_OBJECT) == 0 || in.kind == META_DIR ||
-		walk_target(job, in.loc.remote, in.loc.path, path) < 0)
+		walk_target(job, in.loc.remote, in.loc.path, path) < 0 ||
+		beside_taken(job, ino, path) < 0)
 		return -ECANCELED;
 	struct move_spec spec = spec_of(job, &in, path);
 

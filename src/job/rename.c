@@ -144,6 +144,7 @@ errint_t relocate_object(struct job *job, const struct move_spec *spec, bool *re
 	errint_t r = try_rename(job, spec, ret, err);
 
 	*ret_renamed = r == 0;
+	job->own.attrs_known = false; /* it has those that it had */
 	if (r == -EOPNOTSUPP) {
 		err_clear(err);
 		r = row_has_object_size(spec->attrs)
