@@ -538,9 +538,7 @@ static void azblob_describe(struct store *s, struct buf *ret)
 
 	(void)buf_addf(ret, "%s, with ", d->conf.base);
 	azblob_cred_describe(d->cred, ret);
-	if (atomic_load(&d->hns) < 0)
-		(void)buf_adds(ret, "; whether it has directories was not asked yet");
-	else if (atomic_load(&d->hns))
+	if (atomic_load(&d->hns) == 1)
 		(void)buf_addf(ret, "; it has directories, renames %s%s",
 			d->conf.dfs[0] ? "by " : "are copies: no dfs_endpoint", d->conf.dfs);
 }
