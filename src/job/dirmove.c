@@ -364,6 +364,18 @@ static struct move_spec spec_of(struct job *job, const struct meta_inode *in, co
 		.class_name = class_online(job->jobs, job->dst_remote, (enum tier)in->tier)};
 }
 
+/* The row of ino, and where its object is to go. False: there is none to be moved. */
+static bool row_and_target(
+	struct job *job, uint64_t ino, struct meta_inode *ret, char path[META_PATH_MAX + 1])
+{
+	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
+	errint_t r = meta_inode_get(t, ino, ret);
+
+	meta_abort(t);
+	return r == 0 && (ret->flags & META_F_OBJECT) != 0 && ret->kind != META_DIR &&
+	       walk_target(job, ret->loc.remote, ret->loc.path, path) == 0;
+}
+
 /* The move is called off, and the file stays: -ECANCELED. Unless it has been renamed before that
  * was known, then 0. */
 static errint_t called_off(struct job *job, struct dirmove *d, uint64_t ino, struct err *err)
@@ -371,17 +383,12 @@ static errint_t called_off(struct job *job, struct dirmove *d, uint64_t ino, str
 	struct meta_inode in;
 	char path[META_PATH_MAX + 1];
 	struct store_stat st = {0};
-	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
-	errint_t r = meta_inode_get(t, ino, &in);
 
-	meta_abort(t);
-	if (!rename_asked(job) || r < 0 || (in.flags & META_F_OBJECT) == 0 || in.kind == META_DIR ||
-		walk_target(job, in.loc.remote, in.loc.path, path) < 0 ||
+	if (!rename_asked(job) || !row_and_target(job, ino, &in, path) ||
 		beside_taken(job, ino, path) < 0)
 		return -ECANCELED;
 	struct move_spec spec = spec_of(job, &in, path);
-
-	r = rename_settle(
+	errint_t r = rename_settle(
 		job, &spec, err_set(err, -ECANCELED, ERR_CANCELLED, "cancelled"), &st, err);
 	if (r == 0)
 		r = point_or_drop(job, &in, job->dst_remote, path, &st, true, d, err);
@@ -400,14 +407,10 @@ static errint_t move_one(struct job *job, struct dirmove *d, uint64_t ino, struc
 	struct meta_inode in;
 	char path[META_PATH_MAX + 1];
 	struct store_stat st = {0};
-	struct meta_txn *t = meta_begin_read(job->jobs->conf.meta);
-	errint_t r = meta_inode_get(t, ino, &in);
 
-	meta_abort(t);
-	if (r < 0 || (in.flags & META_F_OBJECT) == 0 || in.kind == META_DIR ||
-		walk_target(job, in.loc.remote, in.loc.path, path) < 0)
+	if (!row_and_target(job, ino, &in, path))
 		return 0;
-	r = beside_taken(job, ino, path);
+	errint_t r = beside_taken(job, ino, path);
 	if (r < 0)
 		return err_set(err, r, ERR_FINAL, "beside '%.100s': %s", path, strerror(-r));
 	if (in.loc.remote == job->dst_remote && strcmp(in.loc.path, path) == 0)

@@ -768,7 +768,10 @@ errint_t job_name_back(struct job *job, struct meta_txn *t, struct meta_inode *i
 	char ret_path[META_PATH_MAX + 1]);
 /* Another job brings ino to where its name is, or away. */
 bool job_moves_later(struct job *job, uint64_t ino);
-/* 1 and *ret (to be freed): an object is there; 0: none. Ends uploads of this job to there. */
+/* 1 and *ret (to be freed): an object is there; 0: none. */
+errint_t object_look(struct job *job, uint32_t remote, const char *path, struct store_stat *ret,
+	struct err *err);
+/* The same, for what an attempt of this job left: ends its uploads to there. */
 errint_t job_look(struct job *job, uint32_t remote, const char *path, struct store_stat *ret,
 	struct err *err);
 /* What an attempt of this job left at a place, if anything. */

@@ -68,36 +68,19 @@ static errint_t try_rename(
 	return r;
 }
 
-/* 1: remote:path has *ret. 0: there is nothing. */
-static errint_t look(
-	struct job *job, uint32_t remote, const char *path, struct store_stat *ret, struct err *err)
-{
-	struct objref o;
-	struct store_call call;
-	errint_t r = objref_make(job->jobs, remote, path, &o, err);
-
-	if (r < 0)
-		return r;
-	call_init(&call, job);
-	r = store_head(o.st, &call, o.o, ret, err);
-	if (r < 0 && err->kind == ERR_NOT_FOUND)
-		return 0;
-	return r < 0 ? r : 1;
-}
-
 /* 1: what the row names is at the destination, *ret. 0: it is not. */
 static errint_t has_arrived(
 	struct job *job, const struct move_spec *spec, struct store_stat *ret, struct err *err)
 {
 	struct store_stat src = {0};
-	errint_t r = look(job, spec->dst_remote, spec->dst, ret, err);
+	errint_t r = object_look(job, spec->dst_remote, spec->dst, ret, err);
 
 	if (r <= 0)
 		return r;
 	bool same = strcmp(ret->etag, spec->src_etag) == 0;
 
 	if (same || row_same_bytes(job, spec->attrs, ret)) {
-		r = look(job, spec->src_remote, spec->src, &src, err);
+		r = object_look(job, spec->src_remote, spec->src, &src, err);
 		if (r == 0 || (r > 0 && same && strcmp(src.etag, spec->src_etag) != 0)) {
 			store_stat_done(&src);
 			return 1;
@@ -121,6 +104,8 @@ errint_t rename_settle(struct job *job, const struct move_spec *spec, errint_t r
 	errint_t h = has_arrived(job, spec, ret, &why);
 
 	if (h > 0) {
+		job_state_set(
+			job, JOB_COMMITTING); /* which was done before, maybe by another run */
 		job_state_set(job, JOB_VERIFYING);
 		err_clear(err);
 		return 0;

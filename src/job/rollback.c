@@ -81,7 +81,7 @@ bool job_is_dir(struct jobs *j, uint32_t remote, const char *path)
 
 /* ---- what an attempt left at its destination ---- */
 
-errint_t job_look(
+errint_t object_look(
 	struct job *job, uint32_t remote, const char *path, struct store_stat *ret, struct err *err)
 {
 	struct objref o;
@@ -91,13 +91,25 @@ errint_t job_look(
 	if (r < 0)
 		return r;
 	call_init(&call, job);
-	uploads_abort_own(job, &o);
 	r = store_head(o.st, &call, o.o, ret, err);
 	if (r < 0 && err->kind == ERR_NOT_FOUND)
 		return 0;
-	if (r == 0 && mark_check(job, ret) != MARK_OTHER)
-		job->own.landed = true;
 	return r < 0 ? r : 1;
+}
+
+errint_t job_look(
+	struct job *job, uint32_t remote, const char *path, struct store_stat *ret, struct err *err)
+{
+	struct objref o;
+	errint_t r = objref_make(job->jobs, remote, path, &o, err);
+
+	if (r < 0)
+		return r;
+	uploads_abort_own(job, &o);
+	r = object_look(job, remote, path, ret, err);
+	if (r > 0 && mark_check(job, ret) != MARK_OTHER)
+		job->own.landed = true;
+	return r;
 }
 
 /* Nobody else would take it away, and a listing would show it. */

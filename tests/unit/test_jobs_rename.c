@@ -250,6 +250,27 @@ static void test_restart(void **state)
 	moved(f);
 }
 
+/* And the file was written on since, so that nobody knows the size of its object. */
+static void test_restart_written(void **state)
+{
+	struct fix *f = *state;
+	struct vfs_handle *h;
+	uint64_t ino = begin(f);
+
+	doubt(f);
+	assert_int_equal(open_ino(f, ino, O_RDWR, &h), 0);
+	assert_int_equal(put(f, h, 3, "er", 2), 0);
+	close_h(f, h);
+	fix_down(f);
+	fault(f, 0, "");
+	fix_up(f);
+	sync_all(f);
+	all_done(f);
+	absent(f, "a");
+	text_is(f, "b", "older");
+	file_is(f, f->aws, "b", "older");
+}
+
 /* The next one cannot rename any more. */
 static void test_restart_without(void **state)
 {
@@ -641,6 +662,7 @@ int main(void)
 		T(test_somebody_elses),
 		T(test_old_key_taken),
 		T(test_restart),
+		T(test_restart_written),
 		T(test_restart_without),
 		T(test_removed_in_doubt),
 		T(test_cancelled_in_doubt),
