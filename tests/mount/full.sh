@@ -57,6 +57,7 @@ cat "$work"/f[1-3] >"$work/large"
 if cp "$work/large" "$mnt/aws/large" 2>"$work/said"; then echo "where is it?"; exit 1; fi
 grep -q "No space left" "$work/said"
 a debug fault aws ''
+a sync
 cp "$work/large" "$mnt/aws/large"
 cmp "$work/large" "$mnt/aws/large"
 a sync
