@@ -2,7 +2,8 @@
 /*
  * Extended attributes. user.astra.* is a table of what the index knows of a file or directory;
  * other names of the user. and trusted. name spaces are kept in the index. security.* and system.*
- * are answered before anything else: the kernel asks for them with every `ls -l` and write.
+ * are answered before anything else: the kernel asks for them with every write. They are not
+ * supported, rather than absent: `ls -l` asks a file system that has them of each file.
  *
  * No attribute asks a store, but those that need the class of an object whose listing did not tell
  * it: reading one of these waits for a HEAD, once for each version. Listing names asks for nothing.
@@ -500,8 +501,6 @@ static unsigned attr_on(const struct meta_inode *in)
 /* Names that never exist, before any lock: 0 when the name may exist. */
 static errint_t name_never(const char *name)
 {
-	if (!strncmp(name, "security.", 9))
-		return -ENODATA;
 	if (!strncmp(name, "user.", 5) || !strncmp(name, "trusted.", 8))
 		return strlen(name) > META_NAME_MAX ? -ERANGE : 0;
 	return -EOPNOTSUPP;
@@ -801,8 +800,6 @@ void vfs_setxattr(struct vfs *v, struct vfs_call *c, uint64_t ino, const char *n
 	char *mem;
 
 	call_begin(v, c, run_setxattr);
-	if (r == -ENODATA)
-		r = -EOPNOTSUPP;
 	if (!r && v->conf.ro)
 		r = -EROFS;
 	if (!r && len > META_XATTR_MAX)
