@@ -203,7 +203,6 @@ static errint_t list_objects(struct merge *m, struct err *err)
 		struct store_page p = {0};
 		struct store_stat *heads = NULL;
 
-		count_inc(list_pages);
 		r = store_list(
 			o.st, &call, o.o.bucket, o.o.key, '/', token, STORE_PAGE_MAX, &p, err);
 		if (r < 0)
