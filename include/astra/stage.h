@@ -69,6 +69,9 @@ uint64_t stage_size(struct stage_file *f); /* of the file as a user sees it */
 int64_t stage_mtime(struct stage_file *f); /* ns; 0 until first written or set */
 void stage_mtime_set(struct stage_file *f, int64_t ns);
 bool stage_dirty(struct stage_file *f);
+/* Another one after each change of what a read may show: of content, size or base, never by a fill
+ * or an eviction; changed before the bytes are. Takes no lock. */
+uint64_t stage_stamp(struct stage_file *f);
 uint64_t stage_seq(struct stage_file *f); /* grows with every change of content or size */
 
 /* Reads what is here: *ret_len bytes (short only at end of file). -ENODATA when something in the

@@ -254,6 +254,7 @@ void file_touch(struct stage_file *f, uint64_t off, uint64_t end)
 
 	if (!h->dirty)
 		__atomic_store_n(&h->gen, h->gen + 1, __ATOMIC_RELEASE);
+	atomic_fetch_add(&f->stamp, 1);
 	/* Both before the bytes: a killed write is at worst an upload too many. */
 	seq_next(f, off, end);
 	__atomic_store_n(&h->dirty, 1, __ATOMIC_RELEASE);
@@ -286,6 +287,7 @@ void file_base_set(struct stage_file *f, const char *etag, uint64_t size, uint64
 	b->crc = crc32c(crc32c(0, b->etag, sizeof(b->etag)), &b->size, sizeof(b->size));
 	__atomic_store_n(&h->which, which, __ATOMIC_RELEASE);
 	f->bases++;
+	atomic_fetch_add(&f->stamp, 1);
 }
 
 void file_punch(struct stage_file *f, uint64_t c, uint16_t mask)
@@ -501,6 +503,11 @@ void stage_mtime_set(struct stage_file *f, int64_t ns)
 	__atomic_store_n(&f->map->h.mtime, ns, __ATOMIC_RELEASE);
 	lock_drop(&f->rw.lock);
 	stage_mark_unsynced(f->s, f->e);
+}
+
+uint64_t stage_stamp(struct stage_file *f)
+{
+	return atomic_load(&f->stamp);
 }
 
 bool stage_dirty(struct stage_file *f)
@@ -738,6 +745,7 @@ errint_t stage_regrow(struct stage_file *f, uint64_t seq, uint64_t size, uint64_
 		/* Killed in between: opening it takes the end back to the size. */
 		__atomic_store_n(&b->end, size, __ATOMIC_RELEASE);
 		f->bases++;
+		atomic_fetch_add(&f->stamp, 1);
 		size_set(f, size);
 		*ret_seq = f->map->h.seq;
 		r = 0;

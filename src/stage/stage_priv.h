@@ -160,6 +160,7 @@ struct stage_file {
 	uint64_t bases, bases_durable;
 	uint64_t evict_at;	    /* chunk; those before it were let go last */
 	atomic_uint_fast64_t clean; /* bytes, for who looks without the lock */
+	atomic_uint_fast64_t stamp; /* stage_stamp() */
 	struct {
 		uint64_t
 			*seq; /* owned; head.seq as of the last change of each; NULL: not watched */
