@@ -29,6 +29,7 @@
 	X(jobs_retried, "job attempts repeated")                                                   \
 	X(job_conflicts, "conflict copies made")                                                   \
 	X(stage_hits, "reads answered from staging or cache")                                      \
+	X(memory_hits, "reads answered from what a fetch still held")                              \
 	X(stage_misses, "reads that had to fetch")                                                 \
 	X(stage_damaged, "cache chunks whose checksum did not match")                              \
 	X(stage_evicted, "cache files evicted")                                                    \

@@ -119,7 +119,8 @@ struct vfs_call {
 		bool node_ref, in_rename, at_remote;
 		bool tell_kernel; /* the kernel did not ask for this rename */
 		const void *p;
-		void *mem; /* owned; freed after done() */
+		void *mem;	    /* owned; freed after done() */
+		struct fetch *from; /* referenced until after done() */
 		char name[META_NAME_MAX + 1], name2[META_NAME_MAX + 1];
 	} own;
 };

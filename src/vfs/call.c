@@ -51,6 +51,7 @@ void call_begin(struct vfs *v, struct vfs_call *c, void (*run)(struct vfs_call *
 	c->own.at_remote = false;
 	c->own.node_ref = c->own.in_rename = c->own.tell_kernel = false;
 	c->own.mem = NULL;
+	c->own.from = NULL;
 	pool_task_init(&c->own.task, LANE_FOREGROUND, call_task);
 	atomic_fetch_add(&v->active, 1);
 }
@@ -59,6 +60,7 @@ void call_done(struct vfs_call *c, errint_t r)
 {
 	struct vfs *v = c->own.v;
 	void *mem = c->own.mem;
+	struct fetch *from = c->own.from;
 
 	assert(c->own.state == CALL_RUNNING);
 	lock_assert_none();
@@ -69,6 +71,8 @@ void call_done(struct vfs_call *c, errint_t r)
 		atomic_fetch_sub(&v->renames, 1);
 	c->done(c, r == -EDQUOT ? -ENOSPC : r); /* c may be gone */
 	free(mem);
+	if (from)
+		fetch_put(from);
 	atomic_fetch_sub(&v->active, 1);
 }
 

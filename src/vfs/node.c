@@ -51,6 +51,7 @@ static struct vfs_node *node_new(struct vfs *v, uint64_t ino)
 	lock_init(&n->lock, RANK_INODE, "node");
 	TAILQ_INIT(&n->open);
 	TAILQ_INIT(&n->io.fetches);
+	TAILQ_INIT(&n->io.held);
 	TAILQ_INIT(&n->io.waiters);
 	pool_task_init(&n->rest_task, LANE_BACKGROUND, rest_run);
 	return n;
@@ -65,6 +66,7 @@ static void node_free(struct vfs_node *n)
 		b.when_ns = clock_now_ns();
 		meta_access_bump(n->v->conf.meta, &b);
 	}
+	held_drop_all(n);
 	stage_put(node_sf(n));
 	lock_done(&n->lock);
 	free(n);

@@ -204,12 +204,14 @@ static errint_t handle_enter(struct vfs *v, struct vfs_handle *h, uint64_t ino)
 /* *ret_last: no handle is left; *ret_writer: h was the last one that could write. */
 static void handle_leave(struct vfs *v, struct vfs_handle *h, bool *ret_last, bool *ret_writer)
 {
-	LOCKED(&v->open.lock);
-
+	lock_take(&v->open.lock);
 	TAILQ_REMOVE(&h->n->open, h, link);
 	*ret_last = --h->n->handles == 0;
 	*ret_writer = h->writable && --h->n->writers == 0;
 	v->open.handles--;
+	lock_drop(&v->open.lock);
+	if (*ret_last)
+		held_forget(h->n);
 }
 
 /* A row as every change that has begun leaves it. */

@@ -10,10 +10,11 @@
  *
  * What is in a store near by is not copied into staging: it is read where it is (read_near).
  *
- * What has come is in staging, and given to those who wait for no more, while the rest of a unit is
- * on its way. A sequential reader opens a window that doubles with each read, and is kept full;
- * random reads fetch what was asked for, rounded to grains. Nothing here waits for another unit or
- * for a buffer, so two buffers and two workers are enough.
+ * What has come is given to those who wait for no more, from memory (held.c) or staging, while the
+ * rest of a unit is on its way. A sequential reader opens a window that doubles with each read, and
+ * is kept full, by the fetches that end as well as by his reads; random reads fetch what was asked
+ * for, rounded to grains. Nothing here waits for another unit or for a buffer, so two buffers and
+ * two workers are enough.
  */
 #include "vfs_priv.h"
 
@@ -25,24 +26,19 @@
 #define SHOW_MIN	(256u << 10) /* that has come, before it is given to those who wait */
 #define SMALL_MAX	(512u << 10) /* is fetched without a transfer buffer */
 
-struct fetch {
-	TAILQ_ENTRY(fetch) link; /* n->io.fetches: n->lock */
-	struct pool_task task;
-	struct vfs_node *n; /* referenced */
-	struct vfs *v;
-	uint64_t off, len;
-	uint64_t get;  /* as much of it as is got now */
-	void *buf;     /* owned */
-	bool is_small; /* buf is not one of the pool's */
-	struct store_progress progress;
-	char etag[META_ETAG_MAX]; /* of the version that is got */
-	uint64_t filled;	  /* of it staging has these, from its start */
-	errint_t fill;		  /* staging refused */
-};
-
 /* ---- one fetch ---- */
 
-/* Takes from the waiters those who wait for a byte of f; some: for none but what it has filled. */
+/* All that c waits for is here as far as f, which has just grown, can tell. */
+static bool is_here_locked(const struct fetch *f, const struct vfs_call *c)
+{
+	uint64_t off = c->own.want_off, end = off + c->own.want_len;
+
+	if (f->shows)
+		return held_whole_locked(f->n, off, c->own.want_len);
+	return off >= f->off && end <= f->off + f->filled;
+}
+
+/* Takes from the waiters those who wait for a byte of f; some: for none that is not here. */
 static void waiters_take_locked(struct fetch *f, bool some, struct call_list *ret)
 {
 	struct vfs_node *n = f->n;
@@ -52,8 +48,7 @@ static void waiters_take_locked(struct fetch *f, bool some, struct call_list *re
 		uint64_t off = c->own.want_off, end = off + c->own.want_len;
 
 		more = TAILQ_NEXT(c, own.fetch);
-		if (some ? off < f->off || end > f->off + f->filled
-			 : off >= f->off + f->len || f->off >= end)
+		if (off >= f->off + f->len || f->off >= end || (some && !is_here_locked(f, c)))
 			continue;
 		TAILQ_REMOVE(&n->io.waiters, c, own.fetch);
 		c->own.in_fetch = false;
@@ -71,17 +66,15 @@ static void wake_all(struct call_list *l, errint_t r)
 	}
 }
 
+static void ahead_go_locked(struct vfs *v, struct vfs_node *n);
+
 static void fetch_end(struct fetch *f, errint_t r)
 {
 	struct call_list woken = TAILQ_HEAD_INITIALIZER(woken);
 	struct vfs_node *n = f->n;
 	struct vfs *v = f->v;
-	bool rest;
+	bool rest, held;
 
-	if (f->is_small)
-		free(f->buf);
-	else if (f->buf)
-		bufs_give(v->conf.bufs, f->buf);
 	lock_take(&n->lock);
 	TAILQ_REMOVE(&n->io.fetches, f, link);
 	n->io.nfetches--;
@@ -89,7 +82,14 @@ static void fetch_end(struct fetch *f, errint_t r)
 	if (r)
 		n->io.rest = false;
 	rest = n->io.rest;
+	f->n = NULL;
+	held = held_keep_locked(n, f);
+	if (r)
+		n->io.ahead.to = 0;
+	ahead_go_locked(v, n);
 	lock_drop(&n->lock);
+	if (!held)
+		fetch_put(f);
 	wake_all(&woken, r);
 	if (rest && !atomic_exchange(&n->rest_posted, true)) {
 		node_ref(v, n);
@@ -97,7 +97,6 @@ static void fetch_end(struct fetch *f, errint_t r)
 		(void)pool_post(v->conf.pool, &n->rest_task);
 	}
 	node_put(v, n);
-	free(f);
 	atomic_fetch_sub(&v->background, 1);
 }
 
@@ -150,19 +149,52 @@ static errint_t fetch_fill(struct fetch *f, uint64_t have)
 	return r;
 }
 
-/* Whole chunks, which get their checksum while they are in the processor's cache. */
-static void fetch_grown(struct store_progress *p, uint64_t have)
+static void fetch_tell(struct fetch *f)
 {
-	struct fetch *f = container_of(p, struct fetch, progress);
 	struct call_list woken = TAILQ_HEAD_INITIALIZER(woken);
-	uint64_t end = (f->off + have) / STAGE_CHUNK * STAGE_CHUNK;
 
-	if (end < f->off + f->filled + SHOW_MIN || fetch_fill(f, end - f->off))
-		return;
 	lock_take(&f->n->lock);
 	waiters_take_locked(f, true, &woken);
 	lock_drop(&f->n->lock);
 	wake_all(&woken, 0);
+}
+
+/* Staging is as the version is: what comes may be given as long as its stamp stays. */
+static void fetch_shows(struct fetch *f, uint64_t stamp, uint64_t size)
+{
+	LOCKED(&f->n->lock);
+
+	f->stamp = stamp;
+	f->size = size;
+	f->shows = true;
+}
+
+/* Its bytes up to `have` are given from memory from here on, before staging has them. */
+static void fetch_show(struct fetch *f, uint64_t have)
+{
+	struct call_list woken = TAILQ_HEAD_INITIALIZER(woken);
+
+	lock_take(&f->n->lock);
+	f->shown = MAX_OF(f->shown, have);
+	waiters_take_locked(f, true, &woken);
+	lock_drop(&f->n->lock);
+	wake_all(&woken, 0);
+}
+
+/* Whole chunks, which get their checksum while they are in the processor's cache. */
+static void fetch_grown(struct store_progress *p, uint64_t have)
+{
+	struct fetch *f = container_of(p, struct fetch, progress);
+	uint64_t end = (f->off + have) / STAGE_CHUNK * STAGE_CHUNK;
+
+	if (end < f->off + (f->shows ? f->shown : f->filled) + SHOW_MIN)
+		return;
+	if (f->shows)
+		fetch_show(f, end - f->off);
+	else if (!fetch_fill(f, end - f->off))
+		fetch_tell(f);
+	if (f->shows)
+		(void)fetch_fill(f, end - f->off);
 }
 
 /* Gets the bytes and gives them to staging. 0 also when the file is to be bound anew. */
@@ -179,7 +211,7 @@ static errint_t fetch_get(struct fetch *f)
 	struct store_obj obj;
 	struct meta_inode in;
 	struct err err = {0};
-	uint64_t base_size;
+	uint64_t base_size, stamp;
 	size_t got = 0;
 	errint_t r = row_get(v, f->n->ino, &in);
 
@@ -188,6 +220,7 @@ static errint_t fetch_get(struct fetch *f)
 	remote = remote_by_id(v, in.loc.remote);
 	if (!(in.flags & META_F_OBJECT) || !(in.flags & META_F_BASE) || !remote)
 		return -EIO;
+	stamp = stage_stamp(sf); /* before what it stands for is looked at */
 	stage_base_get(sf, f->etag, &base_size);
 	if (!(in.flags & META_F_DIRTY) && strcmp(f->etag, in.loc.etag)) {
 		node_unbind(f->n); /* changed or moved since: the waiters bind it */
@@ -196,6 +229,8 @@ static errint_t fetch_get(struct fetch *f)
 	r = remote_obj(remote, in.loc.path, names, &obj);
 	if (r)
 		return r;
+	if (!f->is_small && !stage_dirty(sf) && strcmp(f->etag, in.loc.etag) == 0)
+		fetch_shows(f, stamp, base_size);
 	r = store_get(remote->st, &sc, obj, in.loc.etag, f->off, f->buf, f->get, &got, &err);
 	if (r)
 		return fetch_error(f, &in, r, &err);
@@ -205,6 +240,8 @@ static errint_t fetch_get(struct fetch *f)
 			(unsigned long long)f->get);
 		return -EIO;
 	}
+	if (f->shows)
+		fetch_show(f, got);
 	r = fetch_fill(f, got);
 	if (r == -ESTALE) {
 		node_unbind(f->n);
@@ -213,14 +250,14 @@ static errint_t fetch_get(struct fetch *f)
 	return r;
 }
 
-/* A transfer buffer while more than half of them are free, for much; else what a little needs. Of
+/* A transfer buffer while half of them are free or held, for much; else what a little needs. Of
  * what was asked for the rest is then fetched later: those that wait for it ask again. So a remote
  * that hangs leaves buffers to the others, and nobody waits for one. */
 static bool fetch_buffer(struct fetch *f)
 {
 	struct bufs *bufs = f->v->conf.bufs;
 
-	if (f->len > SMALL_MAX && bufs_free(bufs) > bufs_count(bufs) / 2)
+	if (f->len > SMALL_MAX && held_may_take(f->v, f->n))
 		f->buf = bufs_try_take(bufs, false);
 	f->is_small = !f->buf;
 	if (!f->is_small)
@@ -292,6 +329,7 @@ static bool fetch_start_locked(
 	f->off = off;
 	f->len = f->get = end - off;
 	f->progress.grown = fetch_grown;
+	atomic_init(&f->refs, 1);
 	pool_task_init(&f->task, lane, fetch_run);
 	node_ref(v, n);
 	TAILQ_INSERT_TAIL(&n->io.fetches, f, link);
@@ -344,29 +382,66 @@ void fetch_whole(struct vfs *v, struct vfs_node *n)
 		(void)fetch_start_locked(v, n, 0, size, LANE_BACKGROUND);
 }
 
-/* Keeps [off, off+window) on its way, in units that begin where a multiple of them does, so that a
- * reader who goes on by a little does not begin a little one. */
-static void ahead_locked(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t window)
+/* What is read ahead comes in units of so much. */
+static uint64_t ahead_unit(const struct vfs *v, uint64_t window)
+{
+	uint64_t most = bufs_size(v->conf.bufs) / STAGE_GRAIN * STAGE_GRAIN;
+
+	return MIN_OF(MAX_OF(round_to(window / 4, UNIT_MIN, true), (uint64_t)UNIT_MIN),
+		MIN_OF(most, (uint64_t)AHEAD_MAX));
+}
+
+/* One more unit of what is read ahead may begin: while there are buffers enough for others, for
+ * each file at least some. */
+static bool ahead_may(struct vfs *v, struct vfs_node *n)
+{
+	struct bufs *bufs = v->conf.bufs;
+	unsigned count = bufs_count(bufs), free = bufs_free(bufs);
+
+	if (n->io.nfetches >= FETCHES_MAX || free < 2)
+		return false;
+	return free > count / 4 && (n->io.nfetches < FETCHES_FEW || held_room(v) > count / 2);
+}
+
+/* Goes on with what is to be read ahead, in units that begin where a multiple of them does, so that
+ * a reader who goes on by a little does not begin a little one. When it can begin no more now, the
+ * next fetch that ends does: so the link is not idle until the reader comes. */
+static void ahead_go_locked(struct vfs *v, struct vfs_node *n)
 {
 	struct stage_file *sf = node_sf(n);
-	uint64_t piece = MIN_OF(MAX_OF(round_to(window / 4, UNIT_MIN, true), (uint64_t)UNIT_MIN),
-		(uint64_t)MIN_OF(bufs_size(v->conf.bufs) / STAGE_GRAIN * STAGE_GRAIN, AHEAD_MAX));
-	uint64_t size = round_to(stage_size(sf), STAGE_GRAIN, true), a, len;
-	uint64_t last = off + window < size ? round_to(off + window, piece, false) : size;
+	uint64_t unit = n->io.ahead.unit, a, len;
 
-	if (bufs_free(v->conf.bufs) < 2)
-		return;
-	while (off < last && n->io.nfetches < FETCHES_MAX &&
-		stage_missing(sf, off, last - off, &a, &len)) {
-		if (in_flight_locked(v, n, a, &off)) {
-			off = round_to(off, STAGE_GRAIN, true);
+	while (n->io.ahead.at < n->io.ahead.to) {
+		uint64_t at = n->io.ahead.at;
+
+		if (!stage_missing(sf, at, n->io.ahead.to - at, &a, &len)) {
+			n->io.ahead.at = n->io.ahead.to;
+			break;
+		}
+		if (held_locked(n, a, &at) || in_flight_locked(v, n, a, &at)) {
+			n->io.ahead.at = round_to(at, STAGE_GRAIN, true);
 			continue;
 		}
-		off = MIN_OF(MIN_OF(a + len, last), round_to(a + 1, piece, true));
-		off = limit_locked(n, a, off);
-		if (!fetch_start_locked(v, n, a, off, LANE_FOREGROUND))
-			return;
+		if (!ahead_may(v, n))
+			break;
+		at = MIN_OF(MIN_OF(a + len, n->io.ahead.to), round_to(a + 1, unit, true));
+		at = limit_locked(n, a, at);
+		if (!fetch_start_locked(v, n, a, at, LANE_FOREGROUND))
+			break;
+		n->io.ahead.at = at;
 	}
+}
+
+/* Keeps [off, off+window) on its way. */
+static void ahead_locked(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t window)
+{
+	uint64_t unit = ahead_unit(v, window);
+	uint64_t size = round_to(stage_size(node_sf(n)), STAGE_GRAIN, true);
+
+	n->io.ahead.at = off;
+	n->io.ahead.unit = unit;
+	n->io.ahead.to = off + window < size ? round_to(off + window, unit, false) : size;
+	ahead_go_locked(v, n);
 }
 
 /* ---- waiting for bytes ---- */
@@ -403,7 +478,7 @@ void fetch_wait(struct vfs_call *c, struct vfs_node *n, uint64_t off, uint64_t l
 		return;
 	lock_take(&n->lock);
 	/* It may have come since the caller looked. */
-	missing = stage_missing(node_sf(n), off, len, &a, &b);
+	missing = !held_whole_locked(n, off, len) && stage_missing(node_sf(n), off, len, &a, &b);
 	if (missing)
 		want(v, n, off, len, ahead, &ok);
 	missing = missing && ok;
@@ -487,6 +562,7 @@ void rest_run(struct pool_task *t)
 	if (!atomic_load(&v->cancel) && !node_bind(v, n)) {
 		stage_keep(node_sf(n));
 		lock_take(&n->lock);
+		held_drop_all(n);
 		complete = !stage_missing(node_sf(n), 0, UINT64_MAX, &a, &len);
 		n->io.rest = !complete && fetch_want_locked(v, n, 0, stage_size(node_sf(n)), unit);
 		lock_drop(&n->lock);
@@ -507,32 +583,52 @@ void rest_run(struct pool_task *t)
 /* The window that h's pattern deserves, after a read of [off, off+len). */
 static uint64_t ahead_next(struct vfs_handle *h, uint64_t off, uint64_t len)
 {
-	LOCKED(&h->n->lock);
+	struct vfs_node *n = h->n;
+	LOCKED(&n->lock);
 
 	if (off + SEQ_SLACK >= h->ra.next && off <= h->ra.next + SEQ_SLACK) {
-		/* The first read alone says nothing yet. */
+		/* The first read alone says little, unless it begins the file with much. */
 		if (off + len > h->ra.next && h->ra.next)
 			h->ra.window = MIN_OF(
 				h->ra.window ? h->ra.window * 2 : MAX_OF(READ_AHEAD_MIN, 4 * len),
 				(uint64_t)READ_AHEAD_MAX);
+		else if (!off && len >= READ_BEGIN_MIN)
+			h->ra.window = 8 * len;
 		h->ra.next = MAX_OF(h->ra.next, off + len);
 	} else {
-		h->ra.window = 0;
+		if (h->ra.window)
+			n->io.ahead.to = 0; /* it stops at once */
+		h->ra.window = h->ra.asked = 0;
 		h->ra.next = off + len;
 	}
 	return h->ra.window;
 }
 
 /* A hit in a sequential read keeps the window full. */
-static void read_ahead(struct vfs *v, struct vfs_node *n, uint64_t end, uint64_t window)
+static void read_ahead(struct vfs *v, struct vfs_handle *h, uint64_t end, uint64_t window)
 {
-	uint64_t a, len;
+	uint64_t unit = ahead_unit(v, window);
+	LOCKED(&h->n->lock);
 
-	if (!window || !stage_missing(node_sf(n), end, window, &a, &len))
+	if (!window || end + window < h->ra.asked + unit)
 		return;
-	lock_take(&n->lock);
-	ahead_locked(v, n, end, window);
-	lock_drop(&n->lock);
+	ahead_locked(v, h->n, end, window);
+	h->ra.asked = round_to(end + window, unit, false);
+}
+
+/* What was got and is in memory. False: it has to be looked for elsewhere. */
+static bool read_held(struct vfs_call *c, struct vfs_node *n)
+{
+	struct vfs_handle *h = c->own.h;
+
+	if (node_bind(c->own.v, n) || !held_read(c, n))
+		return false;
+	if (c->own.phase == 0)
+		c->own.size2 = ahead_next(h, c->own.off, c->own.size);
+	read_seen(h, c->len);
+	read_ahead(c->own.v, h, c->own.off + c->own.size, c->own.size2);
+	call_done(c, 0);
+	return true;
 }
 
 /* The bytes from the object that `in` names, past staging. */
@@ -711,6 +807,8 @@ static void run_read(struct vfs_call *c)
 		call_done(c, 0);
 		return;
 	}
+	if ((!r || r == -ENOSPC || r == -EDQUOT) && read_held(c, n))
+		return;
 	if (r == -ENOSPC || r == -EDQUOT) {
 		if (!call_is_at_remote(c)) {
 			call_at_remote(c, node_dep_remote(v, n));
@@ -745,15 +843,13 @@ static void run_read(struct vfs_call *c)
 	c->own.phase = 1;
 	if (r == -ENODATA) {
 		free(steal_ptr(&c->own.mem)); /* hundreds may wait */
-		/* Its own run of missing bytes only; what lies behind it is read-ahead. */
-		miss_len = MIN_OF(miss_len, c->own.off + c->own.size - miss_off);
-		fetch_wait(c, n, miss_off, miss_len, c->own.size2);
+		fetch_wait(c, n, c->own.off, c->own.size, c->own.size2);
 		return;
 	}
 	if (!r) {
 		c->data = c->own.mem;
 		read_seen(h, c->len);
-		read_ahead(v, n, c->own.off + c->own.size, c->own.size2);
+		read_ahead(v, h, c->own.off + c->own.size, c->own.size2);
 	}
 	call_done(c, r);
 }

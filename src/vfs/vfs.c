@@ -388,6 +388,7 @@ static void nodes_free(struct vfs *v)
 			TAILQ_REMOVE(&n->open, h, link);
 			free(h);
 		}
+		held_drop_all(n);
 		stage_put(node_sf(n));
 		lock_done(&n->lock);
 		free(n);

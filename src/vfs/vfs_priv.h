@@ -5,6 +5,7 @@
  *   vfs.c    life, hooks, the notifier      call.c   parked calls: wait, wake, cut, answer
  *   node.c   what is open: base, marking    dirty.c  what is to be uploaded, and when
  *   behind.c rows that are not told yet     who.c    which program asks
+ *   held.c   bytes in memory        siblings.c  small files that are read next
  *   attr.c ns.c rename.c dir.c open.c read.c write.c sync.c xattr.c facts.c: the operations
  *
  * Locks, outermost first: vfs.lock (RANK_VFS: parked calls, dirty list, background listings) <
@@ -34,11 +35,13 @@
 
 #define HELD_OPEN_NS	(30 * NS_PER_S) /* a file held open is uploaded after this at the latest */
 #define NAME_TMP	".astra-tmp"	/* STORE_TMP_PREFIX as a name: not the user's */
-#define READ_AHEAD_MAX	(32u << 20)
+#define READ_AHEAD_MAX	(64u << 20)
 #define READ_AHEAD_MIN	(256u << 10)
-#define FETCHES_MAX	8    /* of one file at once */
-#define VERSIONS	4096 /* remembered content versions, for keep_cache */
-#define NOTES_MAX	4096 /* queued kernel invalidations */
+#define READ_BEGIN_MIN	(256u << 10) /* with such a read a file is begun that is read on */
+#define FETCHES_MAX	8	     /* of one file at once */
+#define FETCHES_FEW	2	     /* ... though others have taken their share of the buffers */
+#define VERSIONS	4096	     /* remembered content versions, for keep_cache */
+#define NOTES_MAX	4096	     /* queued kernel invalidations */
 #define NOTES_BATCH	64
 #define NOTE_PAUSE_NS	(2 * NS_PER_MS)
 #define NOTE_TRIES	1000
@@ -61,7 +64,30 @@
 
 TAILQ_HEAD(call_list, vfs_call);
 
-struct fetch;
+struct vfs_node;
+
+/* Bytes of an object that are got into memory: read.c and, while they are given from there, held.c.
+ */
+struct fetch {
+	TAILQ_ENTRY(fetch) link; /* n->io.fetches or .held: n->lock */
+	struct pool_task task;
+	struct vfs_node *n; /* referenced while it runs; NULL afterwards */
+	struct vfs *v;
+	uint64_t off, len;
+	uint64_t get;  /* as much of it as is got now */
+	void *buf;     /* owned */
+	bool is_small; /* buf is not one of the pool's */
+	struct store_progress progress;
+	char etag[META_ETAG_MAX]; /* of the version that is got */
+	uint64_t filled;	  /* of it staging has these, from its start */
+	errint_t fill;		  /* staging refused */
+	atomic_uint refs;
+	bool shows;	      /* what is got may be given from buf; set before the first of it */
+	uint64_t stamp, size; /* of staging, as long as it may; of the file */
+	uint64_t shown;	      /* bytes from its start; n->lock, as the rest */
+	uint64_t given;
+	bool is_held;
+};
 TAILQ_HEAD(fetch_list, fetch);
 
 /* An inode that is open, or that a call or fetch works on. */
@@ -78,8 +104,11 @@ struct vfs_node {
 
 	struct lock lock; /* RANK_INODE */
 	struct {
-		struct fetch_list fetches;
+		struct fetch_list fetches, held;
 		unsigned nfetches;
+		struct {
+			uint64_t at, to, unit; /* [at, to) is to be begun yet, in such units */
+		} ahead;
 		struct call_list waiters;
 		bool rest; /* fetches go on until nothing is missing */
 	} io;		   /* lock */
@@ -105,7 +134,8 @@ struct vfs_handle {
 	_Atomic uint64_t bytes_read, bytes_written;
 	struct {
 		uint64_t next, window;
-	} ra; /* n->lock */
+		uint64_t asked; /* up to where it was looked at that it is on its way */
+	} ra;			/* n->lock */
 	struct {
 		uint64_t ino, end, seq;
 		char etag[META_ETAG_MAX];
@@ -172,6 +202,7 @@ struct vfs {
 	_Atomic unsigned active;     /* calls begun and not answered */
 	_Atomic unsigned background; /* fetches and tasks that use v */
 	atomic_bool cancel;	     /* store calls end */
+	_Atomic unsigned nheld;	     /* transfer buffers: held.c */
 	_Atomic unsigned removing;   /* transactions that may take an inode's name */
 	_Atomic unsigned renames;    /* that wait */
 	/* A full cache, write.c: no wait while so many bytes less one were sent; when last told. */
@@ -389,6 +420,25 @@ int fetch_failed(struct vfs_call *c, struct vfs_node *n, errint_t r, bool may_re
 void rest_run(struct pool_task *t);
 /* All of a small file, for nobody who waits. */
 void fetch_whole(struct vfs *v, struct vfs_node *n);
+
+/* ---- held.c ---- */
+
+void fetch_put(struct fetch *f);
+/* Transfer buffers that are free, or could be at once. */
+unsigned held_room(struct vfs *v);
+/* One more fetch of n may take a transfer buffer. */
+bool held_may_take(struct vfs *v, struct vfs_node *n);
+/* f is over, and left the list of those that run: true, the reference is the other list's now. */
+bool held_keep_locked(struct vfs_node *n, struct fetch *f);
+/* Something that is held has the byte at off, and all up to *ret_end. */
+bool held_locked(struct vfs_node *n, uint64_t off, uint64_t *ret_end);
+/* The range can be given from memory. */
+bool held_whole_locked(struct vfs_node *n, uint64_t off, uint64_t len);
+/* Answers c's read from memory: data, len and what keeps them. False: by staging. */
+bool held_read(struct vfs_call *c, struct vfs_node *n);
+void held_drop_all(struct vfs_node *n); /* n->lock, or nobody has n any more */
+/* Nobody has it open: what is on its way still comes, and nothing more begins. */
+void held_forget(struct vfs_node *n);
 
 /* ---- siblings.c ---- */
 

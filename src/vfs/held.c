@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bytes in memory. What a fetch got stays in its transfer buffer for a while, and is given from
+ * there: no byte is read back from staging which was just written to it, and nobody who reads waits
+ * for the lock under which staging is filled.
+ *
+ *	fetched --shown--> given (several, side by side) --all given, or no room, or closed--> gone
+ *
+ * A fetch shows what it has as long as staging's stamp is the one of before it began: then nothing
+ * was changed here, and the version is still the same. It is counted by references: one is the
+ * list's, one each call's that is being answered from it, which outlives the list's.
+ *
+ * While it runs it is one of n->io.fetches, then of n->io.held; both, and `shown`, `given` and
+ * `is_held`, are under n->lock.
+ */
+#include "vfs_priv.h"
+
+void fetch_put(struct fetch *f)
+{
+	if (atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	if (f->is_small)
+		free(f->buf);
+	else if (f->buf)
+		bufs_give(f->v->conf.bufs, f->buf);
+	free(f);
+}
+
+static void drop_locked(struct vfs_node *n, struct fetch *f)
+{
+	TAILQ_REMOVE(&n->io.held, f, link);
+	atomic_fetch_sub(&f->v->nheld, 1);
+	fetch_put(f);
+}
+
+void held_drop_all(struct vfs_node *n)
+{
+	struct fetch *f;
+
+	while ((f = TAILQ_FIRST(&n->io.held)))
+		drop_locked(n, f);
+}
+
+void held_forget(struct vfs_node *n)
+{
+	LOCKED(&n->lock);
+
+	n->io.ahead.to = 0;
+	held_drop_all(n);
+}
+
+unsigned held_room(struct vfs *v)
+{
+	return bufs_free(v->conf.bufs) + atomic_load(&v->nheld);
+}
+
+/* Of the pool a quarter is left to others, whatever is held; and what is held here goes when one
+ * more begins: the last first, which is wanted last. */
+bool held_may_take(struct vfs *v, struct vfs_node *n)
+{
+	struct bufs *bufs = v->conf.bufs;
+	unsigned left = bufs_count(bufs) / 4;
+	LOCKED(&n->lock);
+
+	while (bufs_free(bufs) <= left && !TAILQ_EMPTY(&n->io.held))
+		drop_locked(n, TAILQ_LAST(&n->io.held, fetch_list));
+	return bufs_free(bufs) > left;
+}
+
+bool held_keep_locked(struct vfs_node *n, struct fetch *f)
+{
+	struct bufs *bufs = f->v->conf.bufs;
+
+	if (!f->shows || f->filled < f->shown || f->shown < MIN_OF(f->len, f->size - f->off) ||
+		f->given >= f->shown || n->io.rest || f->stamp != stage_stamp(node_sf(n)) ||
+		bufs_free(bufs) <= bufs_count(bufs) / 4)
+		return false;
+	f->is_held = true;
+	atomic_fetch_add(&f->v->nheld, 1);
+	TAILQ_INSERT_TAIL(&n->io.held, f, link);
+	return true;
+}
+
+static struct fetch *find_in(struct fetch_list *l, uint64_t stamp, uint64_t off)
+{
+	struct fetch *f;
+
+	TAILQ_FOREACH (f, l, link) {
+		if (f->shows && f->stamp == stamp && off >= f->off && off - f->off < f->shown)
+			return f;
+	}
+	return NULL;
+}
+
+static struct fetch *find_locked(struct vfs_node *n, uint64_t off)
+{
+	uint64_t stamp = stage_stamp(node_sf(n));
+	struct fetch *f = find_in(&n->io.held, stamp, off);
+
+	return f ? f : find_in(&n->io.fetches, stamp, off);
+}
+
+bool held_locked(struct vfs_node *n, uint64_t off, uint64_t *ret_end)
+{
+	struct fetch *f = find_in(&n->io.held, stage_stamp(node_sf(n)), off);
+
+	if (f)
+		*ret_end = f->off + f->shown;
+	return f;
+}
+
+bool held_whole_locked(struct vfs_node *n, uint64_t off, uint64_t len)
+{
+	struct fetch *f;
+
+	for (uint64_t end = off + len; off < end; off = f->off + f->shown) {
+		f = find_locked(n, off);
+		if (!f)
+			return false;
+		if (f->off + f->shown >= f->size)
+			break;
+	}
+	return true;
+}
+
+/* Nobody will ask for it again, as far as one can know. */
+static void given_locked(struct vfs_node *n, struct fetch *f, uint64_t bytes)
+{
+	f->given += bytes;
+	if (f->is_held && f->given >= f->shown) {
+		f->is_held = false;
+		drop_locked(n, f);
+	}
+}
+
+/* From several, or the end of one and the start of the next. */
+static errint_t copy_locked(struct vfs_call *c, struct vfs_node *n, uint64_t len)
+{
+	uint64_t off = c->own.off, end = off + len;
+
+	c->own.mem = malloc(len);
+	if (!c->own.mem)
+		return -ENOMEM;
+	while (off < end) {
+		struct fetch *f = find_locked(n, off);
+		uint64_t part = MIN_OF(end, f->off + f->shown) - off;
+
+		memcpy((char *)c->own.mem + (off - c->own.off), (char *)f->buf + (off - f->off),
+			part);
+		off += part;
+		given_locked(n, f, part);
+	}
+	c->data = c->own.mem;
+	return 0;
+}
+
+bool held_read(struct vfs_call *c, struct vfs_node *n)
+{
+	uint64_t off = c->own.off, len;
+	struct fetch *f;
+	LOCKED(&n->lock);
+
+	f = find_locked(n, off);
+	if (!f || off >= f->size)
+		return false;
+	len = MIN_OF(c->own.size, f->size - off);
+	if (off + len > f->off + f->shown) {
+		if (!held_whole_locked(n, off, len) || copy_locked(c, n, len))
+			return false;
+	} else {
+		atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+		c->own.from = f;
+		c->data = (char *)f->buf + (off - f->off);
+		given_locked(n, f, len);
+	}
+	c->len = len;
+	count_inc(memory_hits);
+	return true;
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/* What reading fetches, and when: windows, requests and bytes, told by counters. Sixteen workers
+ * and transfer buffers of 8 MiB, as a mount has. */
+#include "vfs_help.h"
+
+#include "astra/base_count.h"
+
+#define MIB  (UINT64_C(1) << 20)
+#define READ (UINT64_C(1) << 17)
+#define LEN  (96 * MIB)
+#define CALM 200 /* ms without a byte: nothing is on its way */
+
+static char *bytes;
+
+static int up(void **state)
+{
+	struct fix *f;
+
+	(void)setup(state);
+	f = *state;
+	fix_down(f);
+	f->workers = f->buffers = 16;
+	f->buf_size = 8 * MIB;
+	f->quota = 512 * MIB;
+	fix_up(f);
+	if (!bytes)
+		bytes = malloc(LEN);
+	for (size_t i = 0; i < LEN; i += 8)
+		memcpy(bytes + i, &(uint64_t){i * UINT64_C(0x9e3779b97f4a7c15)}, 8);
+	return 0;
+}
+
+static struct vfs_handle *opened_as(struct fix *f, const char *name, uint64_t *ret_ino)
+{
+	struct vfs_handle *h;
+
+	object_put(&f->remotes[0], name, bytes, LEN);
+	assert_int_equal(lookup(f, f->aws, name, ret_ino), 0);
+	assert_int_equal(open_ino(f, *ret_ino, O_RDWR, &h), 0);
+	return h;
+}
+
+static struct vfs_handle *opened(struct fix *f, uint64_t *ret_ino)
+{
+	return opened_as(f, "o", ret_ino);
+}
+
+static void is_read(struct fix *f, struct vfs_handle *h, uint64_t off, uint64_t len)
+{
+	char buf[READ];
+
+	assert_int_equal(get(f, h, off, buf, len), len);
+	assert_memory_equal(buf, bytes + off, len);
+}
+
+static uint64_t fetched(void)
+{
+	return count_get(COUNT_store_bytes_in);
+}
+
+static uint64_t calm(void)
+{
+	uint64_t n;
+
+	do {
+		n = fetched();
+		usleep(CALM * 1000);
+	} while (n != fetched());
+	return n;
+}
+
+/* Each byte once, in few requests, and most of them given without a look at staging. */
+static void test_in_order(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, got, asked, given;
+	struct vfs_handle *h = opened(f, &ino);
+
+	got = fetched();
+	asked = count_get(COUNT_store_requests);
+	given = count_get(COUNT_memory_hits);
+	for (uint64_t at = 0; at < LEN; at += READ)
+		is_read(f, h, at, READ);
+	assert_int_equal(calm() - got, LEN);
+	assert_in_range(count_get(COUNT_store_requests) - asked, LEN / (4 * MIB), 48);
+	assert_in_range(count_get(COUNT_memory_hits) - given, LEN / READ / 4, LEN / READ);
+	close_h(f, h);
+}
+
+/* The link does not wait for the reader, up to the window, and no further. */
+static void test_window(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, got;
+	struct vfs_handle *h = opened(f, &ino);
+
+	got = fetched();
+	for (uint64_t at = 0; at < 16 * READ; at += READ)
+		is_read(f, h, at, READ);
+	assert_in_range(calm() - got, 60 * MIB, 16 * READ + 64 * MIB);
+	close_h(f, h);
+}
+
+/* Who begins with much reads on: several requests at once. Who begins with little may not. */
+static void test_begin(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, got;
+	struct vfs_handle *h = opened(f, &ino);
+	struct ask *a = ask_new();
+
+	got = fetched();
+	is_read(f, h, 0, 4096);
+	assert_in_range(calm() - got, 4096, 32768);
+	got = fetched();
+	assert_int_equal(CALL(a, vfs_read, h, 0, MIB), 0);
+	assert_int_equal(a->len, MIB);
+	assert_in_range(calm() - got, 4 * MIB, 9 * MIB);
+	ask_free(a);
+	close_h(f, h);
+}
+
+static void test_random(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, got, asked;
+	struct vfs_handle *h = opened(f, &ino);
+
+	got = fetched();
+	asked = count_get(COUNT_store_requests);
+	for (uint64_t i = 1; i <= 20; i++)
+		is_read(f, h, i * 7919 * 4096 % LEN, 4096);
+	assert_in_range(calm() - got, UINT64_C(20) * 4096, UINT64_C(20) * 32768);
+	assert_int_equal(count_get(COUNT_store_requests) - asked, 20);
+	close_h(f, h);
+}
+
+/* What is on its way comes; nothing more begins for who has gone elsewhere, or has closed it. */
+static void test_seek(void **state)
+{
+	struct fix *f = *state;
+
+	object_put(&f->remotes[0], "closed", bytes, LEN); /* before it is listed */
+	for (int closes = 0; closes < 2; closes++) {
+		uint64_t ino, got, begun;
+		struct vfs_handle *h = opened_as(f, closes ? "closed" : "left", &ino);
+
+		fault(f, 0, "get:delay=50");
+		for (uint64_t at = 0; at < 12 * READ; at += READ)
+			is_read(f, h, at, READ);
+		begun = count_get(COUNT_store_requests);
+		got = fetched();
+		if (!closes)
+			is_read(f, h, LEN - MIB, 4096);
+		else
+			close_h(f, h);
+		assert_in_range(calm() - got, 4096, 33 * MIB);
+		assert_in_range(count_get(COUNT_store_requests) - begun, 0, 9);
+		fault(f, 0, "");
+		if (!closes)
+			close_h(f, h);
+	}
+}
+
+/* Many files at once share the buffers: each goes on, and no byte comes twice. */
+static void test_many(void **state)
+{
+	enum { N = 8 };
+	const uint64_t len = 12 * MIB;
+	struct fix *f = *state;
+	struct vfs_handle *h[N];
+	uint64_t ino, got;
+	char name[] = "m0";
+
+	for (unsigned i = 0; i < N; i++) {
+		name[1] = (char)('0' + i);
+		object_put(&f->remotes[0], name, bytes, len);
+	}
+	for (unsigned i = 0; i < N; i++) {
+		name[1] = (char)('0' + i);
+		assert_int_equal(lookup(f, f->aws, name, &ino), 0);
+		assert_int_equal(open_ino(f, ino, O_RDONLY, &h[i]), 0);
+	}
+	got = fetched();
+	for (uint64_t at = 0; at < len; at += READ) {
+		for (unsigned i = 0; i < N; i++)
+			is_read(f, h[i], at, READ);
+	}
+	assert_int_equal(calm() - got, N * len);
+	for (unsigned i = 0; i < N; i++)
+		close_h(f, h[i]);
+}
+
+/* What is held in memory is not given once the file is another: written, cut short, replaced. */
+static void test_changed(void **state)
+{
+	struct fix *f = *state;
+	struct ask *a = ask_new();
+	uint64_t ino;
+	struct vfs_handle *h = opened(f, &ino);
+	struct stat st = {.st_size = (off_t)(6 * MIB + 5)};
+	char buf[64];
+
+	for (uint64_t at = 0; at < 16 * READ; at += READ)
+		is_read(f, h, at, READ);
+	(void)calm();
+	assert_int_equal(put(f, h, 5 * MIB + 10, "mine", 4), 0);
+	assert_int_equal(get(f, h, 5 * MIB + 8, buf, 8), 8);
+	assert_memory_equal(buf + 2, "mine", 4);
+	assert_memory_equal(buf, bytes + 5 * MIB + 8, 2);
+	assert_int_equal(CALL(a, vfs_setattr, ino, h, &st, VFS_SET_SIZE), 0);
+	assert_int_equal(get(f, h, 6 * MIB, buf, 64), 5);
+	st.st_size = (off_t)(7 * MIB);
+	assert_int_equal(CALL(a, vfs_setattr, ino, h, &st, VFS_SET_SIZE), 0);
+	assert_int_equal(get(f, h, 6 * MIB + 4, buf, 4), 4);
+	assert_memory_equal(buf + 1, "\0\0\0", 3);
+	close_h(f, h);
+	sync_all(f);
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &h), 0);
+	for (uint64_t at = 0; at < 16 * READ; at += READ)
+		assert_int_equal(get(f, h, at, bytes, READ), READ);
+	object_put(&f->remotes[0], "o", "theirs", 6);
+	assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+	assert_int_equal(get(f, h, 16 * READ, buf, 64), 0);
+	assert_int_equal(get(f, h, 0, buf, 64), 6);
+	close_h(f, h);
+	ask_free(a);
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, up, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_in_order),
+		T(test_window),
+		T(test_begin),
+		T(test_random),
+		T(test_seek),
+		T(test_many),
+		T(test_changed),
+	};
+	int r = cmocka_run_group_tests(tests, NULL, NULL);
+
+	free(bytes);
+	return r;
+}
