@@ -9,7 +9,7 @@
  *
  *	through [-x] SOURCE MOUNTPOINT      in the foreground, until unmounted; -x: with attributes
  */
-#define FUSE_USE_VERSION 34
+#define FUSE_USE_VERSION 312
 #include <dirent.h>
 #include <err.h>
 #include <errno.h>
