@@ -72,6 +72,8 @@ struct job_hooks { /* what jobs must know from, or tell, the vfs; called without
 	void (*inode_changed)(void *arg, uint64_t ino, bool data);
 	/* parent/name now means something else or nothing. */
 	void (*entry_changed)(void *arg, uint64_t parent, const char *name);
+	/* A page of the directory's listing, not the last, is in the index. */
+	void (*listed_more)(void *arg, uint64_t dir);
 	/* Some handle has ino open. Called inside index transactions: may take only RANK_OPEN. */
 	bool (*is_open)(void *arg, uint64_t ino);
 	/* Some handle may write to ino. No locks held. */

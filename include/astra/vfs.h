@@ -109,6 +109,8 @@ struct vfs_call {
 		int phase;
 		unsigned tries, waits, held;
 		uint64_t listed; /* last directory it waited for */
+		bool reads;	 /* any names of it will do */
+		unsigned given;	 /* names, by this run */
 		/* arguments */
 		uint64_t ino, ino2, off, off2, size, size2, want_off, want_len;
 		unsigned what;

@@ -217,6 +217,8 @@ static errint_t list_objects(struct merge *m, struct err *err)
 		more = p.truncated;
 		(void)snprintf(token, sizeof(token), "%s", p.next);
 		store_page_done(&p);
+		if (r == 0 && more && m->but == NULL)
+			m->j->conf.hooks.listed_more(m->j->conf.hooks.arg, m->dir);
 	}
 	if (r == 0 && (m->but == NULL || !rename_hides(m->but)))
 		r = merge_absent(m, a);

@@ -47,6 +47,7 @@ void call_begin(struct vfs *v, struct vfs_call *c, void (*run)(struct vfs_call *
 	c->own.phase = 0;
 	c->own.tries = c->own.waits = c->own.held = 0;
 	c->own.listed = 0;
+	c->own.reads = false;
 	c->own.node = NULL;
 	c->own.at_remote = false;
 	c->own.node_ref = c->own.in_rename = c->own.tell_kernel = false;

@@ -6,7 +6,10 @@
  * is known; one whose listing is older than metadata_ttl is served as it is and listed again behind
  * the caller's back, one at a time for each directory and not again for a while after a failure.
  *
- * The offset of an entry is its inode number (1 and 2: "." and ".."), so it survives removals.
+ * The offset of an entry is its inode number (1 and 2: "." and ".."), so it survives removals. What
+ * a listing finds gets higher numbers than all that is there: who reads a directory of which
+ * nothing was known gets its names as the pages come. Where some are known, they may be gone, and
+ * all wait for the end of the listing, unless an earlier one is still believed.
  *
  * Attributes with the names (READDIRPLUS) spare a LOOKUP for each, and cost more than the names
  * when nobody wants them. The kernel's own guess is the first page of a directory, and the next one
@@ -21,6 +24,10 @@
 #define OFF_DOTDOT 2
 
 #define LOOK_LISTS_MAX 1000 /* names: about a page of a listing */
+
+/* How a listing that is under way wakes who reads the directory: an error where that has failed by
+ * the time the call runs. */
+#define LIST_GOES_ON (-EAGAIN)
 
 /* ---- listing ---- */
 
@@ -40,19 +47,53 @@ static errint_t list_error(errint_t r)
 	}
 }
 
+static void calls_take_locked(struct listing *l, bool all, struct call_list *to)
+{
+	struct vfs_call *c, *more;
+
+	for (c = TAILQ_FIRST(&l->calls); c; c = more) {
+		more = TAILQ_NEXT(c, own.fetch);
+		if (!all && !c->own.reads)
+			continue;
+		TAILQ_REMOVE(&l->calls, c, own.fetch);
+		c->own.in_list = false;
+		TAILQ_INSERT_TAIL(to, c, own.fetch);
+	}
+}
+
+static void calls_wake(struct call_list *woken, errint_t r)
+{
+	struct vfs_call *c;
+
+	while ((c = TAILQ_FIRST(woken))) {
+		TAILQ_REMOVE(woken, c, own.fetch);
+		call_wake(c, r);
+	}
+}
+
+void dir_listed_more(struct vfs *v, uint64_t dir)
+{
+	struct call_list woken = TAILQ_HEAD_INITIALIZER(woken);
+	struct listing *l;
+
+	lock_take(&v->lock);
+	HASH_FIND(hh, v->s.listings, &dir, sizeof(dir), l);
+	if (l && l->first) {
+		l->pages++;
+		calls_take_locked(l, false, &woken);
+	}
+	lock_drop(&v->lock);
+	calls_wake(&woken, LIST_GOES_ON);
+}
+
 static void listing_done(struct job_waiter *w, errint_t r)
 {
 	struct listing *l = container_of(w, struct listing, waiter);
 	struct call_list woken = TAILQ_HEAD_INITIALIZER(woken);
 	struct vfs *v = l->v;
-	struct vfs_call *c;
 
 	lock_take(&v->lock);
-	while ((c = TAILQ_FIRST(&l->calls))) {
-		TAILQ_REMOVE(&l->calls, c, own.fetch);
-		c->own.in_list = false;
-		TAILQ_INSERT_TAIL(&woken, c, own.fetch);
-	}
+	calls_take_locked(l, true, &woken);
 	l->running = false;
 	l->retry_ns = clock_mono_ns() + (r ? LIST_RETRY_NS : 0);
 	if (!r || v->s.stopping) {
@@ -60,10 +101,7 @@ static void listing_done(struct job_waiter *w, errint_t r)
 		free(l);
 	}
 	lock_drop(&v->lock);
-	while ((c = TAILQ_FIRST(&woken))) {
-		TAILQ_REMOVE(&woken, c, own.fetch);
-		call_wake(c, r);
-	}
+	calls_wake(&woken, r);
 	/* Last: vfs_stop waits for this. */
 	lock_take(&v->lock);
 	v->s.nlistings_running--;
@@ -83,11 +121,13 @@ static struct listing *listing_new_locked(struct vfs *v, uint64_t dir)
 	return l;
 }
 
-static void listing_run_locked(struct vfs *v, struct listing *l)
+static void listing_run_locked(struct vfs *v, struct listing *l, bool first)
 {
 	memset(&l->waiter, 0, sizeof(l->waiter));
 	l->waiter.fn = listing_done;
 	l->running = true;
+	l->first = first;
+	l->pages = 0;
 	v->s.nlistings_running++;
 }
 
@@ -95,8 +135,9 @@ int dir_list(struct vfs_call *c, uint64_t dir)
 {
 	const struct call_wait w = {.kind = WAIT_LIST, .on_timeout = -EIO};
 	struct vfs *v = c->own.v;
+	struct meta_inode in;
 	struct listing *l;
-	bool start = false;
+	bool start = false, first = !row_get(v, dir, &in) && !in.listed_at_ns && !in.nchild;
 
 	c->own.listed = dir;
 	if (!call_arm(c, &w))
@@ -110,7 +151,7 @@ int dir_list(struct vfs_call *c, uint64_t dir)
 		c->own.in_list = true;
 		start = !l->running;
 		if (start)
-			listing_run_locked(v, l);
+			listing_run_locked(v, l, first);
 	}
 	lock_drop(&v->lock);
 	if (!l) {
@@ -195,7 +236,7 @@ static struct listing *background_take(struct vfs *v, uint64_t dir)
 		l = listing_new_locked(v, dir);
 	}
 	if (l)
-		listing_run_locked(v, l);
+		listing_run_locked(v, l, false);
 	return l;
 }
 
@@ -333,6 +374,7 @@ static int readdir_child(void *arg, uint64_t ino, enum meta_kind kind, const cha
 	}
 	if (c->fill(c, name, &a, ino))
 		return 1;
+	c->own.given++;
 	atomic_fetch_add_explicit(&c->own.h->given, 1, memory_order_relaxed);
 	return 0;
 }
@@ -347,6 +389,7 @@ static bool readdir_dots(struct vfs_call *c, struct meta_txn *t, const struct me
 	if (c->own.off < OFF_DOT && c->fill(c, ".", &a, OFF_DOT))
 		return true;
 	if (c->own.off < OFF_DOTDOT) {
+		c->own.given++;
 		if (dir->parent && !meta_inode_get(t, dir->parent, &up))
 			attr_of(c->own.v, &up, &a);
 		return c->fill(c, "..", &a, OFF_DOTDOT);
@@ -354,31 +397,85 @@ static bool readdir_dots(struct vfs_call *c, struct meta_txn *t, const struct me
 	return false;
 }
 
-static void run_readdir(struct vfs_call *c)
+static errint_t readdir_fill(struct vfs_call *c)
 {
-	struct vfs *v = c->own.v;
-	struct meta_txn *t;
+	bool rows = rows_wanted(c);
+	struct meta_txn *t = meta_begin_read(c->own.v->conf.meta);
 	struct meta_inode dir;
-	bool rows;
-	errint_t r;
-	int w;
+	errint_t r = meta_inode_get(t, c->own.ino, &dir);
 
-	/* Later pages go on with what the first one showed. */
-	w = c->own.off ? DIR_READY : dir_ready(c, c->own.ino);
-	if (w == DIR_PARKED)
-		return;
-	if (w < 0) {
-		call_done(c, w == -ENOENT ? -EIO : w);
-		return;
-	}
-	rows = rows_wanted(c);
-	t = meta_begin_read(v->conf.meta);
-	r = meta_inode_get(t, c->own.ino, &dir);
+	c->own.given = 0;
 	if (!r && !readdir_dots(c, t, &dir))
 		r = meta_children(t, c->own.ino, MAX_OF(c->own.off, (uint64_t)OFF_DOTDOT), rows,
 			readdir_child, c);
 	meta_abort(t);
-	call_done(c, r == -ENOENT ? 0 : r); /* removed while open: empty */
+	return r == -ENOENT ? 0 : r; /* removed while open: empty */
+}
+
+/* Its first listing is under way, and so many pages of it are in the index. */
+static bool dir_comes(struct vfs *v, uint64_t dir, unsigned *ret_pages)
+{
+	struct listing *l;
+	LOCKED(&v->lock);
+
+	HASH_FIND(hh, v->s.listings, &dir, sizeof(dir), l);
+	*ret_pages = l && l->running && l->first ? l->pages : 0;
+	return *ret_pages != 0;
+}
+
+/* Waits for more than these pages. False: there is more, or it has ended. */
+static bool dir_await(struct vfs_call *c, uint64_t dir, unsigned pages)
+{
+	const struct call_wait w = {.kind = WAIT_LIST, .on_timeout = -EIO};
+	struct vfs *v = c->own.v;
+	struct listing *l;
+
+	if (!call_arm(c, &w))
+		return true; /* it was answered */
+	lock_take(&v->lock);
+	HASH_FIND(hh, v->s.listings, &dir, sizeof(dir), l);
+	if (l && l->running && l->pages == pages) {
+		c->own.listed = dir;
+		c->own.in_list = true;
+		TAILQ_INSERT_TAIL(&l->calls, c, own.fetch);
+	} else {
+		l = NULL;
+	}
+	lock_drop(&v->lock);
+	if (l)
+		call_armed(c);
+	else
+		call_disarm(c);
+	return l;
+}
+
+static void run_readdir(struct vfs_call *c)
+{
+	struct vfs *v = c->own.v;
+	struct vfs_handle *h = c->own.h;
+	unsigned pages = 0;
+	bool comes;
+	errint_t r;
+	int w;
+
+	do {
+		/* Later pages go on with what the first one showed. */
+		bool ready = c->own.off && !atomic_load(&h->coming);
+
+		comes = !ready && dir_comes(v, c->own.ino, &pages);
+		w = ready || comes ? DIR_READY : dir_ready(c, c->own.ino);
+		if (w == DIR_PARKED)
+			return;
+		if (w < 0) {
+			call_done(c, w == -ENOENT ? -EIO : w);
+			return;
+		}
+		r = readdir_fill(c);
+		if (comes && !r && !c->own.given && dir_await(c, c->own.ino, pages))
+			return;
+	} while (comes && !r && !c->own.given);
+	atomic_store(&h->coming, comes);
+	call_done(c, r);
 }
 
 void vfs_readdir(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64_t off)
@@ -388,6 +485,7 @@ void vfs_readdir(struct vfs *v, struct vfs_call *c, struct vfs_handle *h, uint64
 	c->own.h = h;
 	c->own.ino = h->ino;
 	c->own.off = off;
+	c->own.reads = true;
 	run_readdir(c);
 }
 

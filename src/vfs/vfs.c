@@ -156,6 +156,11 @@ static void hook_entry_changed(void *arg, uint64_t parent, const char *name)
 	note_entry(arg, parent, name);
 }
 
+static void hook_listed_more(void *arg, uint64_t dir)
+{
+	dir_listed_more(arg, dir);
+}
+
 static bool hook_is_open(void *arg, uint64_t ino)
 {
 	struct vfs *v = arg;
@@ -274,6 +279,7 @@ struct job_hooks vfs_job_hooks(struct vfs *v)
 		.arg = v,
 		.inode_changed = hook_inode_changed,
 		.entry_changed = hook_entry_changed,
+		.listed_more = hook_listed_more,
 		.is_open = hook_is_open,
 		.is_written = hook_is_written,
 		.in_use = hook_in_use,

@@ -130,6 +130,7 @@ struct vfs_handle {
 	bool readable, writable, no_count, no_recall, kept;
 	_Atomic unsigned given; /* directory: entries since its start, as far as they matter */
 	atomic_bool begun;	/* it was read from its start */
+	atomic_bool coming;	/* directory: more names may come from its listing */
 	atomic_bool read_seen, wrote, wrote_since_commit, synced;
 	_Atomic uint64_t bytes_read, bytes_written;
 	struct {
@@ -173,6 +174,8 @@ struct listing { /* a directory that is, or lately was, being listed; all under 
 	uint64_t ino;
 	struct call_list calls; /* that wait for it, by own.fetch */
 	bool running;
+	bool first;	  /* nothing was known of it before */
+	unsigned pages;	  /* that are in the index, but for the last one */
 	int64_t retry_ns; /* monotonic: not before, in the background */
 };
 
@@ -385,6 +388,8 @@ int dir_ready(struct vfs_call *c, uint64_t dir);
 int dir_list(struct vfs_call *c, uint64_t dir);
 /* c asks for attributes of what is in dir, and gets them as they are known. */
 void dir_looked_up(struct vfs_call *c, uint64_t dir);
+/* A page more of the listing of dir is in the index. */
+void dir_listed_more(struct vfs *v, uint64_t dir);
 bool dir_list_cancel_locked(struct vfs_call *c);
 void dir_list_background(struct vfs *v, uint64_t dir);
 void listings_done(struct vfs *v);

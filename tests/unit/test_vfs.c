@@ -863,6 +863,7 @@ static void test_readdir_attributes(void **state)
 		object_put(&f->remotes[0], name, "x", 1);
 	}
 	assert_int_equal(lookup(f, f->aws, "d", &dir), 0);
+	assert_int_equal(lookup(f, dir, "f0", &ino), 0);
 	assert_int_equal(list_as(f, dir, 7), 1100);
 	assert_int_equal(list_as(f, dir, 7), 1100);
 	a->c.pid = 7;
