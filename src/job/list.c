@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * LIST requests: the pages, and one listing of a directory at a time. Not journaled: a listing that
- * a crash ends is asked again. heads.c has what pages do not say of their objects, merge.c what
+ * One listing of a directory at a time. Not journaled: a listing that a crash ends is asked again.
+ * pages.c has the LIST requests, heads.c what pages do not say of their objects, merge.c what
  * becomes of them.
  */
 #include <assert.h>
@@ -185,12 +185,39 @@ static errint_t listed(struct merge *m, bool marker)
 	return meta_commit(t);
 }
 
+static errint_t list_pages(
+	struct merge *m, const struct objref *o, struct absent *a, bool *marker, struct err *err)
+{
+	struct pages *g = pages_new(m, o);
+	errint_t r = g == NULL ? -ENOMEM : 0;
+
+	for (bool more = true; r == 0 && more;) {
+		struct store_page p = {0};
+		struct store_stat *heads = NULL;
+
+		r = pages_next(g, &p, err);
+		if (r < 0)
+			break;
+		more = p.truncated;
+		*marker |= p.n != 0 && m->prefix_len != 0 && strcmp(p.e[0].key, o->o.key) == 0;
+		r = heads_read(m, &p, &heads, err);
+		if (r == 0)
+			r = merge_page(m, &p, err);
+		heads_done(&p, heads);
+		if (r == 0)
+			r = merge_note(a, m, &p);
+		store_page_done(&p);
+		if (r == 0 && more && m->but == NULL)
+			m->j->conf.hooks.listed_more(m->j->conf.hooks.arg, m->dir);
+	}
+	pages_free(g);
+	return r;
+}
+
 static errint_t list_objects(struct merge *m, struct err *err)
 {
 	struct objref o;
-	struct store_call call = {.cancel = &m->j->stopping, .front = m->but == NULL};
-	char token[STORE_TOKEN_MAX] = "";
-	bool marker = false, more = true;
+	bool marker = false;
 	struct absent *a = calloc(1, sizeof(*a));
 	errint_t r = objref_make(m->j, m->remote, m->prefix, &o, err);
 
@@ -199,27 +226,8 @@ static errint_t list_objects(struct merge *m, struct err *err)
 	else
 		a->m = m;
 	m->prefix_len = r == 0 ? strlen(o.o.key) : 0;
-	while (r == 0 && more) {
-		struct store_page p = {0};
-		struct store_stat *heads = NULL;
-
-		r = store_list(
-			o.st, &call, o.o.bucket, o.o.key, '/', token, STORE_PAGE_MAX, &p, err);
-		if (r < 0)
-			break;
-		marker |= p.n != 0 && m->prefix_len != 0 && strcmp(p.e[0].key, o.o.key) == 0;
-		r = heads_read(m, &p, &heads, err);
-		if (r == 0)
-			r = merge_page(m, &p, err);
-		heads_done(&p, heads);
-		if (r == 0)
-			r = merge_note(a, m, &p);
-		more = p.truncated;
-		(void)snprintf(token, sizeof(token), "%s", p.next);
-		store_page_done(&p);
-		if (r == 0 && more && m->but == NULL)
-			m->j->conf.hooks.listed_more(m->j->conf.hooks.arg, m->dir);
-	}
+	if (r == 0)
+		r = list_pages(m, &o, a, &marker, err);
 	if (r == 0 && (m->but == NULL || !rename_hides(m->but)))
 		r = merge_absent(m, a);
 	if (r == 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One listing on its way into the index: list.c asks, heads.c asks more, merge.c enters. */
+/* One listing on its way into the index: pages.c asks, heads.c asks more, merge.c enters. */
 #ifndef ASTRA_JOB_MERGE_H
 #define ASTRA_JOB_MERGE_H
 
@@ -30,6 +30,13 @@ struct absent {
 	uint64_t gone[DIR_GONE_MAX];
 	size_t ngone;
 };
+
+/* pages.c: the pages of a LIST, in order. */
+struct pages;
+struct pages *pages_new(
+	struct merge *m, const struct objref *o); /* borrows both; NULL: no memory */
+errint_t pages_next(struct pages *g, struct store_page *ret, struct err *err);
+void pages_free(struct pages *g); /* waits for what is under way; NULL is fine */
 
 /* heads.c: gives the entries of p the metadata, and the class, that the LIST does not have, where
  * they are to be asked for. *ret is for heads_done, also after a failure. */

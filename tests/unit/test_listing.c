@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A large directory on its way from the cloud to who reads it: names are given as they come, each
- * once, and never those of before. */
+/* A large directory on its way from the cloud to who reads it: pages are asked for while
+ * earlier ones go into the index; names are given as they come, each once, and never those of
+ * before. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +14,8 @@
 #include "vfs_help.h"
 
 #include "vfs/vfs_priv.h"
+
+#include "job/job_priv.h"
 
 enum { FILES = 2500, PAGES = 3 };
 
@@ -174,11 +177,45 @@ static void test_names_of_before(void **state)
 	dir_close(f, a, h);
 }
 
+static struct job_hooks hooks;
+static uint64_t asked; /* LISTs before the listing */
+static unsigned told, ahead;
+
+static void on_more(void *arg, uint64_t dir)
+{
+	told++;
+	for (unsigned i = 0; i < 10000 && count_get(COUNT_list_pages) < asked + told + 1; i++)
+		usleep(1000);
+	ahead += count_get(COUNT_list_pages) == asked + told + 1;
+	hooks.listed_more(arg, dir);
+}
+
+/* The next page comes while the listing is still at the one before, but no further one. */
+static void test_the_next_page_is_asked_for(void **state)
+{
+	struct fix *f = *state;
+	uint64_t dir = dir_of(f);
+	struct vfs_handle *h;
+	struct ask *a = dir_open(f, dir, &h);
+
+	asked = count_get(COUNT_list_pages);
+	told = ahead = 0;
+	hooks = f->jobs->conf.hooks;
+	f->jobs->conf.hooks.listed_more = on_more;
+	assert_int_equal(read_on(f, a, h, FILES + 3), 0);
+	all_once(0);
+	assert_int_equal(told, PAGES - 1);
+	assert_int_equal(ahead, PAGES - 1);
+	dir_close(f, a, h);
+	assert_int_equal(count_get(COUNT_list_pages) - asked, PAGES);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_names_come_with_the_pages),
-		T(test_a_listing_that_fails_half_way), T(test_names_of_before)};
+		T(test_a_listing_that_fails_half_way), T(test_names_of_before),
+		T(test_the_next_page_is_asked_for)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
