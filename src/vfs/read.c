@@ -19,7 +19,6 @@
 #include "vfs_priv.h"
 
 #define REBASE_PAUSE_NS (50 * NS_PER_MS)
-#define SEQ_SLACK	(1u << 20) /* the kernel's read-ahead comes a little out of order */
 #define ROUND		(4u * STAGE_GRAIN)
 #define UNIT_MIN	(256u << 10)
 #define AHEAD_MAX	(4u << 20)   /* a unit of what is read ahead */
@@ -580,53 +579,70 @@ void rest_run(struct pool_task *t)
 
 /* ---- read ---- */
 
-/* The window that h's pattern deserves, after a read of [off, off+len). */
-static uint64_t ahead_next(struct vfs_handle *h, uint64_t off, uint64_t len)
+/* Begins what is missing of [off, end), as far as it may; what is small needs no transfer buffer.
+ */
+static void range_fetch_locked(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t end)
 {
-	struct vfs_node *n = h->n;
-	LOCKED(&n->lock);
+	struct stage_file *sf = node_sf(n);
+	uint64_t size = round_to(stage_size(sf), STAGE_GRAIN, true), a, len;
 
-	if (off + SEQ_SLACK >= h->ra.next && off <= h->ra.next + SEQ_SLACK) {
-		/* The first read alone says little, unless it begins the file with much. */
-		if (off + len > h->ra.next && h->ra.next)
-			h->ra.window = MIN_OF(
-				h->ra.window ? h->ra.window * 2 : MAX_OF(READ_AHEAD_MIN, 4 * len),
-				(uint64_t)READ_AHEAD_MAX);
-		else if (!off && len >= READ_BEGIN_MIN)
-			h->ra.window = 8 * len;
-		h->ra.next = MAX_OF(h->ra.next, off + len);
-	} else {
-		if (h->ra.window)
-			n->io.ahead.to = 0; /* it stops at once */
-		h->ra.window = h->ra.asked = 0;
-		h->ra.next = off + len;
+	off = round_to(off, ROUND, false);
+	end = MIN_OF(round_to(end, ROUND, true), size);
+	while (off < end && stage_missing(sf, off, end - off, &a, &len)) {
+		if (held_locked(n, a, &off) || in_flight_locked(v, n, a, &off)) {
+			off = round_to(off, STAGE_GRAIN, true);
+			continue;
+		}
+		if (end - a > SMALL_MAX ? !ahead_may(v, n) : n->io.nfetches >= PATTERN_RANGES)
+			return;
+		off = limit_locked(n, a, MIN_OF(MIN_OF(a + len, end), a + AHEAD_MAX));
+		if (!fetch_start_locked(v, n, a, off, LANE_FOREGROUND))
+			return;
 	}
-	return h->ra.window;
 }
 
 /* A hit in a sequential read keeps the window full. */
-static void read_ahead(struct vfs *v, struct vfs_handle *h, uint64_t end, uint64_t window)
+static void read_ahead_locked(
+	struct vfs *v, struct vfs_node *n, struct pattern_stream *s, uint64_t end, uint64_t window)
 {
 	uint64_t unit = ahead_unit(v, window);
-	LOCKED(&h->n->lock);
 
-	if (!window || end + window < h->ra.asked + unit)
+	if (!window || end + window < s->asked + unit)
 		return;
-	ahead_locked(v, h->n, end, window);
-	h->ra.asked = round_to(end + window, unit, false);
+	ahead_locked(v, n, end, window);
+	s->asked = round_to(end + window, unit, false);
+}
+
+/* What c's handle is read like by now, and what to have on its way because of it. Returns the
+ * window to keep behind c's read, which waits for its own bytes unless it is a hit. */
+static uint64_t read_plan(struct vfs_call *c, struct vfs_node *n, bool hit)
+{
+	struct vfs_handle *h = c->own.h;
+	uint64_t off = c->own.off, len = c->own.size;
+	struct pattern_plan plan;
+	bool ok;
+	LOCKED(&n->lock);
+
+	pattern_read(&h->pattern, off, len, stage_size(node_sf(n)), &plan);
+	if (plan.begins)
+		n->io.ahead.to = 0; /* it stops at once */
+	if (plan.n && !hit)
+		want(c->own.v, n, off, len, 0, &ok); /* before what may follow */
+	for (unsigned i = 0; i < plan.n; i++)
+		range_fetch_locked(c->own.v, n, plan.range[i].off, plan.range[i].end);
+	if (hit)
+		read_ahead_locked(c->own.v, n, plan.stream, off + len, plan.window);
+	return plan.window;
 }
 
 /* What was got and is in memory. False: it has to be looked for elsewhere. */
 static bool read_held(struct vfs_call *c, struct vfs_node *n)
 {
-	struct vfs_handle *h = c->own.h;
-
 	if (node_bind(c->own.v, n) || !held_read(c, n))
 		return false;
 	if (c->own.phase == 0)
-		c->own.size2 = ahead_next(h, c->own.off, c->own.size);
-	read_seen(h, c->len);
-	read_ahead(c->own.v, h, c->own.off + c->own.size, c->own.size2);
+		(void)read_plan(c, n, true);
+	read_seen(c->own.h, c->len);
 	call_done(c, 0);
 	return true;
 }
@@ -836,7 +852,7 @@ static void run_read(struct vfs_call *c)
 			       : -ENOMEM;
 	}
 	if (c->own.phase == 0 && (!r || r == -ENODATA)) {
-		c->own.size2 = ahead_next(h, c->own.off, c->own.size);
+		c->own.size2 = read_plan(c, n, !r);
 		if (!c->own.off && !atomic_exchange(&h->begun, true))
 			siblings_read(v, h->ino, r == -ENODATA);
 	}
@@ -849,7 +865,6 @@ static void run_read(struct vfs_call *c)
 	if (!r) {
 		c->data = c->own.mem;
 		read_seen(h, c->len);
-		read_ahead(v, h, c->own.off + c->own.size, c->own.size2);
 	}
 	call_done(c, r);
 }

@@ -5,7 +5,8 @@
  *   vfs.c    life, hooks, the notifier      call.c   parked calls: wait, wake, cut, answer
  *   node.c   what is open: base, marking    dirty.c  what is to be uploaded, and when
  *   behind.c rows that are not told yet     who.c    which program asks
- *   held.c   bytes in memory        siblings.c  small files that are read next
+ *   held.c   bytes in memory                pattern.c  what a reader will ask for next
+ *   siblings.c  small files that are read next
  *   attr.c ns.c rename.c dir.c open.c read.c write.c sync.c xattr.c facts.c: the operations
  *
  * Locks, outermost first: vfs.lock (RANK_VFS: parked calls, dirty list, background listings) <
@@ -32,16 +33,14 @@
 #include "astra/base_lock.h"
 #include "astra/base_log.h"
 #include "astra/vfs.h"
+#include "pattern.h"
 
 #define HELD_OPEN_NS	(30 * NS_PER_S) /* a file held open is uploaded after this at the latest */
 #define NAME_TMP	".astra-tmp"	/* STORE_TMP_PREFIX as a name: not the user's */
-#define READ_AHEAD_MAX	(64u << 20)
-#define READ_AHEAD_MIN	(256u << 10)
-#define READ_BEGIN_MIN	(256u << 10) /* with such a read a file is begun that is read on */
-#define FETCHES_MAX	8	     /* of one file at once */
-#define FETCHES_FEW	2	     /* ... though others have taken their share of the buffers */
-#define VERSIONS	4096	     /* remembered content versions, for keep_cache */
-#define NOTES_MAX	4096	     /* queued kernel invalidations */
+#define FETCHES_MAX	8		/* of one file at once */
+#define FETCHES_FEW	2    /* ... though others have taken their share of the buffers */
+#define VERSIONS	4096 /* remembered content versions, for keep_cache */
+#define NOTES_MAX	4096 /* queued kernel invalidations */
 #define NOTES_BATCH	64
 #define NOTE_PAUSE_NS	(2 * NS_PER_MS)
 #define NOTE_TRIES	1000
@@ -133,10 +132,7 @@ struct vfs_handle {
 	atomic_bool coming;	/* directory: more names may come from its listing */
 	atomic_bool read_seen, wrote, wrote_since_commit, synced;
 	_Atomic uint64_t bytes_read, bytes_written;
-	struct {
-		uint64_t next, window;
-		uint64_t asked; /* up to where it was looked at that it is on its way */
-	} ra;			/* n->lock */
+	struct pattern pattern; /* n->lock */
 	struct {
 		uint64_t ino, end, seq;
 		char etag[META_ETAG_MAX];

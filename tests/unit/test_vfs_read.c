@@ -135,6 +135,47 @@ static void test_random(void **state)
 	close_h(f, h);
 }
 
+/* The end of an archive comes at once, and what is near it. */
+static void test_tail(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, got, asked;
+	struct vfs_handle *h = opened(f, &ino);
+
+	got = fetched();
+	asked = count_get(COUNT_store_requests);
+	is_read(f, h, LEN - 100, 100);
+	is_read(f, h, LEN - 60000, 20000);
+	assert_in_range(calm() - got, 250 << 10, 300 << 10);
+	assert_in_range(count_get(COUNT_store_requests) - asked, 1, 2);
+	close_h(f, h);
+}
+
+/* Backward, and by equal steps: what comes next is there when it is asked for. */
+static void test_backward_and_steps(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, got, asked, missed;
+	struct vfs_handle *h = opened(f, &ino);
+
+	got = fetched();
+	asked = count_get(COUNT_store_requests);
+	for (uint64_t at = 40 * MIB; at > 20 * MIB; at -= READ)
+		is_read(f, h, at - READ, READ);
+	assert_in_range(calm() - got, 20 * MIB, 29 * MIB);
+	assert_in_range(count_get(COUNT_store_requests) - asked, 1, 24);
+	got = fetched();
+	for (uint64_t i = 0; i < 16; i++) {
+		missed = count_get(COUNT_stage_misses);
+		is_read(f, h, 50 * MIB + i * (2 * MIB + 4096), 64 << 10);
+		if (i > 2 && i % 4 == 0)
+			assert_int_equal(count_get(COUNT_stage_misses), missed);
+		(void)calm();
+	}
+	assert_in_range(fetched() - got, 16 * (64 << 10), 33 * (80 << 10));
+	close_h(f, h);
+}
+
 /* What is on its way comes; nothing more begins for who has gone elsewhere, or has closed it. */
 static void test_seek(void **state)
 {
@@ -236,6 +277,8 @@ int main(void)
 		T(test_window),
 		T(test_begin),
 		T(test_random),
+		T(test_tail),
+		T(test_backward_and_steps),
 		T(test_seek),
 		T(test_many),
 		T(test_changed),
