@@ -671,6 +671,11 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 				  FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_READDIRPLUS_AUTO |
 				  FUSE_CAP_POSIX_ACL | FUSE_CAP_HANDLE_KILLPRIV |
 				  FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_DONT_MASK);
+#ifdef FUSE_CAP_OVER_IO_URING
+	/* Whatever libfuse's environment says: a call that waits would keep one of the few places
+	 * of a ring, and libfuse frees the rings before the last calls are answered. */
+	conn->want &= ~(unsigned)FUSE_CAP_OVER_IO_URING;
+#endif
 	want(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS |
 			   FUSE_CAP_READDIRPLUS | FUSE_CAP_ASYNC_DIO | FUSE_CAP_EXPORT_SUPPORT);
 	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA);
