@@ -95,6 +95,9 @@ struct net_conf {	     /* zero-initialised = the defaults */
 
 /* NULL with err when the CA file cannot be read or memory is lacking. */
 struct net *net_new(const struct net_conf *conf, struct err *err);
+/* What is sent to u does not leave this machine: a loopback address, or the name of it, and no
+ * proxy that the connections may take. */
+bool net_stays_here(const struct net *n, const struct net_url *u);
 struct net *net_destroy(struct net *n); /* nobody may be in a call; NULL is fine; returns NULL */
 
 struct net_answer {

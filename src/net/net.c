@@ -6,11 +6,14 @@
  */
 #include "net_priv.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "astra/base_cleanup.h"
@@ -127,6 +130,39 @@ struct net *net_destroy(struct net *n)
 	free((char *)n->conf.proxy);
 	free(n);
 	return NULL;
+}
+
+static bool is_loopback(const char *host)
+{
+	struct in6_addr v6;
+	struct in_addr v4;
+
+	if (inet_pton(AF_INET, host, &v4) == 1)
+		return ntohl(v4.s_addr) >> 24 == 127;
+	if (inet_pton(AF_INET6, host, &v6) == 1)
+		return IN6_IS_ADDR_LOOPBACK(&v6);
+	return !strcasecmp(host, "localhost");
+}
+
+/* Names of hosts that are excepted from it are not looked at. */
+static bool may_take_proxy(const struct net *n)
+{
+	static const char *const vars[] = {"http_proxy", "all_proxy", "ALL_PROXY"};
+
+	if (n->conf.proxy)
+		return n->conf.proxy[0];
+	for (unsigned i = 0; i < ARRAY_SIZE(vars); i++) {
+		const char *v = getenv(vars[i]);
+
+		if (v && *v)
+			return true;
+	}
+	return false;
+}
+
+bool net_stays_here(const struct net *n, const struct net_url *u)
+{
+	return is_loopback(u->host) && !may_take_proxy(n);
 }
 
 const struct net_conf *net_conf_of(const struct net *n)

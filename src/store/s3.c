@@ -654,6 +654,7 @@ errint_t store_s3_new(const struct s3_conf *conf, struct net *net, struct aws_cr
 	d->store.ops = &s3_ops;
 	d->conf = *conf;
 	d->net = net;
+	d->stays_here = conf->style != S3_STYLE_VIRTUAL && net_stays_here(net, &conf->endpoint);
 	d->cred = cred;
 	atomic_init(&d->sum, (int)(conf->sum == S3_SUM_AUTO ? S3_SUM_CRC32C : conf->sum));
 	lock_init(&d->lock, RANK_STORE_D, "s3");

@@ -52,7 +52,7 @@ struct s3_conf {
 	enum s3_sse sse;
 	char kms_key[256];
 	uint8_t customer_key[32]; /* of S3_SSE_CUSTOMER */
-	enum s3_payload payload;  /* hashed into the signature; AUTO: without TLS */
+	enum s3_payload payload;  /* hashed into the signature; AUTO: what others may change */
 	bool requester_pays;
 	bool read_metadata;	/* of what a LIST finds, by a HEAD each */
 	bool unsafe_transition; /* class changes by a copy that may revert a concurrent write */
@@ -66,6 +66,7 @@ struct s3 {
 	struct store store;
 	struct s3_conf conf;
 	struct net *net;	      /* owned */
+	bool stays_here;	      /* requests do not leave this machine */
 	struct aws_cred *cred;	      /* owned; NULL = requests are not signed */
 	_Atomic int64_t skew_ns;      /* the server's clock less ours */
 	_Atomic int64_t bare_told_ns; /* mono; an object without ETag was told; 0 = none seen */
@@ -104,7 +105,7 @@ struct s3_req {
 	struct net_fields fields; /* owned; all are signed */
 	const void *body;
 	size_t body_len;
-	bool data; /* the body is an object's: goes unsigned over TLS, with its checksum */
+	bool data; /* the body is an object's: may go unsigned, with its checksum */
 	bool slow; /* may take minutes until the first byte of an answer */
 	const struct store_call *c;
 	void *into; /* these five as in struct net_req */

@@ -129,12 +129,13 @@ static errint_t place_make(struct s3 *d, const struct s3_req *q, struct place *p
 
 /* ---- sending ---- */
 
-/* The bytes of objects have a checksum of their own; what else goes is short. */
+/* The bytes of objects have a checksum of their own, which is against accidents; what else goes is
+ * short. Over TLS, and to this machine itself, nobody is on the way who could change both. */
 static bool is_hashed(const struct s3 *d, const struct s3_req *q)
 {
 	if (!q->data || d->conf.payload == S3_PAYLOAD_SIGNED)
 		return true;
-	return d->conf.payload == S3_PAYLOAD_AUTO && !tls_used(d);
+	return d->conf.payload == S3_PAYLOAD_AUTO && !tls_used(d) && !d->stays_here;
 }
 
 static void payload_of(const struct s3 *d, const struct s3_req *q, char ret[65])

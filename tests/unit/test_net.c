@@ -606,6 +606,38 @@ static void proxies_are_used(void **state)
 	net_destroy(n);
 }
 
+static void what_stays_here(void **state)
+{
+	static const struct {
+		const char *url;
+		bool here;
+	} t[] = {{"http://127.0.0.1:9000", true}, {"http://127.8.9.10", true},
+		{"http://[::1]:9000", true}, {"http://LocalHost", true}, {"http://10.0.0.1", false},
+		{"http://128.0.0.1", false}, {"http://[::2]", false}, {"http://[fe80::1]", false},
+		{"http://localhost.example", false}, {"http://127.0.0.1.example", false},
+		{"http://example.com", false}};
+	static const char *const vars[] = {"http_proxy", "all_proxy", "ALL_PROXY"};
+	struct net_conf proxy = {.proxy = "http://10.0.0.1:8080"}, none = {.proxy = ""};
+	struct net *by_proxy = net_new(&proxy, NULL), *direct = net_new(&none, NULL);
+	struct net_url u;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+		assert_int_equal(net_url_parse(t[i].url, &u, NULL), 0);
+		assert_int_equal(net_stays_here(net, &u), t[i].here);
+		assert_int_equal(net_stays_here(direct, &u), t[i].here);
+		assert_false(net_stays_here(by_proxy, &u));
+	}
+	assert_int_equal(net_url_parse("http://127.0.0.1", &u, NULL), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(vars); i++) {
+		setenv(vars[i], "http://10.0.0.1:8080", 1);
+		assert_false(net_stays_here(net, &u));
+		assert_true(net_stays_here(direct, &u));
+		unsetenv(vars[i]);
+	}
+	net_destroy(by_proxy);
+	net_destroy(direct);
+}
+
 static void ipv6_works(void **state)
 {
 	char url[64];
@@ -817,6 +849,7 @@ int main(void)
 		cmocka_unit_test(clocks_are_compared),
 		cmocka_unit_test(fields_cannot_smuggle),
 		cmocka_unit_test(proxies_are_used),
+		cmocka_unit_test(what_stays_here),
 		cmocka_unit_test(ipv6_works),
 		cmocka_unit_test(threads_share_it),
 		cmocka_unit_test(urls_are_encoded),

@@ -506,23 +506,41 @@ static void conditions_fail_in_their_ways(void **state)
 	store_destroy(s);
 }
 
-/* Without TLS the bytes are in the signature, unless somebody does not want that. */
+/* Without TLS the bytes are in the signature, unless they do not leave this machine, or somebody
+ * does not want that. */
 static void bytes_are_signed(void **state)
 {
 	static const struct {
 		enum s3_payload how;
-		bool hashed;
-	} cases[] = {
-		{S3_PAYLOAD_AUTO, true}, {S3_PAYLOAD_SIGNED, true}, {S3_PAYLOAD_UNSIGNED, false}};
+		const char *host;
+		bool proxy, hashed;
+	} cases[] = {{S3_PAYLOAD_AUTO, "s3.invalid", true, true},
+		{S3_PAYLOAD_AUTO, "127.0.0.1", true, true},
+		{S3_PAYLOAD_AUTO, "127.0.0.1", false, false},
+		{S3_PAYLOAD_AUTO, "localhost", false, false},
+		{S3_PAYLOAD_SIGNED, "s3.invalid", true, true},
+		{S3_PAYLOAD_SIGNED, "127.0.0.1", false, true},
+		{S3_PAYLOAD_UNSIGNED, "s3.invalid", true, false},
+		{S3_PAYLOAD_UNSIGNED, "127.0.0.1", false, false}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
-		SCRIPT({"PUT /bucket/key", 200, "ETag: \"e\"\r\n"});
+		char want[100], proxy[64];
+		const struct step steps[] = {{want, 200, "ETag: \"e\"\r\n"}};
 		struct s3_conf c = plain_conf();
 		struct store_stat st = {0};
 		struct store *s = NULL;
 		uint8_t hash[32];
 		char hex[65];
 
+		snprintf(want, sizeof(want), "PUT /bucket/key");
+		snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", script.web.port);
+		if (cases[i].proxy) {
+			snprintf(want, sizeof(want), "PUT http://%s:%u/bucket/key", cases[i].host,
+				script.web.port);
+			setenv("http_proxy", proxy, 1);
+		}
+		script_set(steps, 1);
+		strcpy(c.endpoint.host, cases[i].host);
 		c.payload = cases[i].how;
 		s = driver(&c);
 		sha256("hello", 5, hash);
@@ -534,6 +552,7 @@ static void bytes_are_signed(void **state)
 		store_stat_done(&st);
 		script_done();
 		store_destroy(s);
+		unsetenv("http_proxy");
 	}
 }
 
