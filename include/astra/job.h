@@ -117,6 +117,7 @@ struct jobs_conf {
 				     of a directory that is not empty 10 s */
 	int64_t leave_ns;	  /* before a restore ends a move takes its object; 0 = 1 h */
 	uint64_t ahead_min;	  /* bytes of job_ahead_min; 0 = 64 MiB */
+	int64_t ahead_idle_ns;	  /* nothing came for so long: it makes an end; 0 = 30 s */
 	int64_t late_ns;	  /* how long a request may take effect late; 0 = 30 s */
 	bool power_cut;		  /* the index was put back to its last sync point */
 	int64_t retry_max_ns; /* longest back-off; 0 = 5 min, of an upload that failed for good 1 h

@@ -124,8 +124,10 @@ static bool ends(struct job *job)
 {
 	struct ahead *a = job->own.ahead;
 	int64_t now = clock_mono_ns();
-	bool over = a->last || now - a->sent_ns > IDLE_NS || now - a->since_ns > AGE_NS ||
-		    atomic_load(&job->cancel) || cache_is_full(job->jobs) || !is_written(job);
+	int64_t idle = job->jobs->conf.ahead_idle_ns;
+	bool over = a->last || now - a->sent_ns > (idle != 0 ? idle : IDLE_NS) ||
+		    now - a->since_ns > AGE_NS || atomic_load(&job->cancel) ||
+		    cache_is_full(job->jobs) || !is_written(job);
 	LOCKED(&job->jobs->g.lock);
 
 	a->last = over || job->g.soon || job->g.ndependents != 0;
@@ -168,6 +170,7 @@ uint64_t ahead_written(const struct ahead *a, uint64_t size, uint64_t part_size)
 	return MIN_OF(n, (uint64_t)a->most) * part_size;
 }
 
+/* Whatever has come since, also during a step of minutes, was no pause. */
 static bool has_more(struct job *job, uint64_t size)
 {
 	struct ahead *a = job->own.ahead;
@@ -185,6 +188,7 @@ enum ahead_turn ahead_turn(struct job *job, const struct meta_inode *in, struct 
 {
 	if (job->own.ahead == NULL && !start(job, in, f))
 		return AHEAD_NOT;
+	(void)has_more(job, stage_size(f));
 	bool last = ends(job);
 
 	job->own.seq = stage_seq(f);

@@ -265,6 +265,8 @@ static errint_t by_parts(struct parts *x, struct store_stat *ret, struct err *er
 		ahead_progress(x);
 	errint_t r = parts_send(x, err);
 
+	if (x->ahead != NULL)
+		x->ahead->sent_ns = clock_mono_ns();
 	if (r == 0 && x->end < x->spec->size)
 		r = err_set(err, -EINPROGRESS, ERR_RETRY, "it is still written");
 	if (r == 0)

@@ -267,6 +267,33 @@ static void test_fsync(void **state)
 	free(p);
 }
 
+/* A step that takes long is no pause of the writer: nobody sees half of the file. */
+static void test_a_long_step_is_no_pause(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	uint64_t before = bytes_out();
+	struct vfs_handle *h = NULL;
+
+	fix_down(f);
+	f->ahead_idle_ns = 600 * NS_PER_MS;
+	fix_up(f);
+	h = create_in(f, f->aws, "big", NULL);
+	fault(f, 0, "part_put:delay=900");
+	write_all(f, h, p, 0, 3 * PART);
+	usleep(200000); /* its first parts are on their way */
+	write_all(f, h, p, 3 * PART, 4 * PART);
+	assert_true(parts_become(f, 3));
+	absent(f, "big");
+	write_all(f, h, p, 4 * PART, LEN);
+	assert_true(parts_become(f, 4));
+	absent(f, "big");
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	assert_int_equal(bytes_out() - before, LEN);
+	free(p);
+}
+
 static void test_parts_fail(void **state)
 {
 	struct fix *f = *state;
@@ -716,10 +743,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(test_begins_before_the_close),
 		T(test_changed_parts_go_again), T(test_changed_all_the_time), T(test_cut_short),
 		T(test_cut_in_the_middle), T(test_cut_and_grown), T(test_removed), T(test_renamed),
-		T(test_fsync), T(test_parts_fail), T(test_parts_are_throttled),
-		T(test_begin_is_throttled), T(test_begin_is_lost), T(test_tries_begin_anew),
-		T(test_few_parts), T(test_too_few_parts), T(test_parts_go),
-		T(test_cut_and_written_again), T(test_becomes_a_copy),
+		T(test_fsync), T(test_a_long_step_is_no_pause), T(test_parts_fail),
+		T(test_parts_are_throttled), T(test_begin_is_throttled), T(test_begin_is_lost),
+		T(test_tries_begin_anew), T(test_few_parts), T(test_too_few_parts),
+		T(test_parts_go), T(test_cut_and_written_again), T(test_becomes_a_copy),
 		T(test_daemon_ends_meanwhile), T(test_temporary_names), T(test_near_stores),
 		T(test_times), T(test_tier_is_set_meanwhile), T(test_answers_are_lost),
 		T(test_at_random)};

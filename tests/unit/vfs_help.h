@@ -36,6 +36,7 @@ struct fix {
 	unsigned workers, buffers; /* 0 = 2; as of the next fix_up, as buf_size and quota */
 	uint64_t quota;		   /* of staging; 0 = 64 MiB */
 	uint64_t ahead_min;	   /* 0 = 64 MiB; as of the next fix_up */
+	int64_t ahead_idle_ns;	   /* 0 = 30 s; as of the next fix_up */
 	int64_t late_ns;	   /* 0 = a second; as of the next fix_up */
 	struct policy_rules rules;
 	struct vfs_conf vc;
@@ -137,6 +138,7 @@ static inline void fix_up(struct fix *f)
 		.retry_max_ns = 50 * NS_PER_MS,
 		.late_ns = f->late_ns != 0 ? f->late_ns : NS_PER_S,
 		.ahead_min = f->ahead_min,
+		.ahead_idle_ns = f->ahead_idle_ns,
 		.queue_max = f->queue_max,
 		.delete_guard = f->delete_guard,
 		.undo_window_ns = 600 * NS_PER_S,
