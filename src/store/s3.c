@@ -340,15 +340,14 @@ errint_t s3_put_fields(struct s3 *d, const struct store_call *c, struct store_ob
 	struct store_stat *ret, struct err *err)
 {
 	uint32_t crc = opt && opt->has_crc32c ? opt->crc32c : crc32c(0, p, len);
-	errint_t r = 0;
+	errint_t r;
 
-	if (opt && opt->has_crc32c)
-		r = s3_crc_check(p, len, crc, err);
-	if (r)
-		return r;
-	do
+	do {
+		r = opt && opt->has_crc32c ? s3_crc_check(d, p, len, crc, err) : 0;
+		if (r)
+			return r;
 		r = put_try(d, c, o, p, len, crc, opt, more, ret, err);
-	while (s3_sum_fall(d, r, err));
+	} while (s3_sum_fall(d, r, err));
 	return r;
 }
 

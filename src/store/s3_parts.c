@@ -132,6 +132,8 @@ static errint_t part_try(struct s3 *d, const struct store_call *c, struct store_
 			net_field_get(&a.fields, "x-amz-checksum-crc32c"), &ret->crc32c);
 		if (ret->has_crc32c && ret->crc32c != crc)
 			r = s3_bad(&q, err, "the part has another checksum than what was sent");
+		else if (ret->has_crc32c)
+			atomic_store(&d->sums_stated, true);
 	}
 	net_answer_done(&a);
 	s3_req_done(&q);
@@ -143,13 +145,14 @@ errint_t s3_part_put(struct store *s, const struct store_call *c, struct store_o
 	struct store_part *ret, struct err *err)
 {
 	struct s3 *d = (struct s3 *)s;
-	errint_t r = s3_crc_check(p, len, crc, err);
+	errint_t r;
 
-	if (r)
-		return r;
-	do
+	do {
+		r = s3_crc_check(d, p, len, crc, err);
+		if (r)
+			return r;
 		r = part_try(d, c, o, id, number, p, len, crc, ret, err);
-	while (s3_sum_fall(d, r, err));
+	} while (s3_sum_fall(d, r, err));
 	return r;
 }
 

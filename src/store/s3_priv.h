@@ -71,6 +71,7 @@ struct s3 {
 	_Atomic int64_t skew_ns;      /* the server's clock less ours */
 	_Atomic int64_t bare_told_ns; /* mono; an object without ETag was told; 0 = none seen */
 	_Atomic int sum;	      /* enum s3_sum in use; only ever falls */
+	atomic_bool sums_stated;      /* the CRC-32C of what was put: it is compared there */
 	atomic_bool copy_cond_not;    /* CopyObject refused a condition */
 	_Atomic unsigned holds;	      /* S3_HOLDS_*, and S3_ASKED() of what was asked */
 	atomic_bool recalled;	      /* some of it by an earlier mount */
@@ -149,8 +150,8 @@ const char *s3_class_default(const struct s3 *d);
 /* The checksum of a body in the way in use. */
 void s3_fields_sum(
 	const struct s3 *d, struct net_fields *f, const void *p, size_t len, uint32_t crc);
-/* -EBADMSG unless crc is that of p. */
-errint_t s3_crc_check(const void *p, size_t len, uint32_t crc, struct err *err);
+/* -EBADMSG unless crc is that of p, or the server finds out: it is told, and compares. */
+errint_t s3_crc_check(const struct s3 *d, const void *p, size_t len, uint32_t crc, struct err *err);
 /* After an error: the endpoint does not know our checksum and another is used from now on. */
 bool s3_sum_fall(struct s3 *d, errint_t r, const struct err *err);
 /* Big-endian base64 of a CRC-32C, and back. */

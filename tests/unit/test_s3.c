@@ -556,6 +556,38 @@ static void bytes_are_signed(void **state)
 	}
 }
 
+/* A server that states the checksum of what came compares it: from then on nobody reads the bytes
+ * for it once more here. */
+static void the_server_compares(void **state)
+{
+	SCRIPT({"PUT /bucket/key?partNumber=1&", 200, ETAG},
+		{"PUT /bucket/key?partNumber=2&", 200, ETAG "x-amz-checksum-crc32c: mnG7TA==\r\n"},
+		{"PUT /bucket/key?partNumber=3&", 400, NULL, ERROR("BadDigest", "")},
+		{"PUT /bucket/key", 400, NULL, ERROR("BadDigest", "")},
+		{"PUT /bucket/key?partNumber=4&", 501, NULL, ERROR("NotImplemented", "")});
+	const uint32_t right = crc32c(0, "hello", 5), wrong = right ^ 1;
+	struct store_put wrongly = {.has_crc32c = true, .crc32c = wrong};
+	struct store *s = driver(NULL);
+	struct store_part part;
+
+	assert_int_equal(store_part_put(s, NULL, key, "u", 1, "hello", 5, right, &part, &err), 0);
+	assert_int_equal(
+		store_part_put(s, NULL, key, "u", 2, "hello", 5, wrong, &part, &err), -EBADMSG);
+	assert_int_equal(err.kind, ERR_RETRY);
+	assert_int_equal(store_part_put(s, NULL, key, "u", 2, "hello", 5, right, &part, &err), 0);
+	assert_int_equal(
+		store_part_put(s, NULL, key, "u", 3, "hello", 5, wrong, &part, &err), -EBADMSG);
+	assert_int_equal(err.kind, ERR_RETRY);
+	assert_int_equal(store_put(s, NULL, key, "hello", 5, &wrongly, NULL, &err), -EBADMSG);
+	assert_int_equal(err.kind, ERR_RETRY);
+	/* it does not know them any more: what is sent next would say nothing of them */
+	assert_int_equal(
+		store_part_put(s, NULL, key, "u", 4, "hello", 5, wrong, &part, &err), -EBADMSG);
+	assert_int_equal(err.kind, ERR_RETRY);
+	script_done();
+	store_destroy(s);
+}
+
 static void checksums_fall_back(void **state)
 {
 	SCRIPT({"PUT /bucket/key", 400, NULL,
@@ -1588,6 +1620,7 @@ int main(void)
 		cmocka_unit_test(a_customers_key_goes_with_everything),
 		cmocka_unit_test(conditions_fail_in_their_ways),
 		cmocka_unit_test(bytes_are_signed),
+		cmocka_unit_test(the_server_compares),
 		cmocka_unit_test(checksums_fall_back),
 		cmocka_unit_test(version_tells_the_parts),
 		cmocka_unit_test(errors_hide_in_a_200),
