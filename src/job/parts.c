@@ -16,6 +16,8 @@
 
 #include "move_priv.h"
 
+#define SUM_AT_ONCE (128u << 10)
+
 /* Bytes [off, off+len) of the source object into p. */
 static errint_t get_all(struct parts *x, const struct store_call *c, uint64_t off, char *p,
 	size_t len, struct err *err)
@@ -106,6 +108,27 @@ errint_t parts_gone(struct parts *x, errint_t r, struct err *err)
 
 /* ---- lanes ---- */
 
+/* What is here is summed while the processor has it at hand, and its writer is held up for a moment
+ * only; what comes from a store comes in one request. */
+static errint_t fill_and_sum(
+	struct lane *l, uint64_t off, size_t len, uint32_t *ret_crc, struct err *err)
+{
+	struct parts *x = l->x;
+	uint64_t a, b;
+	size_t most = x->staged != NULL && !stage_missing(x->staged, off, len, &a, &b) ? SUM_AT_ONCE
+										       : len;
+	errint_t r = 0;
+
+	*ret_crc = 0;
+	for (size_t at = 0, n = 0; r == 0 && at < len; at += n) {
+		n = MIN_OF(most, len - at);
+		r = parts_fill(x, &l->call, off + at, l->buf + at, n, err);
+		if (r == 0)
+			*ret_crc = crc32c(*ret_crc, l->buf + at, n);
+	}
+	return r;
+}
+
 static errint_t one_part(struct lane *l, uint64_t off, size_t len, struct err *err)
 {
 	struct parts *x = l->x;
@@ -123,10 +146,9 @@ static errint_t one_part(struct lane *l, uint64_t off, size_t len, struct err *e
 		sum->crc = p->crc32c;
 		sum->known = p->has_crc32c;
 	} else {
-		r = parts_fill(x, &l->call, off, l->buf, len, err);
+		r = fill_and_sum(l, off, len, &sum->crc, err);
 		if (r < 0)
 			return r;
-		sum->crc = crc32c(0, l->buf, len);
 		sum->known = true;
 		r = parts_gone(x,
 			store_part_put(x->dst.st, &l->call, x->dst.o, x->id, number, l->buf, len,
