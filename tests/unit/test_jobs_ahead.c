@@ -269,6 +269,28 @@ static void test_fsync(void **state)
 	free(p);
 }
 
+/* Nothing gets through, and much is written: no more buffers than the share may have, and nothing
+ * is sent twice for it. */
+static void test_memory_is_bounded(void **state)
+{
+	struct fix *f = *state;
+	char *p = bytes_make();
+	uint64_t before = bytes_out();
+	struct vfs_handle *h = create_in(f, f->aws, "big", NULL);
+
+	fault(f, 0, "part_put:hang");
+	write_all(f, h, p, 0, LEN);
+	for (int i = 0; i < 200; i++, usleep(1000))
+		assert_true(bufs_count(f->bufs) - bufs_free(f->bufs) <= f->buffers * 3 / 8);
+	assert_int_not_equal(bufs_free(f->bufs), bufs_count(f->bufs));
+	fault(f, 0, "");
+	waits_for_the_end(f);
+	close_h(f, h);
+	settles(f, "big", p, LEN);
+	assert_int_equal(bytes_out() - before, LEN);
+	free(p);
+}
+
 /* A step that takes long is no pause of the writer: nobody sees half of the file. */
 static void test_a_long_step_is_no_pause(void **state)
 {
@@ -745,13 +767,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(test_begins_before_the_close),
 		T(test_changed_parts_go_again), T(test_changed_all_the_time), T(test_cut_short),
 		T(test_cut_in_the_middle), T(test_cut_and_grown), T(test_removed), T(test_renamed),
-		T(test_fsync), T(test_a_long_step_is_no_pause), T(test_parts_fail),
-		T(test_parts_are_throttled), T(test_begin_is_throttled), T(test_begin_is_lost),
-		T(test_tries_begin_anew), T(test_few_parts), T(test_too_few_parts),
-		T(test_parts_go), T(test_cut_and_written_again), T(test_becomes_a_copy),
-		T(test_daemon_ends_meanwhile), T(test_temporary_names), T(test_near_stores),
-		T(test_times), T(test_tier_is_set_meanwhile), T(test_answers_are_lost),
-		T(test_at_random)};
+		T(test_fsync), T(test_memory_is_bounded), T(test_a_long_step_is_no_pause),
+		T(test_parts_fail), T(test_parts_are_throttled), T(test_begin_is_throttled),
+		T(test_begin_is_lost), T(test_tries_begin_anew), T(test_few_parts),
+		T(test_too_few_parts), T(test_parts_go), T(test_cut_and_written_again),
+		T(test_becomes_a_copy), T(test_daemon_ends_meanwhile), T(test_temporary_names),
+		T(test_near_stores), T(test_times), T(test_tier_is_set_meanwhile),
+		T(test_answers_are_lost), T(test_at_random)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
