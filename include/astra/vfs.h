@@ -43,6 +43,8 @@ struct vfs_conf {
 	int64_t migrate_wait_ns, upload_delay_ns, metadata_ttl_ns;
 	int64_t io_deadline_ns; /* an uncached read or lookup gives up (EIO) after this; 30 s */
 	uint32_t uid, gid, umask;
+	unsigned rows_first; /* names of a directory that anybody gets with attributes; 0 =
+				65,536 */
 	bool ro;
 	const char *const *no_count; /* executables that do not count; NULL-terminated */
 	const char *const *no_recall;

@@ -46,7 +46,7 @@
 #define NOTE_TRIES	1000
 #define LISTINGS_MAX	1024 /* directories whose background listing is remembered */
 #define LIST_RETRY_NS	(5 * NS_PER_S)
-#define ROWS_FIRST	1024 /* entries of a directory that are always given with attributes */
+#define ROWS_FIRST	65536 /* entries of a directory that are always given with attributes */
 #define LISTERS		64
 #define ASKERS		256
 #define WHO_MS		10

@@ -858,6 +858,9 @@ static void test_readdir_attributes(void **state)
 	char name[32];
 	uint64_t dir, ino;
 
+	fix_down(f);
+	f->vc.rows_first = 1024;
+	fix_up(f);
 	for (int i = 0; i < 1500; i++) {
 		(void)snprintf(name, sizeof(name), "d/f%d", i);
 		object_put(&f->remotes[0], name, "x", 1);
