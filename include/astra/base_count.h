@@ -20,6 +20,7 @@
 	X(net_bytes_out, "bytes of request bodies sent over HTTP")                                 \
 	X(net_bytes_vain, "of these, bytes of requests that failed")                               \
 	X(list_pages, "LIST pages asked for")                                                      \
+	X(list_compared, "known names looked for in a whole listing")                              \
 	X(class_asks, "objects asked for the class that listings do not tell")                     \
 	X(meta_commits, "index transactions committed")                                            \
 	X(meta_sync_points, "index sync points")                                                   \

@@ -204,7 +204,7 @@ static errint_t list_pages(
 		if (r == 0)
 			r = merge_page(m, &p, err);
 		heads_done(&p, heads);
-		if (r == 0)
+		if (r == 0 && !m->first)
 			r = merge_note(a, m, &p);
 		store_page_done(&p);
 		if (r == 0 && more && m->but == NULL)
@@ -224,16 +224,14 @@ static errint_t list_objects(struct merge *m, struct err *err)
 	if (a == NULL)
 		r = -ENOMEM;
 	else
-		a->m = m;
+		*a = (struct absent){.m = m, .seed = (uint64_t)clock_now_ns()};
 	m->prefix_len = r == 0 ? strlen(o.o.key) : 0;
 	if (r == 0)
 		r = list_pages(m, &o, a, &marker, err);
-	if (r == 0 && (m->but == NULL || !rename_hides(m->but)))
+	if (r == 0 && !m->first && (m->but == NULL || !rename_hides(m->but)))
 		r = merge_absent(m, a);
 	if (r == 0)
 		r = listed(m, marker);
-	for (size_t i = 0; a != NULL && i < a->n; i++)
-		free(a->keys[i]);
 	if (a != NULL)
 		free(a->keys);
 	free(a);
@@ -292,6 +290,7 @@ static errint_t list_dir(struct merge *m, struct err *err)
 		return err_set(err, r, ERR_FINAL, "directory: %s", strerror(-r));
 	const struct remote *rem = remote_of(j, m->remote);
 
+	m->first = in.nchild == 0;
 	if (rem == NULL)
 		return err_set(err, -ENODEV, ERR_FINAL, "its remote is not configured");
 	m->list_meta = rem->caps.list_meta || rem->caps.head_meta;

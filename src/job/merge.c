@@ -354,7 +354,14 @@ static bool unsettled_below(struct merge *m, uint64_t dir, unsigned depth)
 
 static int key_cmp(const void *a, const void *b)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static uint64_t key_hash(const struct absent *a, const char *key)
+{
+	return hash64(key, strlen(key), a->seed);
 }
 
 static int look_absent(void *arg, uint64_t ino, enum meta_kind kind, const char *name,
@@ -363,8 +370,9 @@ static int look_absent(void *arg, uint64_t ino, enum meta_kind kind, const char 
 	struct absent *a = arg;
 	struct merge *m = a->m;
 	char path[META_PATH_MAX + 1], part[META_NAME_MAX + 1];
-	const char *p = path;
+	uint64_t key = 0;
 
+	count_inc(list_compared);
 	if (kind == META_DIR) {
 		meta_name_decode(name, part);
 		if ((full->flags & (META_F_ROOT | META_F_BUCKET | META_F_PREFIX)) != 0 ||
@@ -381,8 +389,8 @@ static int look_absent(void *arg, uint64_t ino, enum meta_kind kind, const char 
 	}
 	if (strncmp(path, m->prefix, strlen(m->prefix)) != 0 || merge_hands_off(m, path))
 		return 0;
-	p += strlen(m->prefix);
-	if (a->n != 0 && bsearch(&p, a->keys, a->n, sizeof(*a->keys), key_cmp) != NULL)
+	key = key_hash(a, path + strlen(m->prefix));
+	if (a->n != 0 && bsearch(&key, a->keys, a->n, sizeof(*a->keys), key_cmp) != NULL)
 		return 0;
 	if (kind == META_DIR ? unsettled_below(m, ino, 0) : job_live(m->j, ino))
 		return 0;
@@ -470,17 +478,14 @@ errint_t merge_note(struct absent *a, struct merge *m, const struct store_page *
 	for (size_t i = 0; i < p->n; i++) {
 		if (a->n == a->cap) {
 			size_t cap = a->cap != 0 ? 2 * a->cap : 1024;
-			char **k = realloc(a->keys, cap * sizeof(*k));
+			uint64_t *k = realloc(a->keys, cap * sizeof(*k));
 
 			if (k == NULL)
 				return -ENOMEM;
 			a->keys = k;
 			a->cap = cap;
 		}
-		a->keys[a->n] = strdup(p->e[i].key + m->prefix_len);
-		if (a->keys[a->n] == NULL)
-			return -ENOMEM;
-		a->n++;
+		a->keys[a->n++] = key_hash(a, p->e[i].key + m->prefix_len);
 	}
 	return 0;
 }

@@ -12,6 +12,7 @@ struct merge {
 	const struct job *but;
 	uint64_t dir, seq;
 	uint32_t remote;
+	bool first;	/* nothing was known before: nothing can be gone */
 	bool list_meta; /* pages say what attributes objects have */
 	bool head_meta; /* or objects are asked for them */
 	char prefix[META_PATH_MAX + 1];
@@ -25,7 +26,10 @@ struct merge {
 
 struct absent {
 	struct merge *m;
-	char **keys; /* owned: all keys of all pages, sorted */
+	/* Owned: hashes of all keys of all pages, in the end sorted. Of two that are the same one
+	 * may be gone unseen; by the next listing, with another seed, they are not. */
+	uint64_t *keys;
+	uint64_t seed;
 	size_t n, cap;
 	uint64_t gone[DIR_GONE_MAX];
 	size_t ngone;

@@ -102,6 +102,7 @@ static void test_names_come_with_the_pages(void **state)
 {
 	struct fix *f = *state;
 	uint64_t dir = dir_of(f), before = count_get(COUNT_list_pages), ino = 0;
+	uint64_t compared = count_get(COUNT_list_compared);
 	struct vfs_handle *h;
 	struct ask *a = dir_open(f, dir, &h);
 
@@ -126,6 +127,7 @@ static void test_names_come_with_the_pages(void **state)
 	all_once(0);
 	dir_close(f, a, h);
 	assert_int_equal(count_get(COUNT_list_pages) - before, PAGES);
+	assert_int_equal(count_get(COUNT_list_compared), compared); /* nothing can be gone */
 }
 
 /* What was given is no whole directory then: the reader is told. */
@@ -150,7 +152,7 @@ static void test_a_listing_that_fails_half_way(void **state)
 static void test_names_of_before(void **state)
 {
 	struct fix *f = *state;
-	uint64_t dir = dir_of(f), before = 0;
+	uint64_t dir = dir_of(f), before = 0, compared;
 	struct err err = {0};
 	struct vfs_handle *h;
 	struct ask *a = dir_open(f, dir, &h);
@@ -161,6 +163,7 @@ static void test_names_of_before(void **state)
 				 NULL, &err),
 		0);
 	before = count_get(COUNT_list_pages);
+	compared = count_get(COUNT_list_compared);
 	f->v->listed_epoch_ns = clock_now_ns();
 	fault(f, 0, "list:n=3:hang");
 	a = dir_open(f, dir, &h);
@@ -174,6 +177,7 @@ static void test_names_of_before(void **state)
 	assert_int_equal(ask_wait(a), 0);
 	assert_int_equal(read_on(f, a, h, FILES + 2), 0);
 	all_once(1);
+	assert_int_equal(count_get(COUNT_list_compared) - compared, FILES);
 	dir_close(f, a, h);
 }
 
