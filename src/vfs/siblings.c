@@ -111,18 +111,18 @@ static int find_each(void *arg, uint64_t ino, enum meta_kind kind, const char *n
 
 	if (ino == f->ino)
 		return 1;
-	return ++f->n == STRIDE;
+	return ++f->n == WINDOW_MAX;
 }
 
-/* ino is one of the next few behind `last`. */
-static bool follows(struct vfs *v, uint64_t dir, uint64_t last, uint64_t ino)
+/* How many entries are between `last` and ino, which is behind it; WINDOW_MAX: as many or more. */
+static unsigned between(struct vfs *v, uint64_t dir, uint64_t last, uint64_t ino)
 {
 	struct find f = {.ino = ino};
 	struct meta_txn *t = meta_begin_read(v->conf.meta);
 
 	(void)meta_children(t, dir, last, false, find_each, &f);
 	meta_abort(t);
-	return f.n < STRIDE;
+	return f.n;
 }
 
 /* The series of a directory; a new one in the place of the oldest, only for a file that was not
@@ -159,32 +159,49 @@ static unsigned window_locked(struct series *s, uint64_t *ret_from)
 	return s->window - s->left;
 }
 
-/* Whether the file is the next of its series, which is then one longer. */
+/* One of several readers at a time, a little late: of those that the series went over. Each counts
+ * once, as if it had come in order, so that what is fetched is bounded by what is read. */
+static bool late_locked(struct series *s)
+{
+	if (!s->skipped)
+		return false;
+	s->skipped--;
+	s->left -= s->left > 0;
+	return true;
+}
+
+/* Whether the file is one of its series, which is then one longer. */
 static bool next_of(struct vfs *v, const struct meta_inode *in, bool missed)
 {
 	uint64_t last, ahead;
+	unsigned over = 0;
 	struct series *s;
 	bool next;
-
-	lock_take(&v->ahead.lock);
-	s = series_locked(v, in, missed);
-	last = s ? s->last : in->ino;
-	ahead = s ? s->ahead : 0;
-	/* One of several readers at a time, a little late. */
-	if (s && in->ino < last && s->hits && in->ino >= s->first)
-		last = in->ino;
-	lock_drop(&v->ahead.lock);
-	if (last == in->ino)
-		return false;
-	next = in->ino > last && (in->ino <= ahead || follows(v, in->parent, last, in->ino));
+	{
+		LOCKED(&v->ahead.lock);
+		s = series_locked(v, in, missed);
+		last = s ? s->last : in->ino;
+		ahead = s ? s->ahead : 0;
+		if (last == in->ino)
+			return false;
+		if (in->ino < last && s->hits && in->ino >= s->first)
+			return late_locked(s);
+	}
+	if (in->ino > last)
+		over = between(v, in->parent, last, in->ino);
+	next = in->ino > last && (in->ino <= ahead || over < STRIDE);
 	LOCKED(&v->ahead.lock);
 	s = series_locked(v, in, false);
 	if (!s)
 		return false;
+	if (next && in->ino <= s->last) /* others were quicker */
+		return in->ino < s->last && late_locked(s);
 	if (next) {
 		s->hits++;
 		s->left -= s->left > 0;
-		s->last = MAX_OF(s->last, in->ino);
+		if (s->last == last)
+			s->skipped += MIN_OF(over, WINDOW_MAX - s->skipped);
+		s->last = in->ino;
 	} else {
 		*s = (struct series){
 			.dir = s->dir, .first = in->ino, .last = in->ino, .at_ns = s->at_ns};

@@ -159,6 +159,7 @@ struct series {
 	uint64_t ahead;		   /* up to which the next ones were looked at */
 	unsigned hits;		   /* that followed each other */
 	unsigned window, left;	   /* of those that were fetched, not read yet */
+	unsigned skipped;	   /* entries that were gone over, and may be read a little late */
 	bool looking;
 	int64_t at_ns;
 };

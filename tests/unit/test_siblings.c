@@ -106,6 +106,42 @@ static void test_the_next_ones_come(void **state)
 	assert_int_equal(fetched() - before, 3 * FILES); /* each once */
 }
 
+/* Several readers at a time are not in order: the window moves on with each of them. */
+static void test_out_of_step(void **state)
+{
+	struct fix *f = *state;
+	uint64_t before;
+
+	make_all(f);
+	drop_all(f);
+	before = fetched();
+	for (unsigned i = 0; i < 3; i++)
+		read_one(f, i);
+	for (unsigned i = 3; i + 1 < FILES; i += 2) {
+		comes(f, i + 1);
+		read_one(f, i + 1);
+		read_one(f, i);
+	}
+	assert_int_equal(fetched() - before, 3 * FILES);
+}
+
+/* The same one again and again brings none. */
+static void test_again_says_nothing(void **state)
+{
+	struct fix *f = *state;
+
+	make_all(f);
+	drop_all(f);
+	for (unsigned i = 0; i < 3; i++)
+		read_one(f, i);
+	for (unsigned i = 3; i < 7; i++)
+		comes(f, i);
+	for (unsigned i = 0; i < 50; i++)
+		read_one(f, i % 3);
+	usleep(100000);
+	assert_int_equal(all_here(f), 7);
+}
+
 static void test_two_say_nothing(void **state)
 {
 	struct fix *f = *state;
@@ -218,8 +254,9 @@ static void test_grown_meanwhile(void **state)
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-	const struct CMUnitTest tests[] = {T(test_the_next_ones_come), T(test_two_say_nothing),
-		T(test_out_of_order), T(test_who_waits_goes_first), T(test_a_series_that_ends),
+	const struct CMUnitTest tests[] = {T(test_the_next_ones_come), T(test_out_of_step),
+		T(test_again_says_nothing), T(test_two_say_nothing), T(test_out_of_order),
+		T(test_who_waits_goes_first), T(test_a_series_that_ends),
 		T(test_not_what_is_large_or_archived), T(test_grown_meanwhile)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
