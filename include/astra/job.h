@@ -142,6 +142,8 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
  * file, or when job_upload(soon) or another job of ino asks for it. A read transaction; no locks
  * held. */
 bool job_goes_ahead(struct jobs *j, uint64_t ino);
+/* Called as files are that mostly get another name soon: *.tmp, .*, ... */
+bool job_name_is_temp(const char *path);
 uint64_t job_ahead_min(const struct jobs *j);
 /* The bytes of `from`, a settled file, into `to`, an empty one in the same remote whose staging
  * was just reset (seq), by the store alone; the caller waits for *ret_job. When it ends `to` is

@@ -28,7 +28,7 @@
 static const char *const temp_names[] = {
 	".*", "*~", "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.download"};
 
-static bool is_temp(const char *path)
+bool job_name_is_temp(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 
@@ -43,7 +43,7 @@ static bool suits(struct jobs *j, const struct meta_inode *in, uint32_t remote, 
 	const struct remote *r = remote_of(j, remote);
 
 	return in->kind == META_FILE && (in->flags & (META_F_BASE | META_F_ORPHAN)) == 0 &&
-	       r != NULL && r->real && r->caps.parts_max != 1 && !is_temp(path);
+	       r != NULL && r->real && r->caps.parts_max != 1 && !job_name_is_temp(path);
 }
 
 uint64_t job_ahead_min(const struct jobs *j)

@@ -3,12 +3,15 @@
  * Inodes with content that no cloud has, and when each is due for upload: upload_delay after the
  * last FLUSH or at the last RELEASE of a writer, whichever is later, HELD_OPEN_NS after the first
  * change for files that stay open, and at once for those whose upload may begin meanwhile. An
- * unlink or rename before that costs no request.
+ * unlink or rename before that costs no request. Files of a program that makes many (maker.c) are
+ * due after a fifth of upload_delay.
  *
  * The list is a cache of the index's own dirty list, which is what survives. One pool timer serves
  * all. An inode leaves the list when its upload is posted, and comes back with the next change.
  */
 #include "vfs_priv.h"
+
+#define BRIEF_PART 5 /* of upload_delay */
 
 bool dirty_has_writers(struct vfs *v, uint64_t ino)
 {
@@ -54,9 +57,24 @@ static void hold_locked(struct vfs *v, struct dirty *d, bool held)
 	d->held = held;
 }
 
+static int64_t rest_ns(const struct vfs *v, const struct dirty *d)
+{
+	return d->brief ? v->conf.upload_delay_ns / BRIEF_PART : v->conf.upload_delay_ns;
+}
+
+static void spoil_locked(struct vfs *v, struct dirty *d)
+{
+	int maker = d->maker;
+
+	lock_assert_held(&v->lock);
+	d->maker = 0;
+	d->brief = false;
+	maker_spoilt_locked(v, maker);
+}
+
 void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 {
-	int64_t now = clock_mono_ns(), delay = v->conf.upload_delay_ns;
+	int64_t now = clock_mono_ns();
 	struct dirty *d;
 	bool is_new;
 	LOCKED(&v->lock);
@@ -80,6 +98,10 @@ void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 		hold_locked(v, d, false);
 	if (is_new)
 		job_foreground(v->jobs);
+	if (is_new && ev != DIRTY_AGAIN)
+		maker_again_locked(v, ino);
+	else if (d->maker && (ev == DIRTY_CHANGE || (ev == DIRTY_RELEASE && d->closed)))
+		spoil_locked(v, d);
 	switch (ev) {
 	case DIRTY_WRITE:
 		if (!is_new)
@@ -90,7 +112,8 @@ void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 		d->flush_ns = now;
 		return;
 	case DIRTY_RELEASE:
-		d->due_ns = MAX_OF(now, d->flush_ns + delay);
+		d->closed = true;
+		d->due_ns = MAX_OF(now, d->flush_ns + rest_ns(v, d));
 		break;
 	case DIRTY_AHEAD:
 		d->due_ns = 1; /* nor does it stand back */
@@ -98,7 +121,8 @@ void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 	case DIRTY_CHANGE:
 	case DIRTY_AGAIN:
 		d->flush_ns = now;
-		d->due_ns = dirty_has_writers(v, ino) ? d->first_ns + HELD_OPEN_NS : now + delay;
+		d->due_ns = dirty_has_writers(v, ino) ? d->first_ns + HELD_OPEN_NS
+						      : now + v->conf.upload_delay_ns;
 		break;
 	}
 	timer_locked(v, d->due_ns);
@@ -140,6 +164,62 @@ void dirty_forget(struct vfs *v, uint64_t ino)
 		HASH_DEL(v->s.dirty, d);
 		free(d);
 	}
+}
+
+void dirty_made_locked(struct vfs *v, uint64_t ino, int maker)
+{
+	struct dirty *d;
+
+	lock_assert_held(&v->lock);
+	HASH_FIND(hh, v->s.dirty, &ino, sizeof(ino), d);
+	if (d)
+		d->maker = maker;
+}
+
+void dirty_brief_locked(struct vfs *v, uint64_t ino, int maker)
+{
+	struct dirty *d;
+
+	lock_assert_held(&v->lock);
+	HASH_FIND(hh, v->s.dirty, &ino, sizeof(ino), d);
+	if (!d || d->maker != maker)
+		return;
+	d->brief = true;
+	if (!d->closed)
+		return;
+	d->due_ns = MIN_OF(d->due_ns, d->flush_ns + rest_ns(v, d));
+	timer_locked(v, d->due_ns);
+}
+
+void dirty_rest_locked(struct vfs *v, int maker)
+{
+	struct dirty *d, *more;
+
+	lock_assert_held(&v->lock);
+	HASH_ITER (hh, v->s.dirty, d, more) {
+		if (!d->brief || d->maker != maker)
+			continue;
+		d->brief = false;
+		if (d->closed && d->due_ns > 1) /* else it is wanted */
+			d->due_ns = MAX_OF(d->due_ns, d->flush_ns + rest_ns(v, d));
+	}
+}
+
+void dirty_turned(struct vfs *v, uint64_t ino)
+{
+	struct dirty *d;
+	LOCKED(&v->lock);
+
+	HASH_FIND(hh, v->s.dirty, &ino, sizeof(ino), d);
+	if (!d) {
+		maker_again_locked(v, ino);
+		return;
+	}
+	if (!d->maker)
+		return;
+	if (d->brief && d->closed && d->due_ns > 1)
+		d->due_ns = MAX_OF(d->due_ns, d->flush_ns + v->conf.upload_delay_ns);
+	spoil_locked(v, d);
 }
 
 void dirty_hurry(struct vfs *v)
@@ -201,27 +281,40 @@ static errint_t post_batch(struct vfs *v, const uint64_t *inos, size_t n, bool s
 	return first;
 }
 
-/* Takes what is due from the list; *ret_next = when to look again, 0 = none is left. */
+static bool is_due(const struct dirty *d, int64_t now, int64_t back, size_t nbeside)
+{
+	return d->due_ns + back <= now || (d->brief && d->due_ns <= now && nbeside < DIRTY_BESIDE);
+}
+
+/* Takes what is due from the list; *ret_next = when to look again, 0 = none is left. While others
+ * stand back, what rests briefly goes on a few at a time: it mostly waits for a network, and who
+ * makes the files leaves a processor idle. */
 static size_t take_due(struct vfs *v, uint64_t inos[DIRTY_BATCH], int64_t now, int64_t *ret_next)
 {
 	int64_t back = job_stand_back(v->jobs);
 	struct dirty *d, *more;
-	size_t n = 0;
+	size_t n = 0, nbeside = 0;
+	int64_t brief = INT64_MAX, other = INT64_MAX;
 	LOCKED(&v->lock);
 
-	*ret_next = 0;
 	HASH_ITER (hh, v->s.dirty, d, more) {
-		if (d->due_ns + back <= now && n < DIRTY_BATCH) {
+		if (n < DIRTY_BATCH && is_due(d, now, back, nbeside)) {
 			inos[n++] = d->ino;
+			nbeside += d->brief;
+			if (d->brief)
+				maker_gone_locked(v, d->ino, d->maker);
 			hold_locked(v, d, false);
 			HASH_DEL(v->s.dirty, d);
 			free(d);
-		} else if (!*ret_next || d->due_ns < *ret_next) {
-			*ret_next = d->due_ns;
+		} else if (d->brief) {
+			brief = MIN_OF(brief, d->due_ns);
+		} else {
+			other = MIN_OF(other, d->due_ns);
 		}
 	}
-	if (back && *ret_next) /* a pause is seen soon */
-		*ret_next = MAX_OF(*ret_next, now + DIRTY_LOOK_NS);
+	if (back && other != INT64_MAX) /* a pause is seen soon */
+		other = MAX_OF(other, now + DIRTY_LOOK_NS);
+	*ret_next = MIN_OF(brief, other) == INT64_MAX ? 0 : MIN_OF(brief, other);
 	v->s.posting += n;
 	return n;
 }

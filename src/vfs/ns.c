@@ -360,8 +360,10 @@ static void run_unlink(struct vfs_call *c)
 		atomic_fetch_add(&v->removing, 1);
 		r = unlink_txn(c, &in);
 		atomic_fetch_sub(&v->removing, 1);
-		if (!r)
+		if (!r) {
+			dirty_turned(v, in.ino);
 			dirty_forget(v, in.ino);
+		}
 	}
 	call_done(c, r);
 }

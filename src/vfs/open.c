@@ -391,6 +391,7 @@ static errint_t create_file(struct vfs_call *c, struct vfs_handle *h)
 	job_will_write(v->jobs, &in);
 	(void)version_seen(v, in.ino, in.version);
 	dirty_event(v, in.ino, DIRTY_WRITE);
+	maker_made(v, c->pid, in.parent, in.name, in.ino);
 	r = node_bind(v, h->n);
 	if (!r)
 		r = stage_reset(node_sf(h->n));

@@ -296,6 +296,17 @@ static void rename_wait(struct vfs_call *c, const struct names *n, uint64_t job)
 	call_done(c, 0);
 }
 
+/* What was just made and has another name now, or none: maker.c */
+static void names_turned(struct vfs *v, const struct names *n)
+{
+	if (n->in.kind == META_DIR)
+		maker_dir_moved(v);
+	else
+		dirty_turned(v, n->in.ino);
+	if (n->has_old)
+		dirty_turned(v, n->old.ino);
+}
+
 void rename_run(struct vfs_call *c)
 {
 	struct vfs *v = c->own.v;
@@ -330,6 +341,8 @@ void rename_run(struct vfs_call *c)
 		note_entry(v, c->own.ino, c->own.name);
 		note_entry(v, c->own.ino2, c->own.name2);
 	}
+	if (!r)
+		names_turned(v, &n);
 	if (!r && n.has_old && !(c->own.what & RENAME_EXCHANGE))
 		dirty_forget(v, n.old.ino);
 	if (r || n.remote == n.new_remote || (!job && !(c->own.what & RENAME_EXCHANGE)))

@@ -7,6 +7,7 @@
  *   behind.c rows that are not told yet     who.c    which program asks
  *   held.c   bytes in memory                pattern.c  what a reader will ask for next
  *   siblings.c  small files that are read next
+ *   maker.c  who makes many files
  *   attr.c ns.c rename.c dir.c open.c read.c write.c sync.c xattr.c facts.c: the operations
  *
  * Locks, outermost first: vfs.lock (RANK_VFS: parked calls, dirty list, background listings) <
@@ -54,6 +55,7 @@
 #define DIRTY_TICK_NS	(20 * NS_PER_MS)
 #define DIRTY_LOOK_NS	(50 * NS_PER_MS)
 #define DIRTY_BATCH	128
+#define DIRTY_BESIDE	12 /* a tick, beside who works: maker.c */
 #define STALE_TRIES	4
 #define STALE_PAUSE_NS	(20 * NS_PER_MS)
 #define STALE_WAITS	250
@@ -151,6 +153,25 @@ struct dirty { /* one inode with content to upload */
 	uint64_t ino;
 	int64_t first_ns, flush_ns, due_ns; /* monotonic */
 	bool held;			    /* deferred, and nothing came since */
+	bool closed, brief;		    /* once; rests briefly */
+	int maker;			    /* who made it, when it counts there; 0 = nobody */
+};
+
+#define MAKER_RUN 8
+
+struct maker {			   /* a thread that makes files: maker.c */
+	int tid;		   /* 0 = none */
+	unsigned made;		   /* in a row, up to MAKER_RUN */
+	uint64_t first[MAKER_RUN]; /* these, until they are so many */
+	uint64_t dir;		   /* where the last one was made */
+	bool far;		   /* what is made there goes over a network */
+	int64_t at_ns, not_ns;	   /* monotonic: when; until then all rest as others do */
+};
+
+struct brief { /* a file whose upload was posted after a brief rest */
+	uint64_t ino;
+	int tid;
+	int64_t at_ns; /* monotonic */
 };
 
 /* Small files of one directory that are read one after another: siblings.c */
@@ -196,8 +217,11 @@ struct vfs {
 		struct listing *listings;
 		unsigned nlistings_running;
 		bool stopping, flushing;
-	} s;		     /* lock */
-	pthread_cond_t idle; /* lock */
+		struct maker makers[64];
+		struct brief briefs[256]; /* the last ones */
+		unsigned nbriefs;	  /* ever */
+	} s;				  /* lock */
+	pthread_cond_t idle;		  /* lock */
 	struct pool_task deadline_task, dirty_task, behind_task;
 	_Atomic unsigned active;     /* calls begun and not answered */
 	_Atomic unsigned background; /* fetches and tasks that use v */
@@ -345,6 +369,20 @@ errint_t dirty_post(struct vfs *v,
 	bool (*want)(struct vfs *v, struct meta_txn *t, const struct meta_inode *in, uint64_t arg),
 	uint64_t arg, bool soon);
 void dirty_done(struct vfs *v);
+/* The file gets another name, or goes: whoever made it is not one whose files rest briefly. */
+void dirty_turned(struct vfs *v, uint64_t ino);
+void dirty_made_locked(struct vfs *v, uint64_t ino, int maker);
+void dirty_brief_locked(struct vfs *v, uint64_t ino, int maker);
+void dirty_rest_locked(struct vfs *v, int maker); /* none of his rests briefly any more */
+
+/* ---- maker.c ---- */
+
+/* tid has made a file; of the dirty list already. */
+void maker_made(struct vfs *v, int tid, uint64_t dir, const char *name, uint64_t ino);
+void maker_spoilt_locked(struct vfs *v, int tid);
+void maker_dir_moved(struct vfs *v);
+void maker_gone_locked(struct vfs *v, uint64_t ino, int tid); /* its upload is posted */
+void maker_again_locked(struct vfs *v, uint64_t ino);	      /* and then it was changed, or went */
 
 /* ---- behind.c ---- */
 
