@@ -92,9 +92,8 @@ static struct fetch *find_in(struct fetch_list *l, uint64_t stamp, uint64_t off)
 	return NULL;
 }
 
-static struct fetch *find_locked(struct vfs_node *n, uint64_t off)
+static struct fetch *find_locked(struct vfs_node *n, uint64_t stamp, uint64_t off)
 {
-	uint64_t stamp = stage_stamp(node_sf(n));
 	struct fetch *f = find_in(&n->io.held, stamp, off);
 
 	return f ? f : find_in(&n->io.fetches, stamp, off);
@@ -109,18 +108,23 @@ bool held_locked(struct vfs_node *n, uint64_t off, uint64_t *ret_end)
 	return f;
 }
 
-bool held_whole_locked(struct vfs_node *n, uint64_t off, uint64_t len)
+static bool whole_locked(struct vfs_node *n, uint64_t stamp, uint64_t off, uint64_t len)
 {
 	struct fetch *f;
 
 	for (uint64_t end = off + len; off < end; off = f->off + f->shown) {
-		f = find_locked(n, off);
+		f = find_locked(n, stamp, off);
 		if (!f)
 			return false;
 		if (f->off + f->shown >= f->size)
 			break;
 	}
 	return true;
+}
+
+bool held_whole_locked(struct vfs_node *n, uint64_t off, uint64_t len)
+{
+	return whole_locked(n, stage_stamp(node_sf(n)), off, len);
 }
 
 /* Nobody will ask for it again, as far as one can know. */
@@ -133,8 +137,9 @@ static void given_locked(struct vfs_node *n, struct fetch *f, uint64_t bytes)
 	}
 }
 
-/* From several, or the end of one and the start of the next. */
-static errint_t copy_locked(struct vfs_call *c, struct vfs_node *n, uint64_t len)
+/* From several, or the end of one and the start of the next. All of them are as of `stamp`, and are
+ * given also when somebody changes the file just now: who does needs no lock of ours. */
+static errint_t copy_locked(struct vfs_call *c, struct vfs_node *n, uint64_t stamp, uint64_t len)
 {
 	uint64_t off = c->own.off, end = off + len;
 
@@ -142,7 +147,7 @@ static errint_t copy_locked(struct vfs_call *c, struct vfs_node *n, uint64_t len
 	if (!c->own.mem)
 		return -ENOMEM;
 	while (off < end) {
-		struct fetch *f = find_locked(n, off);
+		struct fetch *f = find_locked(n, stamp, off);
 		uint64_t part = MIN_OF(end, f->off + f->shown) - off;
 
 		memcpy((char *)c->own.mem + (off - c->own.off), (char *)f->buf + (off - f->off),
@@ -156,16 +161,17 @@ static errint_t copy_locked(struct vfs_call *c, struct vfs_node *n, uint64_t len
 
 bool held_read(struct vfs_call *c, struct vfs_node *n)
 {
-	uint64_t off = c->own.off, len;
+	uint64_t off = c->own.off, stamp, len;
 	struct fetch *f;
 	LOCKED(&n->lock);
 
-	f = find_locked(n, off);
+	stamp = stage_stamp(node_sf(n));
+	f = find_locked(n, stamp, off);
 	if (!f || off >= f->size)
 		return false;
 	len = MIN_OF(c->own.size, f->size - off);
 	if (off + len > f->off + f->shown) {
-		if (!held_whole_locked(n, off, len) || copy_locked(c, n, len))
+		if (!whole_locked(n, stamp, off, len) || copy_locked(c, n, stamp, len))
 			return false;
 	} else {
 		atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
