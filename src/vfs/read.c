@@ -27,13 +27,21 @@
 
 /* ---- one fetch ---- */
 
+static void run_read(struct vfs_call *c);
+
+/* What is in memory is all that c needs. A change of part of a grain needs staging to have it. */
+static bool may_be_held(const struct vfs_call *c)
+{
+	return c->own.run == run_read;
+}
+
 /* All that c waits for is here as far as f, which has just grown, can tell. */
 static bool is_here_locked(const struct fetch *f, const struct vfs_call *c)
 {
 	uint64_t off = c->own.want_off, end = off + c->own.want_len;
 
-	if (f->shows)
-		return held_whole_locked(f->n, off, c->own.want_len);
+	if (f->shows && may_be_held(c) && held_whole_locked(f->n, off, c->own.want_len))
+		return true;
 	return off >= f->off && end <= f->off + f->filled;
 }
 
@@ -190,10 +198,8 @@ static void fetch_grown(struct store_progress *p, uint64_t have)
 		return;
 	if (f->shows)
 		fetch_show(f, end - f->off);
-	else if (!fetch_fill(f, end - f->off))
+	if (!fetch_fill(f, end - f->off))
 		fetch_tell(f);
-	if (f->shows)
-		(void)fetch_fill(f, end - f->off);
 }
 
 /* Gets the bytes and gives them to staging. 0 also when the file is to be bound anew. */
@@ -477,7 +483,8 @@ void fetch_wait(struct vfs_call *c, struct vfs_node *n, uint64_t off, uint64_t l
 		return;
 	lock_take(&n->lock);
 	/* It may have come since the caller looked. */
-	missing = !held_whole_locked(n, off, len) && stage_missing(node_sf(n), off, len, &a, &b);
+	missing = !(may_be_held(c) && held_whole_locked(n, off, len)) &&
+		  stage_missing(node_sf(n), off, len, &a, &b);
 	if (missing)
 		want(v, n, off, len, ahead, &ok);
 	missing = missing && ok;
