@@ -345,10 +345,20 @@ static bool fetch_start_locked(
 	return true;
 }
 
-/* Starts what is missing of [off, end) and not under way, in pieces of at most unit bytes; one also
- * when many fetches run. False: no memory for the first one. */
-static bool fetch_want_locked(
-	struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t end, uint64_t unit)
+struct span {
+	uint64_t off, end;
+};
+
+static bool touches(const struct span *s, uint64_t off, uint64_t end)
+{
+	return off < s->end && end > s->off;
+}
+
+/* Starts what is missing of [off, end) and not under way, in pieces of at most unit bytes. While
+ * many fetches run only one that touches `need`, unless there is one: it wakes who waits for that.
+ * False: no memory for it. */
+static bool fetch_want_locked(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t end,
+	const struct span *need, uint64_t unit)
 {
 	struct stage_file *sf = node_sf(n);
 	uint64_t a, len, stop;
@@ -361,15 +371,19 @@ static bool fetch_want_locked(
 			/* A fetch of a shorter version may end within a grain: what is missing is
 			 * told by grains, and would be this one again. */
 			off = round_to(off, STAGE_GRAIN, true);
-			any = true;
+			any |= touches(need, a, off);
 			continue;
 		}
 		if (n->io.nfetches >= FETCHES_MAX && any)
 			return true;
+		if (n->io.nfetches >= FETCHES_MAX && !touches(need, a, last)) {
+			off = last;
+			continue;
+		}
 		stop = limit_locked(n, a, MIN_OF(last, a + unit));
 		if (!fetch_start_locked(v, n, a, stop, LANE_FOREGROUND))
 			return any;
-		any = true;
+		any |= touches(need, a, stop);
 		off = stop;
 	}
 	return true;
@@ -456,6 +470,7 @@ static void want(
 {
 	uint64_t unit = bufs_size(v->conf.bufs) / STAGE_GRAIN * STAGE_GRAIN;
 	uint64_t size = stage_size(node_sf(n)), end;
+	struct span need = {off, off + len};
 
 	assert(unit);
 	end = round_to(off + len, ROUND, true);
@@ -464,7 +479,7 @@ static void want(
 		off = 0;
 		end = round_to(size, STAGE_GRAIN, true);
 	}
-	*ret_ok = fetch_want_locked(v, n, off, end, unit);
+	*ret_ok = fetch_want_locked(v, n, off, end, &need, unit);
 	if (ahead)
 		ahead_locked(v, n, end, ahead);
 }
@@ -562,6 +577,7 @@ void rest_run(struct pool_task *t)
 	struct vfs_node *n = container_of(t, struct vfs_node, rest_task);
 	struct vfs *v = n->v;
 	uint64_t a, len, unit = bufs_size(v->conf.bufs) / STAGE_GRAIN * STAGE_GRAIN;
+	struct span all = {0, UINT64_MAX};
 	bool complete = false;
 
 	atomic_store(&n->rest_posted, false);
@@ -570,7 +586,8 @@ void rest_run(struct pool_task *t)
 		lock_take(&n->lock);
 		held_drop_all(n);
 		complete = !stage_missing(node_sf(n), 0, UINT64_MAX, &a, &len);
-		n->io.rest = !complete && fetch_want_locked(v, n, 0, stage_size(node_sf(n)), unit);
+		n->io.rest =
+			!complete && fetch_want_locked(v, n, 0, stage_size(node_sf(n)), &all, unit);
 		lock_drop(&n->lock);
 	}
 	if (complete) {
