@@ -609,6 +609,7 @@ static void range_fetch_locked(struct vfs *v, struct vfs_node *n, uint64_t off, 
 {
 	struct stage_file *sf = node_sf(n);
 	uint64_t size = round_to(stage_size(sf), STAGE_GRAIN, true), a, len;
+	uint64_t unit = ahead_unit(v, PATTERN_WINDOW_MAX);
 
 	off = round_to(off, ROUND, false);
 	end = MIN_OF(round_to(end, ROUND, true), size);
@@ -619,7 +620,7 @@ static void range_fetch_locked(struct vfs *v, struct vfs_node *n, uint64_t off, 
 		}
 		if (end - a > SMALL_MAX ? !ahead_may(v, n) : n->io.nfetches >= PATTERN_RANGES)
 			return;
-		off = limit_locked(n, a, MIN_OF(MIN_OF(a + len, end), a + AHEAD_MAX));
+		off = limit_locked(n, a, MIN_OF(MIN_OF(a + len, end), a + unit));
 		if (!fetch_start_locked(v, n, a, off, LANE_FOREGROUND))
 			return;
 	}
