@@ -88,6 +88,7 @@ static void fetch_end(struct fetch *f, errint_t r)
 	waiters_take_locked(f, false, &woken);
 	if (r)
 		n->io.rest = false;
+	n->io.full = f->fill == -ENOSPC || f->fill == -EDQUOT || (n->io.full && !f->filled);
 	rest = n->io.rest;
 	f->n = NULL;
 	held = held_keep_locked(n, f);
@@ -417,7 +418,7 @@ static bool ahead_may(struct vfs *v, struct vfs_node *n)
 	struct bufs *bufs = v->conf.bufs;
 	unsigned count = bufs_count(bufs), free = bufs_free(bufs);
 
-	if (n->io.nfetches >= FETCHES_MAX || free < 2)
+	if (n->io.full || n->io.nfetches >= FETCHES_MAX || free < 2)
 		return false;
 	return free > count / 4 && (n->io.nfetches < FETCHES_FEW || held_room(v) > count / 2);
 }
@@ -618,7 +619,8 @@ static void range_fetch_locked(struct vfs *v, struct vfs_node *n, uint64_t off, 
 			off = round_to(off, STAGE_GRAIN, true);
 			continue;
 		}
-		if (end - a > SMALL_MAX ? !ahead_may(v, n) : n->io.nfetches >= PATTERN_RANGES)
+		if (end - a > SMALL_MAX ? !ahead_may(v, n)
+					: n->io.full || n->io.nfetches >= PATTERN_RANGES)
 			return;
 		off = limit_locked(n, a, MIN_OF(MIN_OF(a + len, end), a + unit));
 		if (!fetch_start_locked(v, n, a, off, LANE_FOREGROUND))

@@ -112,6 +112,7 @@ struct vfs_node {
 		} ahead;
 		struct call_list waiters;
 		bool rest; /* fetches go on until nothing is missing */
+		bool full; /* staging kept nothing of the last one: nothing is read ahead */
 	} io;		   /* lock */
 	struct vfs *v;
 	struct pool_task rest_task;
