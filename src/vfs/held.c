@@ -4,7 +4,7 @@
  * there: no byte is read back from staging which was just written to it, and nobody who reads waits
  * for the lock under which staging is filled.
  *
- *	fetched --shown--> given (several, side by side) --all given, or no room, or closed--> gone
+ *	fetched --shown--> given (several, side by side) --all given, no room, old, closed--> gone
  *
  * A fetch shows what it has as long as staging's stamp is the one of before it began: then nothing
  * was changed here, and the version is still the same. It is counted by references: one is the
@@ -14,6 +14,9 @@
  * `is_held`, are under n->lock.
  */
 #include "vfs_priv.h"
+
+#define HELD_NS (3 * NS_PER_S)
+#define LOOK_NS NS_PER_S
 
 void fetch_put(struct fetch *f)
 {
@@ -67,6 +70,81 @@ bool held_may_take(struct vfs *v, struct vfs_node *n)
 	return bufs_free(bufs) > left;
 }
 
+static void holds_add(struct vfs *v, struct vfs_node *n)
+{
+	bool first;
+	LOCKED(&v->open.lock);
+
+	if (n->holds)
+		return;
+	first = v->open.nholds++ == 0;
+	n->holds = true;
+	TAILQ_INSERT_TAIL(&v->open.holds, n, holds_link);
+	if (first)
+		pool_post_at(v->conf.pool, &v->held_task, clock_mono_ns() + LOOK_NS);
+}
+
+/* The first of them, with a reference; NULL when there is none. */
+static struct vfs_node *holds_take(struct vfs *v)
+{
+	struct vfs_node *n;
+	LOCKED(&v->open.lock);
+
+	n = TAILQ_FIRST(&v->open.holds);
+	if (!n)
+		return NULL;
+	TAILQ_REMOVE(&v->open.holds, n, holds_link);
+	v->open.nholds--;
+	n->holds = false;
+	n->refs++;
+	return n;
+}
+
+/* Drops what is old or of another version. True: something is left. */
+static bool drop_old(struct vfs_node *n)
+{
+	int64_t since = clock_mono_ns() - HELD_NS;
+	struct fetch *f, *more;
+	LOCKED(&n->lock);
+
+	for (f = TAILQ_FIRST(&n->io.held); f; f = more) {
+		more = TAILQ_NEXT(f, link);
+		if (f->held_ns <= since || f->stamp != stage_stamp(node_sf(n)))
+			drop_locked(n, f);
+	}
+	return !TAILQ_EMPTY(&n->io.held);
+}
+
+/* Who stopped reading, and has it open for hours, keeps no buffer from other files and from
+ * uploads: it is in staging, too. */
+void held_run(struct pool_task *t)
+{
+	struct vfs *v = container_of(t, struct vfs, held_task);
+	struct vfs_node *n;
+	unsigned left;
+
+	lock_take(&v->lock);
+	if (v->s.stopping) {
+		lock_drop(&v->lock);
+		return;
+	}
+	atomic_fetch_add(&v->background, 1);
+	lock_drop(&v->lock);
+	lock_take(&v->open.lock);
+	left = v->open.nholds;
+	lock_drop(&v->open.lock);
+	while (left-- && (n = holds_take(v))) {
+		if (drop_old(n))
+			holds_add(v, n);
+		node_put(v, n);
+	}
+	lock_take(&v->open.lock);
+	if (v->open.nholds)
+		pool_post_at(v->conf.pool, &v->held_task, clock_mono_ns() + LOOK_NS);
+	lock_drop(&v->open.lock);
+	atomic_fetch_sub(&v->background, 1);
+}
+
 bool held_keep_locked(struct vfs_node *n, struct fetch *f)
 {
 	struct bufs *bufs = f->v->conf.bufs;
@@ -76,8 +154,10 @@ bool held_keep_locked(struct vfs_node *n, struct fetch *f)
 		bufs_free(bufs) <= bufs_count(bufs) / 4)
 		return false;
 	f->is_held = true;
+	f->held_ns = clock_mono_ns();
 	atomic_fetch_add(&f->v->nheld, 1);
 	TAILQ_INSERT_TAIL(&n->io.held, f, link);
+	holds_add(f->v, n);
 	return true;
 }
 

@@ -114,6 +114,10 @@ void node_put(struct vfs *v, struct vfs_node *n)
 	last = --n->refs == 0;
 	if (last)
 		HASH_DEL(v->open.nodes, n);
+	if (last && n->holds) {
+		TAILQ_REMOVE(&v->open.holds, n, holds_link);
+		v->open.nholds--;
+	}
 	lock_drop(&v->open.lock);
 	if (last)
 		node_free(n);

@@ -328,7 +328,9 @@ errint_t vfs_new(const struct vfs_conf *conf, struct vfs **ret, struct err *err)
 	pool_task_init(&v->deadline_task, LANE_FOREGROUND, deadline_run);
 	pool_task_init(&v->dirty_task, LANE_BACKGROUND, dirty_run);
 	pool_task_init(&v->behind_task, LANE_BACKGROUND, behind_run);
+	pool_task_init(&v->held_task, LANE_FOREGROUND, held_run);
 	STAILQ_INIT(&v->open.behind);
+	TAILQ_INIT(&v->open.holds);
 	v->shares = calloc(conf->nremotes + 1, sizeof(*v->shares));
 	v->note.ring = calloc(NOTES_MAX, sizeof(*v->note.ring));
 	ok = v->shares && v->note.ring;
@@ -379,6 +381,7 @@ void vfs_stop(struct vfs *v)
 	(void)pool_cancel(v->conf.pool, &v->deadline_task);
 	(void)pool_cancel(v->conf.pool, &v->dirty_task);
 	(void)pool_cancel(v->conf.pool, &v->behind_task);
+	(void)pool_cancel(v->conf.pool, &v->held_task);
 	note_stop(v);
 }
 

@@ -88,6 +88,7 @@ struct fetch {
 	uint64_t shown;	      /* bytes from its start; n->lock, as the rest */
 	uint64_t given;
 	bool is_held;
+	int64_t held_ns; /* since when, monotonic */
 };
 TAILQ_HEAD(fetch_list, fetch);
 
@@ -99,6 +100,8 @@ struct vfs_node {
 	TAILQ_HEAD(, vfs_handle) open;	    /* the handles */
 	STAILQ_ENTRY(vfs_node) behind_link; /* while `behind` */
 	bool behind;			    /* its row is to be told: behind.c */
+	TAILQ_ENTRY(vfs_node) holds_link;   /* while `holds` */
+	bool holds;			    /* it may have what grows old: held.c */
 	bool orphan;	     /* lost its name: keeps its version from being destroyed */
 	bool complete;	     /* ... but not any more: all of it is here */
 	uint32_t dep_remote; /* where missing bytes were when it was bound */
@@ -223,7 +226,7 @@ struct vfs {
 		unsigned nbriefs;	  /* ever */
 	} s;				  /* lock */
 	pthread_cond_t idle;		  /* lock */
-	struct pool_task deadline_task, dirty_task, behind_task;
+	struct pool_task deadline_task, dirty_task, behind_task, held_task;
 	_Atomic unsigned active;     /* calls begun and not answered */
 	_Atomic unsigned background; /* fetches and tasks that use v */
 	atomic_bool cancel;	     /* store calls end */
@@ -252,6 +255,8 @@ struct vfs {
 		uint64_t handles;
 		STAILQ_HEAD(, vfs_node) behind; /* each referenced */
 		unsigned nbehind, ntelling;	/* on the list; taken from it, and not told yet */
+		TAILQ_HEAD(, vfs_node) holds;	/* held_task is armed or runs unless empty */
+		unsigned nholds;
 		struct {
 			uint64_t ino, version;
 		} seen[VERSIONS];
@@ -480,6 +485,7 @@ bool held_read(struct vfs_call *c, struct vfs_node *n);
 void held_drop_all(struct vfs_node *n); /* n->lock, or nobody has n any more */
 /* Nobody has it open: what is on its way still comes, and nothing more begins. */
 void held_forget(struct vfs_node *n);
+void held_run(struct pool_task *t);
 
 /* ---- siblings.c ---- */
 
