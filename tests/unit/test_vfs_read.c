@@ -268,6 +268,158 @@ static void test_changed(void **state)
 	ask_free(a);
 }
 
+/* What is in memory, and not in staging any more, is no help to who changes a part of a grain. */
+static void test_change_of_held(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, parked;
+	struct vfs_handle *h = opened(f, &ino);
+
+	for (uint64_t at = 0; at < 16 * READ; at += READ)
+		is_read(f, h, at, READ);
+	(void)calm();
+	assert_int_equal(stage_make_room(f->stage, f->quota), 0); /* all is evicted */
+	parked = count_get(COUNT_fuse_parked);
+	assert_int_equal(put(f, h, 5 * MIB + 10, "mine", 4), 0);
+	assert_in_range(count_get(COUNT_fuse_parked) - parked, 0, 2);
+	close_h(f, h);
+}
+
+struct changer {
+	struct fix *f;
+	struct vfs_handle *h;
+	unsigned us;
+};
+
+static void *changer_run(void *arg)
+{
+	struct changer *k = arg;
+	char buf[4096] = {0};
+	struct ask *a = ask_new();
+	struct fix *f = k->f;
+
+	usleep(k->us);
+	assert_int_equal(CALL(a, vfs_write, k->h, 47 * MIB, buf, sizeof(buf), false), 0);
+	ask_free(a);
+	return NULL;
+}
+
+/* Given from two fetches, when somebody changes the file in between. */
+static void test_change_while_given(void **state)
+{
+	struct fix *f = *state;
+	struct ask *a = ask_new();
+	char name[16];
+
+	for (unsigned i = 0; i < 40; i++) {
+		struct changer k = {.f = f, .us = i * 53 % 40 * 20};
+		uint64_t ino;
+		pthread_t t;
+
+		(void)snprintf(name, sizeof(name), "c%u", i);
+		object_put(&f->remotes[0], name, bytes, 48 * MIB);
+		assert_int_equal(setx(f, f->aws, "user.astra.refresh", "1"), 0);
+		assert_int_equal(lookup(f, f->aws, name, &ino), 0);
+		assert_int_equal(open_ino(f, ino, O_RDWR, &k.h), 0);
+		for (uint64_t at = 0; at < 16 * READ; at += READ)
+			is_read(f, k.h, at, READ);
+		usleep(50000);
+		assert_int_equal(pthread_create(&t, NULL, changer_run, &k), 0);
+		for (uint64_t n = 0; n < 40; n++) {
+			assert_int_equal(
+				CALL(a, vfs_read, k.h, (8 + n % 8 * 4) * MIB - MIB / 2, MIB), 0);
+			assert_int_equal(a->len, MIB);
+		}
+		assert_int_equal(pthread_join(t, NULL), 0);
+		close_h(f, k.h);
+		assert_int_equal(unlink_in(f, f->aws, name), 0);
+	}
+	ask_free(a);
+}
+
+/* Who stops reading keeps no buffers from others. */
+static void test_idle(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino;
+	struct vfs_handle *h = opened(f, &ino);
+
+	for (uint64_t at = 0; at < 16 * READ; at += READ)
+		is_read(f, h, at, READ);
+	for (unsigned i = 0; i < 300 && bufs_free(f->bufs) < f->buffers; i++)
+		usleep(50000);
+	assert_int_equal(bufs_free(f->bufs), f->buffers);
+	close_h(f, h);
+}
+
+/* Who waits has a fetch that wakes him, however many others there are. */
+static void test_beside_others(void **state)
+{
+	enum { N = 10 };
+	struct fix *f = *state;
+	struct ask *a[N];
+	uint64_t ino;
+	struct vfs_handle *h = opened(f, &ino);
+
+	assert_int_equal(put(f, h, MIB + 4096, bytes, 4096), 0); /* a hole in what is missing */
+	fault(f, 0, "get:delay=1000");
+	for (unsigned i = 0; i < N; i++) {
+		uint64_t at = i < 8 ? (8 + i * i + i) * MIB : i == 8 ? MIB : MIB + 8192;
+
+		a[i] = ask_new();
+		vfs_read(f->v, &a[i]->c, h, at, 4096);
+	}
+	for (unsigned i = 0; i < N; i++) {
+		assert_int_equal(ask_wait(a[i]), 0);
+		ask_free(a[i]);
+	}
+	fault(f, 0, "");
+	close_h(f, h);
+}
+
+/* No fetch is larger than a buffer. */
+static void test_small_buffers(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, asked;
+	struct vfs_handle *h;
+
+	fix_down(f);
+	f->buf_size = MIB;
+	fix_up(f);
+	h = opened(f, &ino);
+	asked = count_get(COUNT_store_requests);
+	for (uint64_t at = 40 * MIB; at > 20 * MIB; at -= READ)
+		is_read(f, h, at - READ, READ);
+	(void)calm();
+	assert_in_range(count_get(COUNT_store_requests) - asked, 20, 100);
+	close_h(f, h);
+}
+
+/* A cache that is full of changes: nothing is read ahead, for it would come again and again. */
+static void test_full(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, got;
+	struct vfs_handle *h, *w;
+
+	fix_down(f);
+	f->quota = 8 * MIB;
+	fix_up(f);
+	h = opened(f, &ino);
+	fault(f, 0, "put,parts_begin,part_put:error=EIO");
+	w = create_in(f, f->aws, "w", NULL);
+	for (uint64_t at = 0; at < 7 * MIB; at += READ)
+		assert_int_equal(put(f, w, at, bytes, READ), 0);
+	got = fetched();
+	for (uint64_t at = 0; at < 32 * MIB; at += READ)
+		is_read(f, h, at, READ);
+	assert_in_range(calm() - got, 32 * MIB, 128 * MIB);
+	close_h(f, h);
+	fault(f, 0, "");
+	close_h(f, w);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, up, teardown)
 
 int main(void)
@@ -282,6 +434,12 @@ int main(void)
 		T(test_seek),
 		T(test_many),
 		T(test_changed),
+		T(test_change_of_held),
+		T(test_change_while_given),
+		T(test_idle),
+		T(test_beside_others),
+		T(test_small_buffers),
+		T(test_full),
 	};
 	int r = cmocka_run_group_tests(tests, NULL, NULL);
 
