@@ -44,6 +44,11 @@ unsigned bufs_free(const struct bufs *b);
 
 /* Takes a buffer or returns NULL at once. background callers leave at least one for the others. */
 void *bufs_try_take(struct bufs *b, bool background);
+/* Half of a buffer, of bufs_half() bytes: the other half of one that was taken so, or (unless
+ * `other`) one of a free buffer, which then is not free until both are given back. NULL when there
+ * is none. For foreground work. */
+void *bufs_try_half(struct bufs *b, bool other);
+size_t bufs_half(const struct bufs *b);
 /* The largest piece that is to be had in one: adjacent buffers, a quarter and at least two of all
  * left to the others. 0 = none. */
 size_t bufs_run_max(const struct bufs *b);
@@ -52,7 +57,7 @@ size_t bufs_run_max(const struct bufs *b);
  * another owner has, or waits for, such a piece. */
 errint_t bufs_try_run(struct bufs *b, size_t bytes, const void *owner, void **ret);
 void bufs_give_run(struct bufs *b, const void *owner);
-/* Gives it back; its memory may be returned to the kernel. */
+/* Gives it back, or a half; its memory may be returned to the kernel. */
 void bufs_give(struct bufs *b, void *p);
 /* Returns the memory of free buffers unused for idle_ns to the kernel. Each bufs_give does so for
  * one that rested for a second; a timer that calls this lets memory fall when all work ended. */

@@ -30,8 +30,9 @@
 struct slot {
 	int64_t given_mono_ns;
 	bool taken;
-	bool cold; /* has no pages, as far as we know */
-	bool run;  /* taken, and the run's */
+	bool cold;	      /* has no pages, as far as we know */
+	bool run;	      /* taken, and the run's */
+	unsigned char halves; /* taken as such: 1 the lower, 2 the upper */
 };
 
 struct bufs {
@@ -128,6 +129,60 @@ void *bufs_try_take(struct bufs *b, bool background)
 	b->shared.slots[i].taken = true;
 	b->shared.slots[i].cold = false;
 	return b->map + b->stride * i;
+}
+
+/* A slot of which one half is taken; count = there is none. */
+static unsigned half_find_locked(const struct bufs *b)
+{
+	unsigned i = 0;
+
+	while (i < b->count && b->shared.slots[i].halves != 1 && b->shared.slots[i].halves != 2)
+		i++;
+	return i;
+}
+
+size_t bufs_half(const struct bufs *b)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return b->size / 2 / page * page;
+}
+
+void *bufs_try_half(struct bufs *b, bool other)
+{
+	unsigned i;
+	bool upper;
+
+	LOCKED(&b->lock);
+	i = half_find_locked(b);
+	if (i < b->count) {
+		upper = b->shared.slots[i].halves == 1;
+		b->shared.slots[i].halves = 3;
+		return b->map + b->stride * i + (upper ? bufs_half(b) : 0);
+	}
+	if (other || !b->shared.free)
+		return NULL;
+	i = b->shared.stack[--b->shared.free];
+	assert(!b->shared.slots[i].taken && !b->shared.slots[i].halves);
+	b->shared.slots[i].taken = true;
+	b->shared.slots[i].cold = false;
+	b->shared.slots[i].halves = 1;
+	return b->map + b->stride * i;
+}
+
+/* Nothing of slot i is taken any more. */
+static bool half_given(struct bufs *b, unsigned i, bool upper)
+{
+	struct slot *s = &b->shared.slots[i];
+	LOCKED(&b->lock);
+
+	if (!s->halves) {
+		assert(!upper);
+		return true;
+	}
+	assert(s->halves & (upper ? 2 : 1));
+	s->halves &= (unsigned char)~(upper ? 2 : 1);
+	return !s->halves;
 }
 
 size_t bufs_run_max(const struct bufs *b)
@@ -252,8 +307,14 @@ void bufs_give(struct bufs *b, void *p)
 {
 	size_t off = (size_t)((char *)p - b->map);
 
-	assert(p && (char *)p >= b->map && off % b->stride == 0 && off / b->stride < b->count);
-	put_back(b, (unsigned)(off / b->stride), false);
+	unsigned i = (unsigned)(off / b->stride);
+	bool upper = off % b->stride != 0;
+
+	assert(p && (char *)p >= b->map && i < b->count);
+	assert(!upper || off % b->stride == bufs_half(b));
+	if (!half_given(b, i, upper))
+		return;
+	put_back(b, i, false);
 	(void)trim_one(b, REST_NS);
 }
 

@@ -32,7 +32,7 @@ void fetch_put(struct fetch *f)
 static void drop_locked(struct vfs_node *n, struct fetch *f)
 {
 	TAILQ_REMOVE(&n->io.held, f, link);
-	atomic_fetch_sub(&f->v->nheld, 1);
+	atomic_fetch_sub(&f->v->nheld, f->is_half ? 1 : 2);
 	fetch_put(f);
 }
 
@@ -54,7 +54,7 @@ void held_forget(struct vfs_node *n)
 
 unsigned held_room(struct vfs *v)
 {
-	return bufs_free(v->conf.bufs) + atomic_load(&v->nheld);
+	return bufs_free(v->conf.bufs) + atomic_load(&v->nheld) / 2;
 }
 
 /* Of the pool a quarter is left to others, whatever is held; and what is held here goes when one
@@ -155,7 +155,7 @@ bool held_keep_locked(struct vfs_node *n, struct fetch *f)
 		return false;
 	f->is_held = true;
 	f->held_ns = clock_mono_ns();
-	atomic_fetch_add(&f->v->nheld, 1);
+	atomic_fetch_add(&f->v->nheld, f->is_half ? 1 : 2);
 	TAILQ_INSERT_TAIL(&n->io.held, f, link);
 	holds_add(f->v, n);
 	return true;

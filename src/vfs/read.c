@@ -256,15 +256,21 @@ static errint_t fetch_get(struct fetch *f)
 	return r;
 }
 
-/* A transfer buffer while half of them are free or held, for much; else what a little needs. Of
- * what was asked for the rest is then fetched later: those that wait for it ask again. So a remote
- * that hangs leaves buffers to the others, and nobody waits for one. */
+/* A transfer buffer or half of one, for much, while enough of them are left; else what a little
+ * needs. Of what was asked for the rest is then fetched later: those that wait for it ask again. So
+ * a remote that hangs leaves buffers to the others, and nobody waits for one. */
 static bool fetch_buffer(struct fetch *f)
 {
 	struct bufs *bufs = f->v->conf.bufs;
 
-	if (f->len > SMALL_MAX && held_may_take(f->v, f->n))
+	if (f->len > SMALL_MAX && f->len <= bufs_half(bufs)) {
+		f->buf = bufs_try_half(bufs, true);
+		if (!f->buf && held_may_take(f->v, f->n))
+			f->buf = bufs_try_half(bufs, false);
+		f->is_half = f->buf;
+	} else if (f->len > SMALL_MAX && held_may_take(f->v, f->n)) {
 		f->buf = bufs_try_take(bufs, false);
+	}
 	f->is_small = !f->buf;
 	if (!f->is_small)
 		return true;

@@ -39,7 +39,7 @@
 #define HELD_OPEN_NS	(30 * NS_PER_S) /* a file held open is uploaded after this at the latest */
 #define NAME_TMP	".astra-tmp"	/* STORE_TMP_PREFIX as a name: not the user's */
 #define FETCHES_MAX	8		/* of one file at once */
-#define FETCHES_FEW	2    /* ... though others have taken their share of the buffers */
+#define FETCHES_FEW	3    /* ... though others have taken their share of the buffers */
 #define VERSIONS	4096 /* remembered content versions, for keep_cache */
 #define NOTES_MAX	4096 /* queued kernel invalidations */
 #define NOTES_BATCH	64
@@ -78,6 +78,7 @@ struct fetch {
 	uint64_t get;  /* as much of it as is got now */
 	void *buf;     /* owned */
 	bool is_small; /* buf is not one of the pool's */
+	bool is_half;  /* buf is half of one */
 	struct store_progress progress;
 	char etag[META_ETAG_MAX]; /* of the version that is got */
 	uint64_t filled;	  /* of it staging has these, from its start */
@@ -230,7 +231,7 @@ struct vfs {
 	_Atomic unsigned active;     /* calls begun and not answered */
 	_Atomic unsigned background; /* fetches and tasks that use v */
 	atomic_bool cancel;	     /* store calls end */
-	_Atomic unsigned nheld;	     /* transfer buffers: held.c */
+	_Atomic unsigned nheld;	     /* halves of transfer buffers: held.c */
 	_Atomic unsigned removing;   /* transactions that may take an inode's name */
 	_Atomic unsigned renames;    /* that wait */
 	/* A full cache, write.c: no wait while so many bytes less one were sent; when last told. */

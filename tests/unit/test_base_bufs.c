@@ -51,6 +51,40 @@ static void lanes(void **state)
 	bufs_destroy(NULL);
 }
 
+/* Two share a buffer, which is free when both gave theirs back; what is left of one goes first. */
+static void halves(void **state)
+{
+	struct bufs *b = bufs_new(2, 16384);
+	char *p[4];
+
+	assert_int_equal(bufs_half(b), 8192);
+	assert_null(bufs_try_half(b, true));
+	p[0] = bufs_try_half(b, false);
+	assert_non_null(p[0]);
+	assert_int_equal(bufs_free(b), 1);
+	p[1] = bufs_try_half(b, true);
+	assert_ptr_equal(p[1], p[0] + 8192);
+	p[2] = bufs_try_half(b, false);
+	p[3] = bufs_try_half(b, false);
+	assert_int_equal(bufs_free(b), 0);
+	assert_null(bufs_try_half(b, false));
+	assert_null(bufs_try_take(b, false));
+	for (int i = 0; i < 4; i++)
+		memset(p[i], i + 1, 8192);
+	for (int i = 0; i < 4; i++)
+		assert_true(p[i][0] == i + 1 && p[i][8191] == i + 1);
+	bufs_give(b, p[1]);
+	assert_ptr_equal(bufs_try_half(b, false), p[1]);
+	bufs_give(b, p[0]);
+	bufs_give(b, p[3]);
+	assert_int_equal(bufs_free(b), 0);
+	bufs_give(b, p[1]);
+	assert_int_equal(bufs_free(b), 1);
+	bufs_give(b, p[2]);
+	assert_int_equal(bufs_free(b), 2);
+	bufs_destroy(b);
+}
+
 /* Several in a row: what is free at once, the others as they come back, and nobody takes them. */
 static void runs(void **state)
 {
@@ -254,6 +288,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lanes),
+		cmocka_unit_test(halves),
 		cmocka_unit_test(runs),
 		cmocka_unit_test(runs_are_not_starved),
 		cmocka_unit_test(memory_goes_back),
