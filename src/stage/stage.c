@@ -726,6 +726,8 @@ errint_t stage_open(const struct stage_conf *conf, struct stage **ret, struct er
 		r = s->dirfd < 0 || fstatfs(s->dirfd, &fs) < 0 ? -errno : 0;
 		s->on_fuse = !r && fs.f_type == FUSE_SUPER_MAGIC;
 	}
+	if (!r)
+		stage_spread(s->dirfd);
 	if (!r && STAGE_HEAD % (unsigned long)sysconf(_SC_PAGESIZE) != 0)
 		r = -ENOSYS;
 	if (!r)

@@ -295,6 +295,11 @@ void stage_mark_unsynced(struct stage *s, struct entry *e);
 /* Compares the checksum of chunk c if it has one and was not compared yet. */
 bool file_verify(struct stage_file *f, uint64_t c);
 
+/* ---- spread.c ---- */
+
+/* Before the first bucket is made. */
+void stage_spread(int dirfd);
+
 /* ---- sync.c ---- */
 
 errint_t stage_sync_fs(struct stage *s);

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Staging: each promise of its face, one by one. */
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
 #include "stage_help.h"
 
 #define HEAD 8192 /* what comes before the bytes */
@@ -1233,6 +1239,35 @@ static void test_spans(void **state)
 	stage_close(s);
 }
 
+/* Without a journal ext4 looks through the inodes that went lately, in the group where all buckets
+ * would be: there each has one of its own. */
+static void test_spread(void **state)
+{
+	cleanup_fd int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char path[128], task[16] = "";
+	struct stat st;
+	struct statfs fs;
+	int flags = 0;
+	FILE *in;
+
+	(void)state;
+	assert_int_equal(fstatfs(fd, &fs), 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	stage_close(open_with(100 * M, 0, false));
+	if (fs.f_type != EXT4_SUPER_MAGIC)
+		return;
+	snprintf(path, sizeof(path),
+		"cat /sys/fs/ext4/$(basename $(readlink /sys/dev/block/%u:%u))/journal_task",
+		major(st.st_dev), minor(st.st_dev));
+	in = popen(path, "r");
+	assert_non_null(in);
+	if (!fgets(task, sizeof(task), in))
+		task[0] = 0;
+	pclose(in);
+	assert_int_equal(ioctl(fd, FS_IOC_GETFLAGS, &flags), 0);
+	assert_int_equal((flags & FS_TOPDIR_FL) != 0, !strncmp(task, "<none>", 6));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
@@ -1260,6 +1295,7 @@ int main(void)
 		T(regrow),
 		T(twin),
 		T(spans),
+		T(spread),
 	};
 
 	return cmocka_run_group_tests_name("stage", tests, NULL, NULL);
