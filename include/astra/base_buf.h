@@ -49,6 +49,9 @@ void *bufs_try_take(struct bufs *b, bool background);
  * is none. For foreground work. */
 void *bufs_try_half(struct bufs *b, bool other);
 size_t bufs_half(const struct bufs *b);
+/* Two free ones that are adjacent, of twice the size; each is given back by itself. NULL when there
+ * are none. For foreground work. */
+void *bufs_try_two(struct bufs *b);
 /* The largest piece that is to be had in one: adjacent buffers, a quarter and at least two of all
  * left to the others. 0 = none. */
 size_t bufs_run_max(const struct bufs *b);

@@ -170,6 +170,37 @@ void *bufs_try_half(struct bufs *b, bool other)
 	return b->map + b->stride * i;
 }
 
+/* The lower one of the first two that are free and adjacent; count = there are none. */
+static unsigned two_find_locked(const struct bufs *b)
+{
+	unsigned i = 0;
+
+	while (i + 1 < b->count && (b->shared.slots[i].taken || b->shared.slots[i + 1].taken))
+		i++;
+	return i + 1 < b->count ? i : b->count;
+}
+
+void *bufs_try_two(struct bufs *b)
+{
+	unsigned i, kept = 0;
+
+	if (b->stride != b->size) /* there are gaps between them */
+		return NULL;
+	LOCKED(&b->lock);
+	i = two_find_locked(b);
+	if (i == b->count)
+		return NULL;
+	for (unsigned k = 0; k < b->shared.free; k++) {
+		if (b->shared.stack[k] != i && b->shared.stack[k] != i + 1)
+			b->shared.stack[kept++] = b->shared.stack[k];
+	}
+	assert(kept + 2 == b->shared.free);
+	b->shared.free = kept;
+	b->shared.slots[i].taken = b->shared.slots[i + 1].taken = true;
+	b->shared.slots[i].cold = b->shared.slots[i + 1].cold = false;
+	return b->map + b->stride * i;
+}
+
 /* Nothing of slot i is taken any more. */
 static bool half_given(struct bufs *b, unsigned i, bool upper)
 {

@@ -26,13 +26,15 @@ void fetch_put(struct fetch *f)
 		free(f->buf);
 	else if (f->buf)
 		bufs_give(f->v->conf.bufs, f->buf);
+	if (f->halves == 4)
+		bufs_give(f->v->conf.bufs, (char *)f->buf + bufs_size(f->v->conf.bufs));
 	free(f);
 }
 
 static void drop_locked(struct vfs_node *n, struct fetch *f)
 {
 	TAILQ_REMOVE(&n->io.held, f, link);
-	atomic_fetch_sub(&f->v->nheld, f->is_half ? 1 : 2);
+	atomic_fetch_sub(&f->v->nheld, f->halves);
 	fetch_put(f);
 }
 
@@ -59,10 +61,10 @@ unsigned held_room(struct vfs *v)
 
 /* Of the pool a quarter is left to others, whatever is held; and what is held here goes when one
  * more begins: the last first, which is wanted last. */
-bool held_may_take(struct vfs *v, struct vfs_node *n)
+bool held_may_take(struct vfs *v, struct vfs_node *n, unsigned count)
 {
 	struct bufs *bufs = v->conf.bufs;
-	unsigned left = bufs_count(bufs) / 4;
+	unsigned left = bufs_count(bufs) / 4 + count - 1;
 	LOCKED(&n->lock);
 
 	while (bufs_free(bufs) <= left && !TAILQ_EMPTY(&n->io.held))
@@ -149,13 +151,13 @@ bool held_keep_locked(struct vfs_node *n, struct fetch *f)
 {
 	struct bufs *bufs = f->v->conf.bufs;
 
-	if (!f->shows || f->filled < f->shown || f->shown < MIN_OF(f->len, f->size - f->off) ||
+	if (!f->shows || f->filled < f->shown || f->shown < MIN_OF(f->get, f->size - f->off) ||
 		f->given >= f->shown || n->io.rest || f->stamp != stage_stamp(node_sf(n)) ||
 		bufs_free(bufs) <= bufs_count(bufs) / 4)
 		return false;
 	f->is_held = true;
 	f->held_ns = clock_mono_ns();
-	atomic_fetch_add(&f->v->nheld, f->is_half ? 1 : 2);
+	atomic_fetch_add(&f->v->nheld, f->halves);
 	TAILQ_INSERT_TAIL(&n->io.held, f, link);
 	holds_add(f->v, n);
 	return true;

@@ -21,8 +21,11 @@
 #define REBASE_PAUSE_NS (50 * NS_PER_MS)
 #define ROUND		(4u * STAGE_GRAIN)
 #define UNIT_MIN	(256u << 10)
-#define AHEAD_MAX	(4u << 20)   /* a unit of what is read ahead */
+#define AHEAD_MAX	(4u << 20)  /* a unit of what is read ahead, but for ... */
+#define AHEAD_MOST	(16u << 20) /* one reader whose requests are quick: */
+#define REQUEST_NS	(100 * NS_PER_MS)
 #define SHOW_MIN	(256u << 10) /* that has come, before it is given to those who wait */
+#define RATE_MIN	(1u << 20)   /* fewer bytes tell no rate */
 #define SMALL_MAX	(512u << 10) /* is fetched without a transfer buffer */
 
 /* ---- one fetch ---- */
@@ -75,6 +78,18 @@ static void wake_all(struct call_list *l, errint_t r)
 
 static void ahead_go_locked(struct vfs *v, struct vfs_node *n);
 
+/* How fast its bytes came, since the first of them if there were more. */
+static void rate_locked(struct vfs_node *n, const struct fetch *f)
+{
+	int64_t took = clock_mono_ns() - f->first_ns;
+	uint64_t bytes = f->shown - f->first, rate;
+
+	if (!f->first_ns || bytes < RATE_MIN)
+		return;
+	rate = bytes * 1000 / (uint64_t)MAX_OF(took / (NS_PER_S / 1000), 1);
+	n->io.rate = n->io.rate ? (3 * n->io.rate + rate) / 4 : rate;
+}
+
 static void fetch_end(struct fetch *f, errint_t r)
 {
 	struct call_list woken = TAILQ_HEAD_INITIALIZER(woken);
@@ -88,6 +103,7 @@ static void fetch_end(struct fetch *f, errint_t r)
 	waiters_take_locked(f, false, &woken);
 	if (r)
 		n->io.rest = false;
+	rate_locked(n, f);
 	n->io.full = f->fill == -ENOSPC || f->fill == -EDQUOT || (n->io.full && !f->filled);
 	rest = n->io.rest;
 	f->n = NULL;
@@ -175,6 +191,7 @@ static void fetch_shows(struct fetch *f, uint64_t stamp, uint64_t size)
 	f->stamp = stamp;
 	f->size = size;
 	f->shows = true;
+	f->first_ns = clock_mono_ns();
 }
 
 /* Its bytes up to `have` are given from memory from here on, before staging has them. */
@@ -184,6 +201,10 @@ static void fetch_show(struct fetch *f, uint64_t have)
 
 	lock_take(&f->n->lock);
 	f->shown = MAX_OF(f->shown, have);
+	if (!f->first && have < f->get) { /* what came before was asked for, and waited for */
+		f->first = have;
+		f->first_ns = clock_mono_ns();
+	}
 	waiters_take_locked(f, true, &woken);
 	lock_drop(&f->n->lock);
 	wake_all(&woken, 0);
@@ -256,24 +277,69 @@ static errint_t fetch_get(struct fetch *f)
 	return r;
 }
 
-/* A transfer buffer or half of one, for much, while enough of them are left; else what a little
- * needs. Of what was asked for the rest is then fetched later: those that wait for it ask again. So
- * a remote that hangs leaves buffers to the others, and nobody waits for one. */
+static void fetch_run(struct pool_task *t);
+
+static bool fetch_start_locked(
+	struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t end, enum pool_lane lane)
+{
+	struct fetch *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return false;
+	f->v = v;
+	f->n = n;
+	f->off = off;
+	f->len = f->get = end - off;
+	f->progress.grown = fetch_grown;
+	atomic_init(&f->refs, 1);
+	pool_task_init(&f->task, lane, fetch_run);
+	node_ref(v, n);
+	TAILQ_INSERT_TAIL(&n->io.fetches, f, link);
+	n->io.nfetches++;
+	atomic_fetch_add(&v->background, 1);
+	pool_task_share(&f->task, remote_share(v, node_dep_remote(v, n)));
+	(void)pool_post(v->conf.pool, &f->task);
+	return true;
+}
+
+/* What is got is known, and so is the buffer, to others from here on. What one buffer is too small
+ * for is for another fetch. */
+static void fetch_fits(struct fetch *f, unsigned halves)
+{
+	uint64_t end = f->off + f->len;
+	LOCKED(&f->n->lock);
+
+	f->halves = halves;
+	f->get = MIN_OF(f->len, MAX_OF(halves, 2u) / 2 * (uint64_t)bufs_size(f->v->conf.bufs));
+	if (f->get < f->len && fetch_start_locked(f->v, f->n, f->off + f->get, end, f->task.lane))
+		f->len = f->get;
+}
+
+/* Two transfer buffers, one, or half of one, for much, while enough of them are left; else what a
+ * little needs. Of what was asked for the rest is then fetched later: those that wait for it ask
+ * again. So a remote that hangs leaves buffers to the others, and nobody waits for one. */
 static bool fetch_buffer(struct fetch *f)
 {
 	struct bufs *bufs = f->v->conf.bufs;
+	unsigned halves = 2;
 
-	if (f->len > SMALL_MAX && f->len <= bufs_half(bufs)) {
+	if (f->len > bufs_size(bufs) && held_may_take(f->v, f->n, 2)) {
+		f->buf = bufs_try_two(bufs);
+		halves = f->buf ? 4 : 2;
+	}
+	if (!f->buf && f->len > SMALL_MAX && f->len <= bufs_half(bufs)) {
 		f->buf = bufs_try_half(bufs, true);
-		if (!f->buf && held_may_take(f->v, f->n))
+		if (!f->buf && held_may_take(f->v, f->n, 1))
 			f->buf = bufs_try_half(bufs, false);
-		f->is_half = f->buf;
-	} else if (f->len > SMALL_MAX && held_may_take(f->v, f->n)) {
+		halves = 1;
+	} else if (!f->buf && f->len > SMALL_MAX && held_may_take(f->v, f->n, 1)) {
 		f->buf = bufs_try_take(bufs, false);
 	}
 	f->is_small = !f->buf;
-	if (!f->is_small)
+	if (!f->is_small) {
+		fetch_fits(f, halves);
 		return true;
+	}
 	f->get = MIN_OF(f->len, (uint64_t)SMALL_MAX);
 	f->buf = malloc(f->get);
 	return f->buf;
@@ -327,29 +393,6 @@ static uint64_t limit_locked(struct vfs_node *n, uint64_t off, uint64_t end)
 			end = f->off;
 	}
 	return end;
-}
-
-static bool fetch_start_locked(
-	struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t end, enum pool_lane lane)
-{
-	struct fetch *f = calloc(1, sizeof(*f));
-
-	if (!f)
-		return false;
-	f->v = v;
-	f->n = n;
-	f->off = off;
-	f->len = f->get = end - off;
-	f->progress.grown = fetch_grown;
-	atomic_init(&f->refs, 1);
-	pool_task_init(&f->task, lane, fetch_run);
-	node_ref(v, n);
-	TAILQ_INSERT_TAIL(&n->io.fetches, f, link);
-	n->io.nfetches++;
-	atomic_fetch_add(&v->background, 1);
-	pool_task_share(&f->task, remote_share(v, node_dep_remote(v, n)));
-	(void)pool_post(v->conf.pool, &f->task);
-	return true;
 }
 
 struct span {
@@ -408,25 +451,41 @@ void fetch_whole(struct vfs *v, struct vfs_node *n)
 		(void)fetch_start_locked(v, n, 0, size, LANE_BACKGROUND);
 }
 
-/* What is read ahead comes in units of so much. */
-static uint64_t ahead_unit(const struct vfs *v, uint64_t window)
+/* Hardly anybody else has bytes on their way. */
+static bool is_alone_locked(struct vfs *v, struct vfs_node *n)
 {
-	uint64_t most = bufs_size(v->conf.bufs) / STAGE_GRAIN * STAGE_GRAIN;
+	unsigned count = bufs_count(v->conf.bufs), own = 0;
+	struct fetch *f;
 
+	TAILQ_FOREACH (f, &n->io.fetches, link)
+		own += f->halves;
+	return count <= held_room(v) + own / 2 + count / 8;
+}
+
+/* What is read ahead comes in units of so much. A request costs a round trip and its server's work;
+ * it takes some time, so that this is little of it, as long as there are some beside each other. */
+static uint64_t ahead_unit_locked(struct vfs *v, struct vfs_node *n, uint64_t window)
+{
+	uint64_t size = bufs_size(v->conf.bufs) / STAGE_GRAIN * STAGE_GRAIN, most = AHEAD_MAX;
+	uint64_t quick = n->io.rate / (NS_PER_S / REQUEST_NS);
+
+	while (most < AHEAD_MOST && 2 * most <= quick + quick / 2 && is_alone_locked(v, n))
+		most *= 2;
 	return MIN_OF(MAX_OF(round_to(window / 4, UNIT_MIN, true), (uint64_t)UNIT_MIN),
-		MIN_OF(most, (uint64_t)AHEAD_MAX));
+		MIN_OF(most, most > AHEAD_MAX ? 2 * size : size));
 }
 
 /* One more unit of what is read ahead may begin: while there are buffers enough for others, for
  * each file at least some. */
-static bool ahead_may(struct vfs *v, struct vfs_node *n)
+static bool ahead_may(struct vfs *v, struct vfs_node *n, uint64_t unit)
 {
 	struct bufs *bufs = v->conf.bufs;
 	unsigned count = bufs_count(bufs), free = bufs_free(bufs);
 
 	if (n->io.full || n->io.nfetches >= FETCHES_MAX || free < 2)
 		return false;
-	return free > count / 4 && (n->io.nfetches < FETCHES_FEW || held_room(v) > count / 2);
+	return free > count / 4 + (unit > bufs_size(bufs)) &&
+	       (n->io.nfetches < FETCHES_FEW || held_room(v) > count / 2);
 }
 
 /* Goes on with what is to be read ahead, in units that begin where a multiple of them does, so that
@@ -448,7 +507,7 @@ static void ahead_go_locked(struct vfs *v, struct vfs_node *n)
 			n->io.ahead.at = round_to(at, STAGE_GRAIN, true);
 			continue;
 		}
-		if (!ahead_may(v, n))
+		if (!ahead_may(v, n, unit))
 			break;
 		at = MIN_OF(MIN_OF(a + len, n->io.ahead.to), round_to(a + 1, unit, true));
 		at = limit_locked(n, a, at);
@@ -461,7 +520,7 @@ static void ahead_go_locked(struct vfs *v, struct vfs_node *n)
 /* Keeps [off, off+window) on its way. */
 static void ahead_locked(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t window)
 {
-	uint64_t unit = ahead_unit(v, window);
+	uint64_t unit = ahead_unit_locked(v, n, window);
 	uint64_t size = round_to(stage_size(node_sf(n)), STAGE_GRAIN, true);
 
 	n->io.ahead.at = off;
@@ -616,7 +675,8 @@ static void range_fetch_locked(struct vfs *v, struct vfs_node *n, uint64_t off, 
 {
 	struct stage_file *sf = node_sf(n);
 	uint64_t size = round_to(stage_size(sf), STAGE_GRAIN, true), a, len;
-	uint64_t unit = ahead_unit(v, PATTERN_WINDOW_MAX);
+	uint64_t unit = MIN_OF(
+		bufs_size(v->conf.bufs) / STAGE_GRAIN * STAGE_GRAIN, AHEAD_MAX + UINT64_C(0));
 
 	off = round_to(off, ROUND, false);
 	end = MIN_OF(round_to(end, ROUND, true), size);
@@ -625,7 +685,7 @@ static void range_fetch_locked(struct vfs *v, struct vfs_node *n, uint64_t off, 
 			off = round_to(off, STAGE_GRAIN, true);
 			continue;
 		}
-		if (end - a > SMALL_MAX ? !ahead_may(v, n)
+		if (end - a > SMALL_MAX ? !ahead_may(v, n, unit)
 					: n->io.full || n->io.nfetches >= PATTERN_RANGES)
 			return;
 		off = limit_locked(n, a, MIN_OF(MIN_OF(a + len, end), a + unit));
@@ -638,7 +698,7 @@ static void range_fetch_locked(struct vfs *v, struct vfs_node *n, uint64_t off, 
 static void read_ahead_locked(
 	struct vfs *v, struct vfs_node *n, struct pattern_stream *s, uint64_t end, uint64_t window)
 {
-	uint64_t unit = ahead_unit(v, window);
+	uint64_t unit = ahead_unit_locked(v, n, window);
 
 	if (!window || end + window < s->asked + unit)
 		return;

@@ -75,10 +75,10 @@ struct fetch {
 	struct vfs_node *n; /* referenced while it runs; NULL afterwards */
 	struct vfs *v;
 	uint64_t off, len;
-	uint64_t get;  /* as much of it as is got now */
-	void *buf;     /* owned */
-	bool is_small; /* buf is not one of the pool's */
-	bool is_half;  /* buf is half of one */
+	uint64_t get;	 /* as much of it as is got now */
+	void *buf;	 /* owned */
+	bool is_small;	 /* buf is not one of the pool's */
+	unsigned halves; /* of the pool's buffers that buf is; 1, 2 or 4 */
 	struct store_progress progress;
 	char etag[META_ETAG_MAX]; /* of the version that is got */
 	uint64_t filled;	  /* of it staging has these, from its start */
@@ -89,7 +89,9 @@ struct fetch {
 	uint64_t shown;	      /* bytes from its start; n->lock, as the rest */
 	uint64_t given;
 	bool is_held;
-	int64_t held_ns; /* since when, monotonic */
+	int64_t held_ns;  /* since when, monotonic */
+	uint64_t first;	  /* bytes that were shown first, of which the rate knows nothing */
+	int64_t first_ns; /* when, monotonic */
 };
 TAILQ_HEAD(fetch_list, fetch);
 
@@ -115,9 +117,10 @@ struct vfs_node {
 			uint64_t at, to, unit; /* [at, to) is to be begun yet, in such units */
 		} ahead;
 		struct call_list waiters;
-		bool rest; /* fetches go on until nothing is missing */
-		bool full; /* staging kept nothing of the last one: nothing is read ahead */
-	} io;		   /* lock */
+		bool rest;     /* fetches go on until nothing is missing */
+		bool full;     /* staging kept nothing of the last one: nothing is read ahead */
+		uint64_t rate; /* bytes a second of one request; 0 = not known */
+	} io;		       /* lock */
 	struct vfs *v;
 	struct pool_task rest_task;
 	atomic_bool rest_posted;
@@ -474,7 +477,7 @@ void fetch_put(struct fetch *f);
 /* Transfer buffers that are free, or could be at once. */
 unsigned held_room(struct vfs *v);
 /* One more fetch of n may take a transfer buffer. */
-bool held_may_take(struct vfs *v, struct vfs_node *n);
+bool held_may_take(struct vfs *v, struct vfs_node *n, unsigned count);
 /* f is over, and left the list of those that run: true, the reference is the other list's now. */
 bool held_keep_locked(struct vfs_node *n, struct fetch *f);
 /* Something that is held has the byte at off, and all up to *ret_end. */

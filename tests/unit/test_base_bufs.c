@@ -85,6 +85,41 @@ static void halves(void **state)
 	bufs_destroy(b);
 }
 
+/* Two that are adjacent, wherever they are; given back one by one. */
+static void twos(void **state)
+{
+	struct bufs *b = bufs_new(5, 8192), *gaps = bufs_new(4, 5000);
+	char *p[5], *two;
+
+	assert_null(bufs_try_two(gaps));
+	bufs_destroy(gaps);
+	for (int i = 0; i < 5; i++)
+		p[i] = bufs_try_take(b, false);
+	assert_null(bufs_try_two(b));
+	for (int i = 0; i < 5; i += 2)
+		bufs_give(b, p[i]);
+	assert_null(bufs_try_two(b));
+	bufs_give(b, p[3]);
+	two = bufs_try_two(b);
+	assert_ptr_equal(two, p[2]);
+	assert_int_equal(bufs_free(b), 2);
+	memset(two, 7, 16384);
+	assert_null(bufs_try_two(b));
+	bufs_give(b, two + 8192);
+	assert_int_equal(bufs_free(b), 3);
+	assert_ptr_equal(bufs_try_two(b), two + 8192);
+	bufs_give(b, two + 16384);
+	bufs_give(b, two + 8192);
+	bufs_give(b, two);
+	bufs_give(b, p[1]);
+	assert_int_equal(bufs_free(b), 5);
+	for (int i = 0; i < 5; i++)
+		assert_non_null(p[i] = bufs_try_take(b, false));
+	for (int i = 0; i < 5; i++)
+		bufs_give(b, p[i]);
+	bufs_destroy(b);
+}
+
 /* Several in a row: what is free at once, the others as they come back, and nobody takes them. */
 static void runs(void **state)
 {
@@ -289,6 +324,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lanes),
 		cmocka_unit_test(halves),
+		cmocka_unit_test(twos),
 		cmocka_unit_test(runs),
 		cmocka_unit_test(runs_are_not_starved),
 		cmocka_unit_test(memory_goes_back),
