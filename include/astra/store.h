@@ -177,6 +177,7 @@ struct store_caps {
 	bool conditional_put, conditional_remove, conditional_copy;
 	bool etag_of_bytes;   /* the same bytes may have the same ETag, also in another class */
 	bool silent_remove;   /* removing what is not there may succeed */
+	bool list_after;      /* may have store_list_after; a call says whether it does */
 	bool list_meta;	      /* LIST carries metadata */
 	bool meta_at_begin;   /* parts_finish takes no metadata but that of parts_begin */
 	bool head_meta;	      /* else: the user wants a HEAD of what is new in a LIST */
@@ -222,8 +223,8 @@ struct store_ops {
 	errint_t (*remove_many)(struct store *s, const struct store_call *c, const char *bucket,
 		const char *const *keys, size_t n, errint_t *ret_each, struct err *err);
 	errint_t (*list)(struct store *s, const struct store_call *c, const char *bucket,
-		const char *prefix, char delimiter, const char *token, unsigned max,
-		struct store_page *ret, struct err *err);
+		const char *prefix, char delimiter, const char *after, const char *token,
+		unsigned max, struct store_page *ret, struct err *err);
 	errint_t (*copy)(struct store *s, const struct store_call *c, struct store_obj src,
 		struct store_obj dst, const struct store_copy *opt, struct store_stat *ret,
 		struct err *err);
@@ -301,6 +302,16 @@ errint_t store_remove_many(struct store *s, const struct store_call *c, const ch
 /* delimiter 0 = all keys below prefix. token NULL or "" = from the start. */
 errint_t store_list(struct store *s, const struct store_call *c, const char *bucket,
 	const char *prefix, char delimiter, const char *token, unsigned max, struct store_page *ret,
+	struct err *err);
+/*
+ * Where caps.list_after: the page that begins behind a name in the order of bytes, which need not
+ * be there; store_list goes on with its token. -EOPNOTSUPP/ERR_FINAL: not here.
+ * after begins with prefix and has no delimiter behind it (-EINVAL), so that no group has keys on
+ * both sides: such a name never begins with a group's, which ends with the delimiter; where they
+ * differ all keys of the group differ in the same way.
+ */
+errint_t store_list_after(struct store *s, const struct store_call *c, const char *bucket,
+	const char *prefix, char delimiter, const char *after, unsigned max, struct store_page *ret,
 	struct err *err);
 errint_t store_copy(struct store *s, const struct store_call *c, struct store_obj src,
 	struct store_obj dst, const struct store_copy *opt, struct store_stat *ret,

@@ -222,8 +222,8 @@ static void page_sort(struct store_page *p)
 }
 
 errint_t azblob_list(struct store *s, const struct store_call *c, const char *bucket,
-	const char *prefix, char delimiter, const char *token, unsigned max, struct store_page *ret,
-	struct err *err)
+	const char *prefix, char delimiter, const char *after, const char *token, unsigned max,
+	struct store_page *ret, struct err *err)
 {
 	struct listing l = {.d = (struct azblob *)s};
 	errint_t r;
@@ -233,7 +233,7 @@ errint_t azblob_list(struct store *s, const struct store_call *c, const char *bu
 			err, -ENOENT, ERR_NOT_FOUND, "no container can be named '%s'", bucket);
 	if (*token && *token != TOKEN_MARK)
 		return err_set(err, -EINVAL, ERR_FINAL, "list: bad continuation token");
-	r = driver_page_begin(&l.page, prefix, delimiter, "", max, err);
+	r = driver_page_begin(&l.page, prefix, delimiter, "", "", max, err);
 	if (*token)
 		memcpy(l.marker, token + 1, strlen(token));
 	do

@@ -167,8 +167,8 @@ errint_t azblob_get(struct store *s, const struct store_call *c, struct store_ob
 /* ---- azblob_list.c ---- */
 
 errint_t azblob_list(struct store *s, const struct store_call *c, const char *bucket,
-	const char *prefix, char delimiter, const char *token, unsigned max, struct store_page *ret,
-	struct err *err);
+	const char *prefix, char delimiter, const char *after, const char *token, unsigned max,
+	struct store_page *ret, struct err *err);
 errint_t azblob_bucket_list(
 	struct store *s, const struct store_call *c, char ***ret, size_t *ret_n, struct err *err);
 errint_t azblob_bucket_create(

@@ -219,7 +219,7 @@ void driver_etag(char ret[DRIVER_ETAG_LEN + 1])
 /* ---- LIST pages ---- */
 
 errint_t driver_page_begin(struct driver_page *g, const char *prefix, char delimiter,
-	const char *token, unsigned max, struct err *err)
+	const char *after, const char *token, unsigned max, struct err *err)
 {
 	size_t len = strlen(token);
 
@@ -229,8 +229,11 @@ errint_t driver_page_begin(struct driver_page *g, const char *prefix, char delim
 		.delimiter = delimiter,
 		.max = max,
 		.show_tmp = !strncmp(prefix, STORE_TMP_PREFIX, strlen(STORE_TMP_PREFIX))};
-	if (!len)
+	if (!len) {
+		g->after_len = strlen(after);
+		memcpy(g->after, after, g->after_len + 1);
 		return 0;
+	}
 	/* Token: 'k' and the last key, or 'p' and the last common prefix. */
 	if ((token[0] != 'k' && token[0] != 'p') || len < 2 || len - 1 > STORE_KEY_MAX ||
 		strncmp(token + 1, prefix, MIN_OF(g->prefix_len, len - 1)))

@@ -73,7 +73,8 @@ struct driver_page {
 	size_t group_off, group_len; /* the last common prefix given out; len 0 = none */
 };
 errint_t driver_page_begin(struct driver_page *g, const char *prefix, char delimiter,
-	const char *token, unsigned max, struct err *err);
+	const char *after, const char *token, unsigned max,
+	struct err *err); /* after: at most STORE_KEY_MAX, without a token */
 /* Whether key is to be looked at: behind the token, below the prefix, not hidden, not in the group
  * given last. *ret_group gets the length of its common prefix, 0 = it is an entry by itself. */
 bool driver_page_wants(const struct driver_page *g, const char *key, size_t len, size_t *ret_group);

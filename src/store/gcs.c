@@ -36,6 +36,7 @@ static void gcs_caps(struct store *s, struct store_caps *ret)
 		.conditional_put = true,
 		.conditional_remove = true,
 		.conditional_copy = true,
+		.list_after = true,
 		.list_meta = true,
 		.meta_dates = true,
 		.set_meta = true,

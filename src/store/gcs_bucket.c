@@ -267,7 +267,8 @@ errint_t gcs_bucket_remove(
 
 	if (e != -ENOTEMPTY)
 		return e;
-	empty = !gcs_list(s, c, bucket, "", 0, "", 1, &page, &own) && !page.n && !page.truncated;
+	empty = !gcs_list(s, c, bucket, "", 0, "", "", 1, &page, &own) && !page.n &&
+		!page.truncated;
 	store_page_done(&page);
 	if (!empty || gcs_each(g, c, bucket, STORE_TMP_PREFIX, 0, sweep_one, &w, &own))
 		return e;

@@ -135,7 +135,7 @@ static errint_t group_shown(const struct lister *l, const struct driver_page *p,
 	*ret = true;
 	if (p->show_tmp || strncmp(STORE_TMP_PREFIX, group, strlen(group)) != 0)
 		return 0;
-	e = gcs_list(&l->g->store, l->c, l->bucket, group, 0, "", 1, &page, err);
+	e = gcs_list(&l->g->store, l->c, l->bucket, group, 0, "", "", 1, &page, err);
 	*ret = page.n > 0;
 	store_page_done(&page);
 	return e;
@@ -211,8 +211,8 @@ static errint_t page_fill(
 }
 
 errint_t gcs_list(struct store *s, const struct store_call *c, const char *bucket,
-	const char *prefix, char delimiter, const char *token, unsigned max, struct store_page *ret,
-	struct err *err)
+	const char *prefix, char delimiter, const char *after, const char *token, unsigned max,
+	struct store_page *ret, struct err *err)
 {
 	struct lister l = {.g = (struct gcs *)s,
 		.c = c,
@@ -223,7 +223,7 @@ errint_t gcs_list(struct store *s, const struct store_call *c, const char *bucke
 	const char *at = NULL;
 	struct driver_page p;
 	unsigned empty = 0;
-	errint_t e = driver_page_begin(&p, prefix, delimiter, token, max, err);
+	errint_t e = driver_page_begin(&p, prefix, delimiter, after, token, max, err);
 
 	if (!e)
 		start_after(&l, &p);

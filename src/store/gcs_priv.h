@@ -197,8 +197,8 @@ errint_t gcs_set_tier(struct store *s, const struct store_call *c, struct store_
 /* ---- lists (gcs_list.c) ---- */
 
 errint_t gcs_list(struct store *s, const struct store_call *c, const char *bucket,
-	const char *prefix, char delimiter, const char *token, unsigned max, struct store_page *ret,
-	struct err *err);
+	const char *prefix, char delimiter, const char *after, const char *token, unsigned max,
+	struct store_page *ret, struct err *err);
 /* Each object below prefix, in order, with its resource; ends early when fn returns non-zero. */
 errint_t gcs_each(struct gcs *g, const struct store_call *c, const char *bucket, const char *prefix,
 	char delimiter, errint_t (*fn)(void *arg, const json_t *item, struct err *err), void *arg,

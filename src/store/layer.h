@@ -42,9 +42,9 @@
 		(const char *bucket, const char *const *keys, size_t n, errint_t *ret_each),       \
 		(bucket, keys, n, ret_each))                                                       \
 	X(list, prefix, 0, 0, false,                                                               \
-		(const char *bucket, const char *prefix, char delimiter, const char *token,        \
-			unsigned max, struct store_page *ret),                                     \
-		(bucket, prefix, delimiter, token, max, ret))                                      \
+		(const char *bucket, const char *prefix, char delimiter, const char *after,        \
+			const char *token, unsigned max, struct store_page *ret),                  \
+		(bucket, prefix, delimiter, after, token, max, ret))                               \
 	X(copy, dst.key, 0, 0, COPY_COND(opt),                                                     \
 		(struct store_obj src, struct store_obj dst, const struct store_copy *opt,         \
 			struct store_stat *ret),                                                   \

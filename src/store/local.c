@@ -42,6 +42,7 @@ static void local_caps(struct store *s, struct store_caps *ret)
 		.conditional_put = true,
 		.conditional_remove = true,
 		.conditional_copy = true,
+		.list_after = true,
 		.list_meta = true,
 		.set_meta = true,
 		.part_copy = true,

@@ -202,8 +202,8 @@ static errint_t walk_from_prefix(struct walk *w, const char *bucket)
 }
 
 errint_t local_list(struct store *s, const struct store_call *c, const char *bucket,
-	const char *prefix, char delimiter, const char *token, unsigned max, struct store_page *ret,
-	struct err *err)
+	const char *prefix, char delimiter, const char *after, const char *token, unsigned max,
+	struct store_page *ret, struct err *err)
 {
 	cleanup_free struct walk *w = calloc(1, sizeof(*w));
 	errint_t r;
@@ -213,7 +213,7 @@ errint_t local_list(struct store *s, const struct store_call *c, const char *buc
 	w->l = (struct local *)s;
 	w->c = c;
 	w->err = err;
-	r = driver_page_begin(&w->g, prefix, delimiter, token, max, err);
+	r = driver_page_begin(&w->g, prefix, delimiter, after, token, max, err);
 	if (r)
 		return r;
 	w->start = w->g.after_len && strcmp(w->g.after, prefix) > 0 ? w->g.after : prefix;

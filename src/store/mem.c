@@ -263,6 +263,7 @@ static void mem_caps(struct store *s, struct store_caps *ret)
 		.conditional_put = true,
 		.conditional_remove = true,
 		.conditional_copy = true,
+		.list_after = true,
 		.list_meta = true,
 		.set_meta = true,
 		.part_copy = true,
@@ -444,13 +445,13 @@ static void list_walk_locked(struct mem *m, struct mem_bucket *b, struct driver_
 }
 
 static errint_t mem_list(struct store *s, const struct store_call *c, const char *bucket,
-	const char *prefix, char delimiter, const char *token, unsigned max, struct store_page *ret,
-	struct err *err)
+	const char *prefix, char delimiter, const char *after, const char *token, unsigned max,
+	struct store_page *ret, struct err *err)
 {
 	struct mem *m = (struct mem *)s;
 	struct driver_page g;
 	struct mem_bucket *b;
-	errint_t r = driver_page_begin(&g, prefix, delimiter, token, max, err);
+	errint_t r = driver_page_begin(&g, prefix, delimiter, after, token, max, err);
 
 	if (r)
 		return r;

@@ -541,6 +541,7 @@ static void s3_caps(struct store *s, struct store_caps *ret)
 		.conditional_remove = true,
 		.conditional_copy = true,
 		.meta_at_begin = true,
+		.list_after = true,
 		.head_meta = d->conf.read_metadata,
 		.meta_copy = S3_PART_MAX,
 		.part_copy = true,

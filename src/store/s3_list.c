@@ -135,6 +135,25 @@ static errint_t page_end(const struct s3_req *q, const struct xml *x, struct dri
 	return 0;
 }
 
+/* One that does not know start-after begins at the beginning. */
+static errint_t after_check(
+	const struct s3_req *q, const char *after, struct store_page *p, struct err *err)
+{
+	if (!*after || !p->n || strcmp(p->e[0].key, after) > 0)
+		return 0;
+	store_page_done(p);
+	return err_set(err, -EOPNOTSUPP, ERR_FINAL, "%s: it does not begin behind a name", q->what);
+}
+
+/* Buckets of one zone ("x--x-s3") list in no order, and know no start-after. */
+static bool in_order(const char *bucket)
+{
+	static const char end[] = "--x-s3";
+	size_t n = strlen(bucket);
+
+	return n < sizeof(end) || strcmp(bucket + n - (sizeof(end) - 1), end) != 0;
+}
+
 /* The server's word for a token that it did not give out. */
 static errint_t token_error(const char *token, errint_t r, struct err *err)
 {
@@ -146,8 +165,8 @@ static errint_t token_error(const char *token, errint_t r, struct err *err)
 }
 
 errint_t s3_list(struct store *s, const struct store_call *c, const char *bucket,
-	const char *prefix, char delimiter, const char *token, unsigned max, struct store_page *ret,
-	struct err *err)
+	const char *prefix, char delimiter, const char *after, const char *token, unsigned max,
+	struct store_page *ret, struct err *err)
 {
 	struct s3 *d = (struct s3 *)s;
 	struct s3_req q = {.what = "list",
@@ -159,8 +178,11 @@ errint_t s3_list(struct store *s, const struct store_call *c, const char *bucket
 	cleanup_xml struct xml x = {0};
 	struct net_answer a = {0};
 	struct driver_page g;
-	errint_t r = driver_page_begin(&g, prefix, delimiter, "", max, err);
+	errint_t r = 0;
 
+	if (*after && !in_order(bucket))
+		return err_set(err, -EOPNOTSUPP, ERR_FINAL, "list: %s has no order", bucket);
+	r = driver_page_begin(&g, prefix, delimiter, "", "", max, err);
 	if (r)
 		return r;
 	snprintf(n, sizeof(n), "%u", max);
@@ -173,11 +195,14 @@ errint_t s3_list(struct store *s, const struct store_call *c, const char *bucket
 		s3_param(&q, "delimiter", delim);
 	if (*token)
 		s3_param(&q, "continuation-token", token);
+	else if (*after)
+		s3_param(&q, "start-after", after);
 	(void)net_field_add(&q.fields, "x-amz-optional-object-attributes", "RestoreStatus");
 	r = s3_send(d, &q, &a, err);
 	r = r ? token_error(token, r, err) : s3_xml(d, &q, &a, "ListBucketResult", &x, err);
 	r = r ? r : page_fill(d, &q, &x, &g, err);
 	r = r ? r : page_end(&q, &x, &g, ret, err);
+	r = r || *token ? r : after_check(&q, after, ret, err);
 	driver_page_done(&g);
 	net_answer_done(&a);
 	s3_req_done(&q);

@@ -230,8 +230,8 @@ S3_OP(parts_finish) struct store_obj o, const char *id, const struct store_part 
 S3_OP(parts_abort) struct store_obj o, const char *id, struct err *err);
 S3_OP(parts_pending) const char *bucket, struct store_upload **ret, size_t *ret_n,
 	struct err *err);
-S3_OP(list) const char *bucket, const char *prefix, char delimiter, const char *token,
-	unsigned max, struct store_page *ret, struct err *err);
+S3_OP(list) const char *bucket, const char *prefix, char delimiter, const char *after,
+	const char *token, unsigned max, struct store_page *ret, struct err *err);
 S3_OP(bucket_list) char ***ret, size_t *ret_n, struct err *err);
 S3_OP(bucket_create) const char *bucket, struct err *err);
 S3_OP(bucket_remove) const char *bucket, struct err *err);

@@ -257,25 +257,52 @@ errint_t store_remove_many(struct store *s, const struct store_call *c, const ch
 	return leave(s->ops->remove_many(s, c, bucket, keys, n, ret_each, err), "remove_many", err);
 }
 
-errint_t store_list(struct store *s, const struct store_call *c, const char *bucket,
-	const char *prefix, char delimiter, const char *token, unsigned max, struct store_page *ret,
-	struct err *err)
+static bool after_ok(const char *prefix, char delimiter, const char *after)
+{
+	size_t n = strlen(prefix);
+
+	return !strncmp(after, prefix, n) && after[n] &&
+	       !(delimiter && strchr(after + n, delimiter));
+}
+
+static errint_t list_page(struct store *s, const struct store_call *c, const char *bucket,
+	const char *prefix, char delimiter, const char *after, const char *token, unsigned max,
+	struct store_page *ret, struct err *err)
 {
 	ENTER(CALL_DEFAULT_NS);
-	assert(ret);
-	*ret = (struct store_page){0};
-	prefix = prefix ? prefix : "";
-	token = token ? token : "";
 	max = !max || max > STORE_PAGE_MAX ? STORE_PAGE_MAX : max;
 	CHECK(bucket_check(bucket, err));
-	if (strlen(prefix) > STORE_KEY_MAX || strlen(token) >= STORE_TOKEN_MAX)
+	if (strlen(prefix) > STORE_KEY_MAX || strlen(after) > STORE_KEY_MAX ||
+		strlen(token) >= STORE_TOKEN_MAX)
 		return err_set(err, -ENAMETOOLONG, ERR_FINAL, "list: prefix or token too long");
+	if (*after && !after_ok(prefix, delimiter, after))
+		return err_set(
+			err, -EINVAL, ERR_FINAL, "list: '%s' is no place to begin at", after);
 
-	errint_t r = s->ops->list(s, c, bucket, prefix, delimiter, token, max, ret, err);
+	errint_t r = s->ops->list(s, c, bucket, prefix, delimiter, after, token, max, ret, err);
 
 	assert(r || ret->n <= max);
 	assert(r || !ret->truncated || ret->next[0]);
 	return leave(r, "list", err);
+}
+
+errint_t store_list(struct store *s, const struct store_call *c, const char *bucket,
+	const char *prefix, char delimiter, const char *token, unsigned max, struct store_page *ret,
+	struct err *err)
+{
+	assert(ret);
+	*ret = (struct store_page){0};
+	return list_page(s, c, bucket, prefix ? prefix : "", delimiter, "", token ? token : "", max,
+		ret, err);
+}
+
+errint_t store_list_after(struct store *s, const struct store_call *c, const char *bucket,
+	const char *prefix, char delimiter, const char *after, unsigned max, struct store_page *ret,
+	struct err *err)
+{
+	assert(ret && after && *after);
+	*ret = (struct store_page){0};
+	return list_page(s, c, bucket, prefix ? prefix : "", delimiter, after, "", max, ret, err);
 }
 
 errint_t store_copy(struct store *s, const struct store_call *c, struct store_obj src,

@@ -408,26 +408,31 @@ static size_t model_list(struct model *m, const char *prefix, char delim, char *
 	return n;
 }
 
-static void model_compare(
-	struct world *w, struct model *m, const char *prefix, char delim, unsigned max)
+/* after "": from the start. */
+static void model_compare_after(struct world *w, struct model *m, const char *prefix, char delim,
+	const char *after, unsigned max)
 {
 	char *want[MODEL_KEYS], token[STORE_TOKEN_MAX] = "";
 	size_t n = model_list(m, prefix, delim, want), at = 0;
 	bool more = true;
 	struct err err;
 
+	while (at < n && *after && strcmp(want[at], after) <= 0)
+		at++;
 	while (more) {
 		struct store_page page;
-		errint_t r =
-			store_list(w->st, NULL, w->bucket, prefix, delim, token, max, &page, &err);
+		errint_t r = *after && !token[0] ? store_list_after(w->st, NULL, w->bucket, prefix,
+							   delim, after, max, &page, &err)
+						 : store_list(w->st, NULL, w->bucket, prefix, delim,
+							   token, max, &page, &err);
 
 		if (r)
 			fail_msg("list: %s", err_text(&err, r));
 		for (size_t i = 0; i < page.n; i++) {
 			if (at == n || strcmp(page.e[i].key, want[at]))
-				fail_msg("list prefix '%s' delimiter '%c' max %u token '%s': got "
-					 "'%s', want '%s'",
-					prefix, delim, max, token, page.e[i].key,
+				fail_msg("list prefix '%s' delimiter '%c' after '%s' max %u token "
+					 "'%s': got '%s', want '%s'",
+					prefix, delim, after, max, token, page.e[i].key,
 					at < n ? want[at] : "(end)");
 			at++;
 		}
@@ -438,10 +443,35 @@ static void model_compare(
 		store_page_done(&page);
 	}
 	if (at != n)
-		fail_msg("list prefix '%s' delimiter '%c' max %u: missing '%s'", prefix, delim, max,
-			want[at]);
+		fail_msg("list prefix '%s' delimiter '%c' after '%s' max %u: missing '%s'", prefix,
+			delim, after, max, want[at]);
 	for (size_t i = 0; i < n; i++)
 		free(want[i]);
+}
+
+static void model_compare(
+	struct world *w, struct model *m, const char *prefix, char delim, unsigned max)
+{
+	model_compare_after(w, m, prefix, delim, "", max);
+}
+
+/* Names that are there and others, beside groups and inside of them but for the slash. */
+static void model_compare_places(
+	struct world *w, struct model *m, const char *prefix, char delim, uint64_t seed)
+{
+	static const char *const bits[] = {"a", "b", "-", ".", "%", "obj", "ab", "_", "a!", "a~",
+		"\xc3\xa4", "\xf0\x9f\x98\x80"};
+	char after[64];
+
+	if (!w->caps.list_after)
+		return;
+	for (unsigned i = 0; i < 4; i++) {
+		seed = hash64(&i, 4, seed);
+		snprintf(after, sizeof(after), "%s", prefix);
+		for (unsigned k = 0; k <= (seed >> 8) % 3; k++)
+			strcat(after, bits[(seed >> (12 + 8 * k)) % ARRAY_SIZE(bits)]);
+		model_compare_after(w, m, prefix, delim, after, 1 + (unsigned)((seed >> 40) % 9));
+	}
 }
 
 static void test_list_model(void **state)
@@ -485,6 +515,9 @@ static void test_list_model(void **state)
 		}
 		model_compare(w, &m, prefixes[seed % ARRAY_SIZE(prefixes)],
 			delims[(seed >> 30) % 4], 1 + (unsigned)((seed >> 33) % 9));
+		if (step % 4 == 0)
+			model_compare_places(w, &m, prefixes[seed % ARRAY_SIZE(prefixes)],
+				step % 8 ? '/' : 0, seed);
 		if (step % 20 == 19) {
 			for (unsigned p = 0; p < ARRAY_SIZE(prefixes); p++)
 				for (unsigned d = 0; d < 4; d++)
@@ -528,6 +561,19 @@ static void test_list_entries(void **state)
 	assert_int_equal(
 		store_list(w->st, NULL, "conf-no-such", "", 0, "", 10, &page, &err), -ENOENT);
 	assert_int_equal(err.kind, ERR_NOT_FOUND);
+	if (!w->caps.list_after)
+		return;
+	assert_int_equal(
+		store_list_after(w->st, NULL, w->bucket, "d/", '/', "d/x", 10, &page, &err), 0);
+	assert_int_equal(page.n, 0);
+	store_page_done(&page);
+	for (unsigned i = 0; i < 3; i++) {
+		static const char *const no[] = {"d/", "c", "d/a/b"};
+
+		assert_int_equal(
+			store_list_after(w->st, NULL, w->bucket, "d/", '/', no[i], 10, &page, &err),
+			-EINVAL);
+	}
 }
 
 static void test_list_many(void **state)

@@ -1299,6 +1299,42 @@ static void a_page_has_everything(void **state)
 	store_destroy(s);
 }
 
+static void list_behind_a_name(void **state)
+{
+	SCRIPT({"GET /bucket?delimiter=%2F&encoding-type=url&list-type=2&max-keys=10&prefix=p%2F&"
+		"start-after=p%2Fm%20%C3%A4",
+		       200, NULL,
+		       LIST("<IsTruncated>true</IsTruncated><NextContinuationToken>T</"
+			    "NextContinuationToken>"
+			    "<EncodingType>url</EncodingType>" ENTRY("p/z", ""))},
+		{"GET /bucket?delimiter", 200, NULL,
+			LIST("<IsTruncated>false</IsTruncated>" ENTRY("p/a", "") ENTRY("p/z", ""))},
+		{"GET /bucket?delimiter", 200, NULL, LIST("<IsTruncated>false</IsTruncated>")});
+	struct store *s = driver(NULL);
+	struct store_page p;
+
+	assert_int_equal(
+		store_list_after(s, NULL, "bucket", "p/", '/', "p/m \xc3\xa4", 10, &p, &err), 0);
+	assert_int_equal(p.n, 1);
+	assert_true(p.truncated && !strcmp(p.next, "T"));
+	store_page_done(&p);
+	/* one that begins at the beginning */
+	assert_int_equal(
+		store_list_after(s, NULL, "bucket", "p/", '/', "p/m", 10, &p, &err), -EOPNOTSUPP);
+	assert_true(err.kind == ERR_FINAL && p.n == 0 && p.e == NULL);
+	assert_int_equal(store_list_after(s, NULL, "bucket", "p/", '/', "p/m", 10, &p, &err), 0);
+	assert_int_equal(p.n, 0);
+	store_page_done(&p);
+	/* buckets of one zone have no order; nor is this a place */
+	assert_int_equal(
+		store_list_after(s, NULL, "b--use1-az5--x-s3", "p/", '/', "p/m", 10, &p, &err),
+		-EOPNOTSUPP);
+	assert_int_equal(
+		store_list_after(s, NULL, "bucket", "p/", '/', "p/m/n", 10, &p, &err), -EINVAL);
+	script_done();
+	store_destroy(s);
+}
+
 /* As a gateway lists what was put into its directory: the others are there all the same. */
 static void what_has_no_version_is_not_shown(void **state)
 {
@@ -1640,6 +1676,7 @@ int main(void)
 		cmocka_unit_test(restores_are_asked_for),
 		cmocka_unit_test(restores_are_lengthened),
 		cmocka_unit_test(a_page_has_everything),
+		cmocka_unit_test(list_behind_a_name),
 		cmocka_unit_test(bad_pages_are_refused),
 		cmocka_unit_test(what_has_no_version_is_not_shown),
 		cmocka_unit_test(what_has_no_version_is_not_overwritten),
