@@ -230,6 +230,7 @@ struct jobs {
 	struct pool_task sweep;		 /* uploads.c */
 	struct ready *ready;		 /* owned; one of each remote: ready.c */
 	atomic_bool stopping;		 /* steps end, nothing is given up */
+	atomic_uint pages_held;		 /* pages.c: LIST pages before their turn */
 	struct graph {
 		struct lock lock; /* RANK_JOB */
 		struct job_list all;

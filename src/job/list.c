@@ -188,7 +188,8 @@ static errint_t listed(struct merge *m, bool marker)
 static errint_t list_pages(
 	struct merge *m, const struct objref *o, struct absent *a, bool *marker, struct err *err)
 {
-	struct pages *g = pages_new(m, o);
+	static const struct pages_conf conf = {.page = STORE_PAGE_MAX, .slow_ns = 5 * NS_PER_MS};
+	struct pages *g = pages_new(m, o, &conf);
 	errint_t r = g == NULL ? -ENOMEM : 0;
 
 	for (bool more = true; r == 0 && more;) {

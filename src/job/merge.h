@@ -37,8 +37,12 @@ struct absent {
 
 /* pages.c: the pages of a LIST, in order. */
 struct pages;
-struct pages *pages_new(
-	struct merge *m, const struct objref *o); /* borrows both; NULL: no memory */
+struct pages_conf {
+	unsigned page;	 /* names in one */
+	int64_t slow_ns; /* pages that are waited for less are quick enough one by one */
+};
+struct pages *pages_new(struct merge *m, const struct objref *o,
+	const struct pages_conf *c); /* borrows m and o; NULL: no memory */
 errint_t pages_next(struct pages *g, struct store_page *ret, struct err *err);
 void pages_free(struct pages *g); /* waits for what is under way; NULL is fine */
 

@@ -214,12 +214,98 @@ static void test_the_next_page_is_asked_for(void **state)
 	assert_int_equal(count_get(COUNT_list_pages) - asked, PAGES);
 }
 
+enum { MANY = 20000 };
+
+static unsigned met[MANY], strange;
+
+static bool on_many(struct vfs_call *c, const char *name, const struct vfs_attr *at, uint64_t next)
+{
+	struct ask *a = container_of(c, struct ask, c);
+
+	a->dir.count++;
+	a->dir.last = next;
+	if (name[0] == 'm')
+		met[atoi(name + 1)]++;
+	else
+		strange += strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+	return false;
+}
+
+static uint64_t many_read(struct fix *f, uint64_t dir)
+{
+	uint64_t before = count_get(COUNT_list_pages);
+	struct ask *a = ask_new();
+	errint_t r = 0;
+
+	memset(met, 0, sizeof(met));
+	strange = 0;
+	a->c.fill = on_many;
+	assert_int_equal(CALL(a, vfs_opendir, dir), 0);
+	struct vfs_handle *h = a->c.handle;
+
+	do {
+		a->dir.count = 0;
+		r = CALL(a, vfs_readdir, h, a->dir.last);
+	} while (r == 0 && a->dir.count != 0);
+	assert_int_equal(r, 0);
+	dir_close(f, a, h);
+	return count_get(COUNT_list_pages) - before;
+}
+
+/* Of a store that is far away pages come side by side: first by guesses, then by what the index
+ * knows; what is gone by then is found out. */
+static void test_a_large_directory_far_away(void **state)
+{
+	struct fix *f = *state;
+	struct err err = {0};
+	uint64_t dir = 0, n;
+	char key[32];
+
+	for (unsigned i = 0; i < MANY; i++) {
+		(void)snprintf(key, sizeof(key), "d/m%05u%s", i, i % 500 == 7 ? "/x" : "");
+		object_put(&f->remotes[0], key, "x", 1);
+	}
+	fault(f, 0, "list:delay=200");
+	assert_int_equal(lookup(f, f->aws, "d", &dir), 0);
+	for (unsigned known = 0; known < 2; known++) {
+		int64_t since = clock_mono_ns();
+
+		n = many_read(f, dir);
+		assert_in_range(n, MANY / 1000, MANY / 1000 + 12);
+		assert_true(clock_mono_ns() - since < (int64_t)n * 200 * NS_PER_MS * 3 / 4);
+		assert_int_equal(strange, 0);
+		for (unsigned i = 0; i < MANY; i++)
+			assert_int_equal(met[i], known == 0 || i % 777 != 0);
+		for (unsigned i = 0; i < MANY && known == 0; i += 777) {
+			(void)snprintf(key, sizeof(key), "d/m%05u%s", i, i % 500 == 7 ? "/x" : "");
+			assert_int_equal(store_remove(f->remotes[0].st, NULL,
+						 (struct store_obj){"b", key}, NULL, &err),
+				0);
+		}
+		f->v->listed_epoch_ns = clock_now_ns();
+	}
+	fault(f, 0, "");
+}
+
+static int setup_wide(void **state)
+{
+	int r = setup(state);
+	struct fix *f = *state;
+
+	fix_down(f);
+	f->workers = 16;
+	fix_up(f);
+	return r;
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_names_come_with_the_pages),
 		T(test_a_listing_that_fails_half_way), T(test_names_of_before),
-		T(test_the_next_page_is_asked_for)};
+		T(test_the_next_page_is_asked_for),
+		cmocka_unit_test_setup_teardown(
+			test_a_large_directory_far_away, setup_wide, teardown)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
