@@ -26,6 +26,8 @@
  *	hang              wait for the deadline, the cancel flag, or other rules; then go on
  *	short             get: done, but half of the bytes are missing and nobody says so;
  *	                  others: as error=EIO
+ *	halt              get: half of the bytes, the others when there are other rules; other
+ *	                  operations: as error=EIO
  *	cut               get: half of the bytes, then the connection ends; others: as error=EIO
  *	corrupt           one bit of what is read, or written, is wrong
  *	lost              done, but the answer is lost: ERR_UNKNOWN
@@ -53,6 +55,7 @@ enum action {
 	ACT_HANG,
 	ACT_SHORT,
 	ACT_CUT,
+	ACT_HALT,
 	ACT_CORRUPT,
 	ACT_LOST
 };
@@ -243,7 +246,7 @@ static errint_t action_parse(struct word k, struct word v, struct rule *ret, str
 	static const struct {
 		const char *name;
 		enum action action;
-	} plain[] = {{"hang", ACT_HANG}, {"short", ACT_SHORT}, {"cut", ACT_CUT},
+	} plain[] = {{"hang", ACT_HANG}, {"short", ACT_SHORT}, {"cut", ACT_CUT}, {"halt", ACT_HALT},
 		{"corrupt", ACT_CORRUPT}, {"lost", ACT_LOST}};
 	uint64_t ms = 0;
 	errint_t r = 0;
@@ -445,6 +448,7 @@ static errint_t before(struct fault *f, const struct store_call *c, enum store_o
 		return hang(f, c, v, err);
 	case ACT_SHORT:
 	case ACT_CUT:
+	case ACT_HALT:
 		if (op != OP_get)
 			return err_set(err, -EIO, ERR_RETRY, "fault: %s: connection cut",
 				store_op_name(op));
@@ -547,20 +551,42 @@ STORE_OPS(X)
 STORE_OPS_OTHER(X)
 #undef X
 
+/* The second half, once the rules have changed. */
+static errint_t get_rest(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *if_match, uint64_t off, void *p, size_t len, size_t *ret_len,
+	const struct verdict *v, struct err *err)
+{
+	size_t got = 0;
+	errint_t r;
+
+	store_progressed(c->progress, *ret_len);
+	r = hang((struct fault *)s, c, v, err);
+	if (!r)
+		r = fault_plain_get(s,
+			&(struct store_call){
+				.deadline_mono_ns = c->deadline_mono_ns, .cancel = c->cancel},
+			o, if_match, off + *ret_len, (uint8_t *)p + *ret_len, len - *ret_len, &got,
+			&(struct verdict){0}, err);
+	*ret_len = r ? 0 : *ret_len + got;
+	return r;
+}
+
 static errint_t fault_get(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, uint64_t off, void *p, size_t len, size_t *ret_len, struct err *err)
 {
 	struct verdict v = decide((struct fault *)s, OP_get, o.key);
-	size_t ask = v.action == ACT_CUT ? len / 2 : len;
+	size_t ask = v.action == ACT_CUT || v.action == ACT_HALT ? len / 2 : len;
 	struct store_call quiet = *c;
 	errint_t r;
 
 	/* Bytes are spoiled after they came: nobody must see them before. */
-	if (v.action == ACT_CORRUPT || v.action == ACT_SHORT)
+	if (v.action == ACT_CORRUPT || v.action == ACT_SHORT || v.action == ACT_HALT)
 		quiet.progress = NULL;
 	r = fault_plain_get(s, &quiet, o, if_match, off, p, ask, ret_len, &v, err);
 	if (r)
 		return r;
+	if (v.action == ACT_HALT && *ret_len == ask)
+		return get_rest(s, c, o, if_match, off, p, len, ret_len, &v, err);
 	if (v.action == ACT_CORRUPT && *ret_len)
 		((uint8_t *)p)[*ret_len / 2] ^= 1;
 	if (v.action == ACT_SHORT)

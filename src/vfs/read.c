@@ -41,11 +41,15 @@ static bool may_be_held(const struct vfs_call *c)
 /* All that c waits for is here as far as f, which has just grown, can tell. */
 static bool is_here_locked(const struct fetch *f, const struct vfs_call *c)
 {
-	uint64_t off = c->own.want_off, end = off + c->own.want_len;
+	uint64_t off = c->own.want_off, end = off + c->own.want_len, a, b;
 
 	if (f->shows && may_be_held(c) && held_whole_locked(f->n, off, c->own.want_len))
 		return true;
-	return off >= f->off && end <= f->off + f->filled;
+	if (MIN_OF(end, f->off + f->len) > f->off + f->filled)
+		return false;
+	/* What is before or behind f may have been in staging. */
+	return (off >= f->off && end <= f->off + f->len) ||
+	       !stage_missing(node_sf(f->n), off, c->own.want_len, &a, &b);
 }
 
 /* Takes from the waiters those who wait for a byte of f; some: for none that is not here. */

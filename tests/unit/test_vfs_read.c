@@ -227,6 +227,31 @@ static void test_seek(void **state)
 	}
 }
 
+/* Bytes of which staging has the first and a fetch that is on its way the others are given when
+ * they are here, not when that fetch is over. */
+static void test_from_both(void **state)
+{
+	enum { AT = 32 * 1024 * 1024, BEHIND = 600 * 1024 };
+	struct fix *f = *state;
+	struct ask *all = ask_new(), *edge = ask_new();
+	uint64_t ino;
+	struct vfs_handle *h = opened(f, &ino);
+
+	is_read(f, h, AT - 16384, 4096);
+	(void)calm();
+	fault(f, 0, "get:delay=300:halt");
+	vfs_read(f->v, &all->c, h, AT, BEHIND);
+	vfs_read(f->v, &edge->c, h, AT - 4096, 8192);
+	assert_int_equal(ask_wait(edge), 0);
+	assert_int_equal(edge->len, 8192);
+	assert_int_equal(atomic_load(&all->answers), 0);
+	fault(f, 0, "");
+	assert_int_equal(ask_wait(all), 0);
+	ask_free(all);
+	ask_free(edge);
+	close_h(f, h);
+}
+
 /* Many files at once share the buffers: each goes on, and no byte comes twice. */
 static void test_many(void **state)
 {
@@ -457,6 +482,7 @@ int main(void)
 		T(test_tail),
 		T(test_backward_and_steps),
 		T(test_seek),
+		T(test_from_both),
 		T(test_many),
 		T(test_changed),
 		T(test_change_of_held),
