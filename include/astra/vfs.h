@@ -125,6 +125,7 @@ struct vfs_call {
 		const void *p;
 		void *mem;	    /* owned; freed after done() */
 		struct fetch *from; /* referenced until after done() */
+		const void *stream; /* that it belongs to; a name, as in vfs_node.io.ahead */
 		char name[META_NAME_MAX + 1], name2[META_NAME_MAX + 1];
 	} own;
 };

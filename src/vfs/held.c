@@ -50,7 +50,8 @@ void held_forget(struct vfs_node *n)
 {
 	LOCKED(&n->lock);
 
-	n->io.ahead.to = 0;
+	for (unsigned i = 0; i < AHEADS; i++)
+		n->io.ahead[i].to = 0;
 	held_drop_all(n);
 }
 

@@ -212,6 +212,8 @@ static void handle_leave(struct vfs *v, struct vfs_handle *h, bool *ret_last, bo
 	lock_drop(&v->open.lock);
 	if (*ret_last)
 		held_forget(h->n);
+	else
+		ahead_leave(h);
 }
 
 /* A row as every change that has begun leaves it. */

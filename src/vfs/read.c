@@ -112,8 +112,8 @@ static void fetch_end(struct fetch *f, errint_t r)
 	rest = n->io.rest;
 	f->n = NULL;
 	held = held_keep_locked(n, f);
-	if (r)
-		n->io.ahead.to = 0;
+	for (unsigned i = 0; r && i < AHEADS; i++)
+		n->io.ahead[i].to = 0;
 	ahead_go_locked(v, n);
 	lock_drop(&n->lock);
 	if (!held)
@@ -492,51 +492,106 @@ static bool ahead_may(struct vfs *v, struct vfs_node *n, uint64_t unit)
 	       (n->io.nfetches < FETCHES_FEW || held_room(v) > count / 2);
 }
 
-/* Goes on with what is to be read ahead, in units that begin where a multiple of them does, so that
- * a reader who goes on by a little does not begin a little one. When it can begin no more now, the
- * next fetch that ends does: so the link is not idle until the reader comes. */
-static void ahead_go_locked(struct vfs *v, struct vfs_node *n)
+/* Goes on with what is to be read ahead of one stream, in units that begin where a multiple of them
+ * does, so that a reader who goes on by a little does not begin a little one. */
+static void way_go_locked(struct vfs *v, struct vfs_node *n, struct ahead_way *w)
 {
 	struct stage_file *sf = node_sf(n);
-	uint64_t unit = n->io.ahead.unit, a, len;
+	uint64_t a, len;
 
-	while (n->io.ahead.at < n->io.ahead.to) {
-		uint64_t at = n->io.ahead.at;
+	while (w->at < w->to) {
+		uint64_t at = w->at;
 
-		if (!stage_missing(sf, at, n->io.ahead.to - at, &a, &len)) {
-			n->io.ahead.at = n->io.ahead.to;
+		if (!stage_missing(sf, at, w->to - at, &a, &len)) {
+			w->at = w->to;
 			break;
 		}
 		if (held_locked(n, a, &at) || in_flight_locked(v, n, a, &at)) {
-			n->io.ahead.at = round_to(at, STAGE_GRAIN, true);
+			w->at = round_to(at, STAGE_GRAIN, true);
 			continue;
 		}
-		if (!ahead_may(v, n, unit))
+		if (!ahead_may(v, n, w->unit))
 			break;
-		at = MIN_OF(MIN_OF(a + len, n->io.ahead.to), round_to(a + 1, unit, true));
+		at = MIN_OF(MIN_OF(a + len, w->to), round_to(a + 1, w->unit, true));
 		at = limit_locked(n, a, at);
 		if (!fetch_start_locked(v, n, a, at, LANE_FOREGROUND))
 			break;
-		n->io.ahead.at = at;
+		w->at = at;
 	}
 }
 
-/* Keeps [off, off+window) on its way. */
-static void ahead_locked(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t window)
+/* When it can begin no more now, the next fetch that ends does: so the link is not idle until the
+ * reader comes. */
+static void ahead_go_locked(struct vfs *v, struct vfs_node *n)
+{
+	n->io.turn++; /* nobody is always the last */
+	for (unsigned i = 0; i < AHEADS; i++)
+		way_go_locked(v, n, &n->io.ahead[(n->io.turn + i) % AHEADS]);
+}
+
+/* That of a stream, or one to be its: of none, else somebody's, who begins it again. */
+static struct ahead_way *way_locked(struct vfs_node *n, const void *who)
+{
+	struct ahead_way *free = &n->io.ahead[n->io.turn % AHEADS];
+
+	for (unsigned i = 0; i < AHEADS; i++) {
+		struct ahead_way *w = &n->io.ahead[i];
+
+		if (w->who == who)
+			return w;
+		if (w->at >= w->to)
+			free = w;
+	}
+	free->who = who;
+	return free;
+}
+
+/* Keeps [off, off+window) of a stream on its way. */
+static void ahead_locked(
+	struct vfs *v, struct vfs_node *n, const void *who, uint64_t off, uint64_t window)
 {
 	uint64_t unit = ahead_unit_locked(v, n, window);
 	uint64_t size = round_to(stage_size(node_sf(n)), STAGE_GRAIN, true);
+	struct ahead_way *w = way_locked(n, who);
 
-	n->io.ahead.at = off;
-	n->io.ahead.unit = unit;
-	n->io.ahead.to = off + window < size ? round_to(off + window, unit, false) : size;
+	w->at = off;
+	w->unit = unit;
+	w->to = off + window < size ? round_to(off + window, unit, false) : size;
 	ahead_go_locked(v, n);
+}
+
+/* Nothing more begins for h's streams, until they are read on. */
+static void ahead_stop_locked(struct vfs_handle *h)
+{
+	struct pattern_stream *s = h->pattern.s;
+
+	for (unsigned i = 0; i < AHEADS; i++) {
+		struct ahead_way *w = &h->n->io.ahead[i];
+
+		for (unsigned k = 0; k < PATTERN_STREAMS; k++) {
+			if (w->who != &s[k])
+				continue;
+			w->to = 0;
+			if (s[k].window)
+				s[k].asked = 0;
+		}
+	}
+}
+
+void ahead_leave(struct vfs_handle *h)
+{
+	LOCKED(&h->n->lock);
+
+	ahead_stop_locked(h);
+	for (unsigned i = 0; i < AHEADS; i++)
+		if (!h->n->io.ahead[i].to)
+			h->n->io.ahead[i].who = NULL;
 }
 
 /* ---- waiting for bytes ---- */
 
-static void want(
-	struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t len, uint64_t ahead, bool *ret_ok)
+static void want(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t len, bool *ret_ok,
+	uint64_t *ret_end)
 {
 	uint64_t unit = bufs_size(v->conf.bufs) / STAGE_GRAIN * STAGE_GRAIN;
 	uint64_t size = stage_size(node_sf(n)), end;
@@ -550,15 +605,14 @@ static void want(
 		end = round_to(size, STAGE_GRAIN, true);
 	}
 	*ret_ok = fetch_want_locked(v, n, off, end, &need, unit);
-	if (ahead)
-		ahead_locked(v, n, end, ahead);
+	*ret_end = end;
 }
 
 void fetch_wait(struct vfs_call *c, struct vfs_node *n, uint64_t off, uint64_t len, uint64_t ahead)
 {
 	const struct call_wait w = {.kind = WAIT_FETCH, .on_timeout = -EIO};
 	struct vfs *v = c->own.v;
-	uint64_t a, b;
+	uint64_t a, b, end;
 	bool ok = true, missing;
 
 	c->own.node = n;
@@ -571,7 +625,9 @@ void fetch_wait(struct vfs_call *c, struct vfs_node *n, uint64_t off, uint64_t l
 	missing = !(may_be_held(c) && held_whole_locked(n, off, len)) &&
 		  stage_missing(node_sf(n), off, len, &a, &b);
 	if (missing)
-		want(v, n, off, len, ahead, &ok);
+		want(v, n, off, len, &ok, &end);
+	if (missing && ahead)
+		ahead_locked(v, n, c->own.stream, end, ahead);
 	missing = missing && ok;
 	if (missing) {
 		TAILQ_INSERT_TAIL(&n->io.waiters, c, own.fetch);
@@ -706,7 +762,7 @@ static void read_ahead_locked(
 
 	if (!window || end + window < s->asked + unit)
 		return;
-	ahead_locked(v, n, end, window);
+	ahead_locked(v, n, s, end, window);
 	s->asked = round_to(end + window, unit, false);
 }
 
@@ -717,18 +773,20 @@ static uint64_t read_plan(struct vfs_call *c, struct vfs_node *n, bool hit)
 	struct vfs_handle *h = c->own.h;
 	uint64_t off = c->own.off, len = c->own.size;
 	struct pattern_plan plan;
+	uint64_t end;
 	bool ok;
 	LOCKED(&n->lock);
 
 	pattern_read(&h->pattern, off, len, stage_size(node_sf(n)), &plan);
 	if (plan.begins)
-		n->io.ahead.to = 0; /* it stops at once */
+		ahead_stop_locked(h); /* at once; others' streams go on */
 	if (plan.n && !hit)
-		want(c->own.v, n, off, len, 0, &ok); /* before what may follow */
+		want(c->own.v, n, off, len, &ok, &end); /* before what may follow */
 	for (unsigned i = 0; i < plan.n; i++)
 		range_fetch_locked(c->own.v, n, plan.range[i].off, plan.range[i].end);
 	if (hit)
 		read_ahead_locked(c->own.v, n, plan.stream, off + len, plan.window);
+	c->own.stream = plan.stream;
 	return plan.window;
 }
 

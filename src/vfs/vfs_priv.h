@@ -39,6 +39,7 @@
 #define HELD_OPEN_NS	(30 * NS_PER_S) /* a file held open is uploaded after this at the latest */
 #define NAME_TMP	".astra-tmp"	/* STORE_TMP_PREFIX as a name: not the user's */
 #define FETCHES_MAX	8		/* of one file at once */
+#define AHEADS		4		/* streams of one file that are read ahead at once */
 #define FETCHES_FEW	3    /* ... though others have taken their share of the buffers */
 #define VERSIONS	4096 /* remembered content versions, for keep_cache */
 #define NOTES_MAX	4096 /* queued kernel invalidations */
@@ -113,9 +114,11 @@ struct vfs_node {
 	struct {
 		struct fetch_list fetches, held;
 		unsigned nfetches;
-		struct {
+		struct ahead_way {
+			const void *who;       /* the stream, of some handle's pattern */
 			uint64_t at, to, unit; /* [at, to) is to be begun yet, in such units */
-		} ahead;
+		} ahead[AHEADS];
+		unsigned turn; /* which of them is next */
 		struct call_list waiters;
 		bool rest;     /* fetches go on until nothing is missing */
 		bool full;     /* staging kept nothing of the last one: nothing is read ahead */
@@ -464,6 +467,8 @@ int rename_migrate(struct vfs_call *c, const char *remote);
 /* The file is offline and its bytes are wanted. 0: it is not (any more); 1: parked; -errno. */
 int recall_wait(struct vfs_call *c, uint64_t ino, bool may_restore);
 /* Waits until [off, off+len) may have come; the call runs again. Touch it no more. */
+/* h goes: nothing more is read ahead for it. */
+void ahead_leave(struct vfs_handle *h);
 void fetch_wait(struct vfs_call *c, struct vfs_node *n, uint64_t off, uint64_t len, uint64_t ahead);
 /* After a fetch failed with r (own.r): 0 = try again; 1 = parked; else the answer. */
 int fetch_failed(struct vfs_call *c, struct vfs_node *n, errint_t r, bool may_restore);

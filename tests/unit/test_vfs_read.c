@@ -227,6 +227,30 @@ static void test_seek(void **state)
 	}
 }
 
+/* Who begins somewhere else, or goes, by a handle of his own stops nobody's reading ahead; and no
+ * byte comes twice. */
+static void test_two_handles(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, got;
+	struct vfs_handle *h = opened(f, &ino), *other;
+
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &other), 0);
+	got = fetched();
+	fault(f, 0, "get:delay=50");
+	for (uint64_t at = 0; at < 12 * READ; at += READ)
+		is_read(f, h, at, READ);
+	is_read(f, other, LEN - MIB, 4096);
+	is_read(f, other, LEN - 2 * MIB, 4096);
+	close_h(f, other);
+	assert_in_range(calm() - got, 58 * MIB, 66 * MIB);
+	fault(f, 0, "");
+	for (uint64_t at = 12 * READ; at < LEN; at += READ)
+		is_read(f, h, at, READ);
+	assert_int_equal(calm() - got, LEN);
+	close_h(f, h);
+}
+
 /* Bytes of which staging has the first and a fetch that is on its way the others are given when
  * they are here, not when that fetch is over. */
 static void test_from_both(void **state)
@@ -482,6 +506,7 @@ int main(void)
 		T(test_tail),
 		T(test_backward_and_steps),
 		T(test_seek),
+		T(test_two_handles),
 		T(test_from_both),
 		T(test_many),
 		T(test_changed),
