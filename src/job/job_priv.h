@@ -208,8 +208,9 @@ struct share {
 	pthread_cond_t buffer_back; /* with g.lock: nbuffers fell */
 	struct pool_share *pool;    /* NULL: the common one */
 	enum share_kind kind;
-	uint32_t a, b; /* remotes; a = 0: b alone */
-	unsigned nactive, nbuffers;
+	uint32_t a, b;	      /* remotes; a = 0: b alone */
+	unsigned slots, most; /* active ones, and of these those that are not small: sched.c */
+	unsigned nactive, nsmall, nbuffers;
 	unsigned nwaiting; /* transfers that wait for buffer_back */
 };
 

@@ -5,7 +5,8 @@
  * back-off gives its slot up.
  *
  * Jobs of the same remotes form a share, with slots and workers of its own: those of a cloud that
- * hangs wait for each other, and for nobody else.
+ * hangs wait for each other, and for nobody else. What sends no bytes, such as a removal, mostly
+ * waits for a cloud that is far away: of these twice as many run there as of others.
  *
  * g.lock protects every list; a step function runs without it, on one thread at a time per job.
  */
@@ -19,6 +20,7 @@
 #include "job_priv.h"
 
 #define TIMER_GRAIN_NS (10 * NS_PER_MS)
+#define SMALL_WIDER    2 /* times as many jobs that are small, of a cloud that is far away */
 #define TRIM_JOBS      1000
 #define FOLLOW_NS      (600 * NS_PER_S)
 #define FILLED_NS      (10 * NS_PER_S) /* of a directory that is not empty, or in the way */
@@ -239,6 +241,7 @@ struct share *share_get_locked(struct jobs *j, enum share_kind kind, uint32_t a,
 	const struct remote *far = remote_of(j, a), *other = remote_of(j, b);
 	bool real = (far != NULL && far->real) || (other != NULL && other->real);
 	unsigned threads = pool_threads(j->conf.pool) * (real ? POOL_WIDER : 1);
+	unsigned wide = kind == SHARE_JOBS && real ? threads * SMALL_WIDER : threads;
 	struct share *s = NULL;
 
 	lock_assert_held(&j->g.lock);
@@ -254,12 +257,14 @@ struct share *share_get_locked(struct jobs *j, enum share_kind kind, uint32_t a,
 	s = calloc(1, sizeof(*s));
 	if (s != NULL)
 		s->pool = pool_share_new(
-			j->conf.pool, kind == SHARE_JOBS ? threads : MAX_OF(threads / 2, 1u));
+			j->conf.pool, kind == SHARE_JOBS ? wide : MAX_OF(threads / 2, 1u));
 	if (s == NULL || s->pool == NULL) {
 		free(s);
 		return &j->g.common;
 	}
 	s->kind = kind;
+	s->most = real ? MIN_OF(threads, j->conf.active_max) : j->conf.active_max;
+	s->slots = MAX_OF(s->most, real ? wide : 0);
 	s->a = a;
 	s->b = b;
 	TAILQ_INIT(&s->ready);
@@ -269,12 +274,20 @@ struct share *share_get_locked(struct jobs *j, enum share_kind kind, uint32_t a,
 	return s;
 }
 
+/* A request or two that carry nothing. */
+static bool is_small(const struct job *job)
+{
+	return job->kind == JOB_REMOVE || job->kind == JOB_MARK || job->kind == JOB_UNMARK ||
+	       job->kind == JOB_ATTR;
+}
+
 static void share_leave_locked(struct jobs *j, struct job *job)
 {
 	lock_assert_held(&j->g.lock);
 	assert(job->g.active && job->g.share->nactive > 0);
 	job->g.active = false;
 	job->g.share->nactive--;
+	job->g.share->nsmall -= is_small(job);
 	j->g.nactive--;
 }
 
@@ -291,13 +304,6 @@ void sched_unlist_locked(struct jobs *j, struct job *job)
 	job->g.on_ready = job->g.on_barrier = job->g.sleeping = false;
 }
 
-/* Uploads are posted late instead. */
-static bool stands_back(const struct job *job)
-{
-	return job->kind == JOB_REMOVE || job->kind == JOB_MARK || job->kind == JOB_UNMARK ||
-	       job->kind == JOB_ATTR;
-}
-
 void sched_make_ready_locked(struct jobs *j, struct job *job)
 {
 	lock_assert_held(&j->g.lock);
@@ -309,7 +315,8 @@ void sched_make_ready_locked(struct jobs *j, struct job *job)
 	sched_unlist_locked(j, job);
 	job->g.on_ready = true;
 	job->g.share = share_get_locked(j, SHARE_JOBS, job->src_remote, job->dst_remote);
-	job->g.calm = !job->g.soon && !job->g.begun && stands_back(job);
+	/* It stands back; uploads are posted late instead. */
+	job->g.calm = !job->g.soon && !job->g.begun && is_small(job);
 	job->g.ready_ns = clock_mono_ns();
 	if (job->g.soon)
 		TAILQ_INSERT_HEAD(&job->g.share->ready, job, ready);
@@ -380,10 +387,13 @@ static void pump_locked(struct jobs *j, struct share *s)
 {
 	struct job *job = NULL;
 
-	while (s->nactive < j->conf.active_max && (job = next_locked(j, s)) != NULL) {
+	while (s->nactive < s->slots && (job = next_locked(j, s)) != NULL) {
+		if (!is_small(job) && s->nactive - s->nsmall >= s->most)
+			break;
 		sched_unlist_locked(j, job);
 		job->g.active = job->g.begun = true;
 		s->nactive++;
+		s->nsmall += is_small(job);
 		j->g.nactive++;
 		job->task.lane = job->g.soon ? LANE_SYNC : LANE_BACKGROUND;
 		pool_task_share(&job->task, s->pool);
@@ -561,6 +571,7 @@ void sched_init(struct jobs *j)
 	TAILQ_INIT(&j->g.common.ready);
 	TAILQ_INIT(&j->g.common.calm);
 	cond_init(&j->g.common.buffer_back);
+	j->g.common.slots = j->g.common.most = j->conf.active_max;
 	TAILQ_INSERT_TAIL(&j->g.shares, &j->g.common, link);
 	TAILQ_INIT(&j->g.barrier);
 	TAILQ_INIT(&j->g.asleep);

@@ -183,13 +183,60 @@ static void test_stops_while_standing_back(void **state)
 	becomes(f, "a", false);
 }
 
+static const char *name_of(unsigned i)
+{
+	static char name[16];
+
+	(void)snprintf(name, sizeof(name), "f%u", i);
+	return name;
+}
+
+static uint64_t most_active(struct fix *f, uint64_t want)
+{
+	struct jobs_stat st = {0};
+
+	for (int i = 0; i < 10000 && st.active < want; i++) {
+		usleep(1000);
+		jobs_stat(f->jobs, &st);
+	}
+	usleep(200000);
+	jobs_stat(f->jobs, &st);
+	return st.active;
+}
+
+/* Of a cloud that is far away twice as many removals go at a time as uploads. */
+static void test_twice_as_many(void **state)
+{
+	struct fix *f = *state;
+	unsigned most = 2 * POOL_WIDER, n = 5 * most;
+
+	fix_down(f);
+	f->workers = 2;
+	f->remotes[0].real = true;
+	fix_up(f);
+	fault(f, 0, "put:hang");
+	for (unsigned i = 0; i < n; i++)
+		make_text(f, f->aws, name_of(i), "x");
+	assert_int_equal(most_active(f, most), most);
+	fault(f, 0, "");
+	sync_all(f);
+	fault(f, 0, "remove:hang");
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(unlink_in(f, f->aws, name_of(i)), 0);
+	assert_int_equal(most_active(f, 2 * most), 2 * most);
+	fault(f, 0, "");
+	all_done(f);
+	for (unsigned i = 0; i < n; i++)
+		absent(f, name_of(i));
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_counts), T(test_uploads_wait_for_a_pause),
 		T(test_removals_wait_for_a_pause), T(test_who_waits_is_served), T(test_retry),
 		T(test_not_for_ever), T(test_same_name_again), T(test_not_when_the_cache_is_full),
-		T(test_stops_while_standing_back)};
+		T(test_stops_while_standing_back), T(test_twice_as_many)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
