@@ -5,13 +5,18 @@
  * other, `cp -r` and `rm -r` take twice the time. So while many files a second are changed, uploads
  * and removals wait for a pause, each for STAND_BACK_NS at most; what somebody waits for does not,
  * and neither does anything when the graph or the cache fill up.
+ *
+ * Nothing follows a removal that could be spared, so that a pause of GAP_NS is enough for one. When
+ * it looks like one, the sync point that comes before them is asked for already.
  */
 #include "job_priv.h"
 
 #define WINDOW_NS     (100 * NS_PER_MS)
 #define MANY	      30 /* changes within a window */
 #define STAND_BACK_NS (8 * NS_PER_S)
-#define LOOK_NS	      (50 * NS_PER_MS) /* how soon a pause is seen */
+#define GAP_NS	      (50 * NS_PER_MS) /* without a change */
+#define LIKELY_NS     (15 * NS_PER_MS) /* the same: it may be one */
+#define LOOK_NS	      (20 * NS_PER_MS) /* how soon a pause is seen */
 #define FULL_NS	      (1 * NS_PER_S)   /* so long a full cache counts as one */
 #define TRY_NS	      (10 * NS_PER_S)  /* between tries of what rests, while it is */
 
@@ -26,6 +31,14 @@ void job_foreground(struct jobs *j)
 		j->front.n = 0;
 	}
 	j->front.n++;
+	j->front.last_ns = MAX_OF(j->front.last_ns, clock_mono_ns());
+}
+
+static int64_t quiet_ns(struct jobs *j)
+{
+	LOCKED(&j->front.lock);
+
+	return clock_mono_ns() - j->front.last_ns;
 }
 
 int64_t job_stand_back(struct jobs *j)
@@ -42,13 +55,18 @@ int64_t job_stand_back(struct jobs *j)
 
 bool foreground_holds_locked(struct jobs *j, const struct job *job)
 {
-	int64_t back = 0, now = clock_mono_ns();
+	int64_t back = 0, now = clock_mono_ns(), quiet = 0;
 
 	lock_assert_held(&j->g.lock);
 	if (j->g.nlive < j->conf.queue_max / 2)
 		back = job_stand_back(j);
 	if (back == 0 || now - job->g.ready_ns >= back)
 		return false;
+	quiet = quiet_ns(j);
+	if (quiet >= GAP_NS)
+		return false;
+	if (quiet >= LIKELY_NS)
+		meta_sync_wanted(j->conf.meta);
 	if (now >= j->g.look_ns) { /* not for each change */
 		j->g.look_ns = now + LOOK_NS;
 		pool_post_at(j->conf.pool, &j->front.task, j->g.look_ns);

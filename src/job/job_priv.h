@@ -274,6 +274,7 @@ struct jobs {
 		int64_t window;	       /* number of the latest one with a change */
 		unsigned n;	       /* changes in it */
 		bool busy;	       /* in the one before it were many */
+		int64_t last_ns;       /* monotonic: of the last change */
 		struct pool_task task; /* looks for the pause; outside the lock */
 		int64_t full_ns;       /* monotonic: until then nothing stands back */
 		int64_t tried_ns;      /* when what rested was last tried for the cache */

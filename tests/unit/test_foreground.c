@@ -20,6 +20,7 @@ static void busy_for(struct fix *f, int64_t ns)
 	LOCKED(&f->jobs->front.lock);
 	f->jobs->front.window = (clock_mono_ns() + ns) / WINDOWS_NS;
 	f->jobs->front.n = 1000;
+	f->jobs->front.last_ns = clock_mono_ns() + ns;
 }
 
 static bool is_there(struct fix *f, const char *key)
@@ -79,6 +80,25 @@ static void test_removals_wait_for_a_pause(void **state)
 	assert_int_equal(unlink_in(f, f->aws, "a"), 0);
 	becomes(f, "a", false);
 	assert_true(clock_mono_ns() - begun >= WHILE_NS - WINDOWS_NS);
+	all_done(f);
+}
+
+/* Of removals a short pause is enough, in the middle of a window with many changes. */
+static void test_removals_need_a_short_pause(void **state)
+{
+	struct fix *f = *state;
+
+	make_text(f, f->aws, "a", "one");
+	sync_all(f);
+	busy_for(f, 3600 * NS_PER_S);
+	assert_int_equal(unlink_in(f, f->aws, "a"), 0);
+	usleep(300000);
+	assert_true(is_there(f, "a"));
+	lock_take(&f->jobs->front.lock);
+	f->jobs->front.last_ns = clock_mono_ns();
+	lock_drop(&f->jobs->front.lock);
+	becomes(f, "a", false);
+	assert_true(job_stand_back(f->jobs) > 0);
 	all_done(f);
 }
 
@@ -234,8 +254,9 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {T(test_counts), T(test_uploads_wait_for_a_pause),
-		T(test_removals_wait_for_a_pause), T(test_who_waits_is_served), T(test_retry),
-		T(test_not_for_ever), T(test_same_name_again), T(test_not_when_the_cache_is_full),
+		T(test_removals_wait_for_a_pause), T(test_removals_need_a_short_pause),
+		T(test_who_waits_is_served), T(test_retry), T(test_not_for_ever),
+		T(test_same_name_again), T(test_not_when_the_cache_is_full),
 		T(test_stops_while_standing_back), T(test_twice_as_many)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
