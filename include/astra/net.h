@@ -19,8 +19,9 @@
  * A get passes .into and .into_max: the body of a 2xx answer goes there and nowhere else. Its
  * .accept sees the head of that answer first (is the range the one asked for? the version?) and
  * can refuse it; .filled is told how many bytes are in place, so that whoever waits for the first
- * ones need not wait for all. Bodies of other answers, and of requests without .into, come in
- * answer.body and have a limit.
+ * ones need not wait for all. With .take instead of .into the bytes are handed over as they come,
+ * wherever they go then. Bodies of other answers, and of requests with neither, come in answer.body
+ * and have a limit.
  */
 #ifndef ASTRA_NET_H
 #define ASTRA_NET_H
@@ -104,7 +105,7 @@ struct net_answer {
 	int status;
 	struct net_fields fields;
 	struct buf body;	 /* NUL-terminated; what did not go into the caller's buffer */
-	size_t got;		 /* bytes in the caller's buffer */
+	size_t got;		 /* bytes in the caller's buffer, or taken */
 	bool has_date;		 /* of the Date field: */
 	int64_t skew_ns;	 /* what to add to our wall clock to have the server's */
 	unsigned retry_after_ms; /* 0 = it did not say */
@@ -123,8 +124,13 @@ struct net_req {
 
 	void *into; /* of the body of a 2xx answer; NULL = to answer.body */
 	size_t into_max;
-	/* Called once when the head of a 2xx answer is there and .into is given; anything but 0
-	 * ends the request with it. */
+	/* Instead of .into: is given the bytes of that body, into_max of them at most, in order, by
+	 * the thread of net_perform. As long as it does not return nothing more is read, and
+	 * neither deadline nor cancel flag is looked at; the stall limit counts from then on.
+	 * False: it ends with -ECANCELED/ERR_CANCELLED, and the connection with it. */
+	bool (*take)(void *arg, const void *p, size_t n);
+	/* Called once when the head of a 2xx answer is there and .into or .take is given; anything
+	 * but 0 ends the request with it. */
 	errint_t (*accept)(void *arg, const struct net_answer *a, struct err *err);
 	/* into[0..have) holds the body's first bytes. Called by the thread of net_perform. */
 	void (*filled)(void *arg, size_t have);

@@ -17,24 +17,28 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "astra/base_cleanup.h"
 #include "astra/base_clock.h"
 #include "astra/base_count.h"
 #include "astra/base_lock.h"
 
-#define CANCEL_POLL_NS	(50 * NS_PER_MS)
-#define POLL_NS_MAX	(1 * NS_PER_S)
-#define HEAD_BYTES_MAX	(128u << 10)
-#define HEAD_FIELDS_MAX 256
-#define BODY_DEFAULT	(1u << 20)
-#define EXPECT_MS	1000L
-#define CURL_BUFFER	(128L << 10)
+#define CANCEL_POLL_NS	 (50 * NS_PER_MS)
+#define POLL_NS_MAX	 (1 * NS_PER_S)
+#define HEAD_BYTES_MAX	 (128u << 10)
+#define HEAD_FIELDS_MAX	 256
+#define BODY_DEFAULT	 (1u << 20)
+#define EXPECT_MS	 1000L
+#define CURL_BUFFER	 (128L << 10)
+#define CURL_BUFFER_LONG (256L << 10)
+#define LOW_BYTES	 (256 << 10) /* that have to be there before we are woken, of a long body */
 
 struct transfer {
 	const struct net_req *q;
 	struct net_answer *a;
 	struct err *err;
+	CURL *easy;
 	bool reads;	/* GET or HEAD */
 	unsigned sends; /* times it was about to be sent */
 	bool resent;	/* a second send was refused */
@@ -42,6 +46,7 @@ struct transfer {
 	size_t head_bytes;
 	errint_t failed; /* ours, in a callback; err is set */
 	int64_t started_mono_ns, deadline, stall_ns;
+	bool low;	/* the socket wakes us for LOW_BYTES only */
 	size_t body_at; /* of before, body and after, where they are sent in pieces */
 	uint64_t up;	/* bytes of them that were sent, as counted */
 	char error[CURL_ERROR_SIZE];
@@ -68,7 +73,7 @@ static void head_end(struct transfer *t)
 		return; /* another head follows */
 	t->head_done = true;
 	answer_times(a);
-	if (a->status / 100 == 2 && t->q->into && t->q->accept)
+	if (a->status / 100 == 2 && (t->q->into || t->q->take) && t->q->accept)
 		t->failed = t->q->accept(t->q->arg, a, t->err);
 }
 
@@ -120,13 +125,32 @@ static size_t on_head(char *p, size_t size, size_t n, void *arg)
 	return t->failed ? 0 : len;
 }
 
+/* Of a long body that is taken as it comes we are woken for much at a time, which spares most of
+ * the wakeups; never for more than is still to come. */
+static void wake_for_much(struct transfer *t, size_t len)
+{
+	curl_off_t all = -1; /* it did not say */
+	curl_socket_t fd = CURL_SOCKET_BAD;
+	int bytes = 1;
+	bool low;
+
+	(void)curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &all);
+	low = all - (curl_off_t)(t->a->got + len) >= 2 * LOW_BYTES;
+	if (low == t->low || curl_easy_getinfo(t->easy, CURLINFO_ACTIVESOCKET, &fd) ||
+		fd == CURL_SOCKET_BAD)
+		return;
+	t->low = low;
+	bytes = low ? LOW_BYTES : 1;
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes));
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
 	struct net_answer *a = t->a;
 	size_t len = size * n;
 
-	if (a->status / 100 != 2 || !t->q->into) {
+	if (a->status / 100 != 2 || (!t->q->into && !t->q->take)) {
 		if (!buf_add(&a->body, p, len))
 			return len;
 		fail(t, a->body.failed == -ENOMEM ? -ENOMEM : -EBADMSG, kind_lost(t),
@@ -137,7 +161,14 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 		fail(t, -EBADMSG, kind_lost(t), "the answer is longer than what was asked for");
 		return 0;
 	}
-	memcpy((char *)t->q->into + a->got, p, len);
+	if (t->q->take)
+		wake_for_much(t, len);
+	if (t->q->take && !t->q->take(t->q->arg, p, len)) {
+		fail(t, -ECANCELED, ERR_CANCELLED, "no more of the answer is wanted");
+		return 0;
+	}
+	if (t->q->into)
+		memcpy((char *)t->q->into + a->got, p, len);
 	a->got += len;
 	if (t->q->filled)
 		t->q->filled(t->q->arg, a->got);
@@ -289,7 +320,7 @@ static CURLcode set_common(CURL *c, struct net *n, const struct net_req *q)
 	CURLcode r = CURLE_OK;
 
 	/* Refused while a buffer is left from a request that found no connection: no harm. */
-	(void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, CURL_BUFFER);
+	(void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, q->take ? CURL_BUFFER_LONG : CURL_BUFFER);
 	SET(SHARE, net_share_of(n));
 	SET(NOSIGNAL, 1L);
 	SET(QUICK_EXIT, 1L); /* a name server that hangs is not waited for */
@@ -495,6 +526,7 @@ static errint_t perform(struct net *n, struct transfer *t, const char *origin)
 		return r ? r : err_set(t->err, -ENOMEM, ERR_RETRY, "no memory for a request");
 	}
 	curl_easy_reset(l->easy);
+	t->easy = l->easy;
 	c = set_common(l->easy, n, t->q);
 	c = c ? c
 	      : curl_easy_setopt(
@@ -552,7 +584,8 @@ errint_t net_perform(
 
 	assert(n && q->method && q->url && (q->body || !q->body_len));
 	assert((q->before || !q->before_len) && (q->after || !q->after_len));
-	assert(q->into || !q->into_max);
+	assert(q->into || q->take || !q->into_max);
+	assert(!q->into || !q->take);
 	lock_assert_none();
 	err = err ? err : &own;
 	r = perform_once(n, q, ret, err);

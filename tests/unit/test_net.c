@@ -313,6 +313,59 @@ static errint_t accept_head(void *arg, const struct net_answer *a, struct err *e
 	return s->refuse ? err_set(err, s->refuse, ERR_STALE, "refused") : 0;
 }
 
+struct taken {
+	size_t n, most;
+	bool wrong;
+};
+
+static bool take(void *arg, const void *p, size_t n)
+{
+	struct taken *t = arg;
+	const uint8_t *b = p;
+
+	for (size_t i = 0; i < n; i++)
+		t->wrong |= b[i] != (uint8_t)((t->n + i) * 7 + (t->n + i) / 251);
+	t->n += n;
+	return t->n <= t->most;
+}
+
+/* The end, for which the socket does not wake who waits for much, comes as well. */
+static void a_get_hands_its_bytes_over(void **state)
+{
+	const size_t len = (5 << 20) + 1;
+	struct net_req q = {.method = "GET", .into_max = 2 * len, .take = take};
+	struct net_answer a;
+	struct err err;
+
+	q.url = at("/bytes/5242881");
+	for (unsigned i = 0; i < 4; i++) { /* by one connection: with another mark left on it */
+		struct taken t = {.most = len};
+
+		q.arg = &t;
+		assert_int_equal(net_perform(net, &q, &a, &err), 0);
+		assert_int_equal(a.got, len);
+		assert_int_equal(t.n, len);
+		assert_false(t.wrong);
+		net_answer_done(&a);
+	}
+	struct taken some = {.most = 1 << 20};
+
+	q.arg = &some;
+	assert_int_equal(net_perform(net, &q, &a, &err), -ECANCELED);
+	assert_int_equal(err.kind, ERR_CANCELLED);
+	assert_in_range(some.n, some.most + 1, 2 << 20);
+	assert_false(some.wrong);
+	net_answer_done(&a);
+	/* more than asked for */
+	struct taken all = {.most = len};
+
+	q.arg = &all;
+	q.into_max = 1000;
+	assert_int_equal(net_perform(net, &q, &a, &err), -EBADMSG);
+	assert_in_range(all.n, 0, 1000);
+	net_answer_done(&a);
+}
+
 static void a_get_fills_its_buffer_bit_by_bit(void **state)
 {
 	size_t len = 5 << 20;
@@ -856,6 +909,7 @@ int main(void)
 		cmocka_unit_test(urls_are_taken_apart),
 		cmocka_unit_test(dates_go_both_ways),
 		cmocka_unit_test(secrets_stay_out_of_the_log),
+		cmocka_unit_test(a_get_hands_its_bytes_over),
 		cmocka_unit_test(the_wire_log_is_opted_into),
 		cmocka_unit_test(a_bad_ca_file_is_told),
 	};
