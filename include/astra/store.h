@@ -47,11 +47,37 @@ struct store_progress {
 	void (*grown)(struct store_progress *p, uint64_t have);
 };
 
+/*
+ * Where the bytes of a get go as they come, in order, instead of into a buffer: for more than what
+ * any buffer holds. What has been taken is not taken back; a checksum of the whole, where there is
+ * one, can only be compared at the end.
+ */
+struct store_sink {
+	/* By the thread that is in the call, within it; calls no store. It may wait for room, as
+	 * long as a server bears it (seconds). False: no more is wanted, and the get ends with
+	 * -ECANCELED/ERR_CANCELLED. */
+	bool (*take)(struct store_sink *s, const void *bytes, size_t n);
+	uint64_t taken; /* bytes so far: store_sink_take() */
+	bool stopped;	/* it returned false */
+};
+
+/* For drivers. */
+static inline bool store_sink_take(struct store_sink *s, const void *bytes, size_t n)
+{
+	if (s->stopped || !s->take(s, bytes, n)) {
+		s->stopped = true;
+		return false;
+	}
+	s->taken += n;
+	return true;
+}
+
 /* Conditions and limits of one call; zero-initialised = none. */
 struct store_call {
 	int64_t deadline_mono_ns;	 /* 0 = 30 s, and a second for each 64 KiB to be moved */
 	const atomic_bool *cancel;	 /* polled; may be NULL */
 	struct store_progress *progress; /* of a get; may be NULL */
+	struct store_sink *sink;	 /* of a get, where caps.sinks: p is NULL, progress too */
 	bool front; /* somebody waits in a system call: goes before what nobody waits for */
 	bool once;  /* not repeated, and never waits its turn: the caller has another way */
 	_Atomic uint64_t *repeats; /* grows by what the retry layer sends again; may be NULL */
@@ -191,9 +217,10 @@ struct store_caps {
 	bool restore_moves;   /* a restore changes the class for good: days mean nothing */
 	bool checksums;	      /* states crc32c of whole objects */
 	bool versioning, soft_delete, auto_tier;
-	bool asks; /* the endpoint is asked what it holds before something is written (store_ready)
-		    */
-	bool near; /* reading it is like reading a file here: a copy in the cache gains nothing */
+	bool asks;  /* the endpoint is asked what it holds before something is written (store_ready)
+		     */
+	bool near;  /* reading it is like reading a file here: a copy in the cache gains nothing */
+	bool sinks; /* store_call.sink may be used */
 	uint64_t part_min, part_max, object_max; /* bytes */
 	unsigned parts_max;
 };
@@ -286,7 +313,8 @@ errint_t store_head(struct store *s, const struct store_call *c, struct store_ob
 /* Reads [off, off+len) into p; *ret_len < len only at the object's end. if_match NULL = any
  * version; -ESTALE/ERR_STALE when another version is there. -EIO/ERR_ARCHIVED when offline.
  * Wrong bytes (a checksum that does not hold, an answer that cannot be) are an error, never
- * returned: -EIO/ERR_FINAL where they lie, -EBADMSG/ERR_RETRY where another try may help. */
+ * returned: -EIO/ERR_FINAL where they lie, -EBADMSG/ERR_RETRY where another try may help. With a
+ * sink *ret_len is what it took, also when the call fails. */
 errint_t store_get(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, uint64_t off, void *p, size_t len, size_t *ret_len, struct err *err);
 /* -ESTALE (if_match) or -EEXIST (if_none_match), both ERR_STALE, when the condition fails.

@@ -571,6 +571,75 @@ static errint_t get_rest(struct store *s, const struct store_call *c, struct sto
 	return r;
 }
 
+/* A copy of the caller's bytes with one bit wrong; NULL without memory. */
+static void *spoiled(const void *p, size_t len)
+{
+	uint8_t *q = malloc(len + 1);
+
+	if (q && len) {
+		memcpy(q, p, len);
+		q[len / 2] ^= 1;
+	}
+	return q;
+}
+
+/* What lies between a store and a sink: from `at` on the bytes are spoiled, or come no
+ * more. */
+struct spoil {
+	struct store_sink sink;
+	struct store_sink *to;
+	struct fault *f;
+	const struct store_call *c;
+	const struct verdict *v;
+	uint64_t at;
+};
+
+static bool spoil_take(struct store_sink *s, const void *bytes, size_t n)
+{
+	struct spoil *sp = container_of(s, struct spoil, sink);
+	cleanup_free uint8_t *wrong = NULL;
+	uint64_t at;
+	size_t before;
+
+	if (sp->at - s->taken >= n)
+		return store_sink_take(sp->to, bytes, n);
+	at = sp->at;
+	sp->at = UINT64_MAX; /* once is enough */
+	if (sp->v->action == ACT_CORRUPT) {
+		wrong = spoiled(bytes, n);
+		return store_sink_take(sp->to, wrong ? wrong : bytes, n);
+	}
+	before = (size_t)(at - s->taken);
+	return store_sink_take(sp->to, bytes, before) && sp->v->action == ACT_HALT &&
+	       !hang(sp->f, sp->c, sp->v, NULL) &&
+	       store_sink_take(sp->to, (const uint8_t *)bytes + before, n - before);
+}
+
+static errint_t get_spoiled(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *if_match, uint64_t off, size_t len, size_t *ret_len, struct verdict *v,
+	struct err *err)
+{
+	struct spoil sp = {.sink.take = spoil_take,
+		.to = c->sink,
+		.f = (struct fault *)s,
+		.c = c,
+		.v = v,
+		.at = len / 2};
+	uint64_t taken = c->sink->taken;
+	struct store_call call = *c;
+	errint_t r;
+
+	call.sink = &sp.sink;
+	r = fault_plain_get(s, &call, o, if_match, off, NULL, len, ret_len, v, err);
+	*ret_len = (size_t)(c->sink->taken - taken);
+	if (!r || c->sink->stopped || !sp.sink.stopped)
+		return r;
+	err_clear(err);
+	return v->action == ACT_SHORT ? 0
+				      : err_set(err, -ECONNRESET, ERR_RETRY,
+						"fault: connection cut after %zu bytes", *ret_len);
+}
+
 static errint_t fault_get(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, uint64_t off, void *p, size_t len, size_t *ret_len, struct err *err)
 {
@@ -579,6 +648,9 @@ static errint_t fault_get(struct store *s, const struct store_call *c, struct st
 	struct store_call quiet = *c;
 	errint_t r;
 
+	if (c->sink && (v.action == ACT_CORRUPT || v.action == ACT_SHORT || v.action == ACT_CUT ||
+			       v.action == ACT_HALT))
+		return get_spoiled(s, c, o, if_match, off, len, ret_len, &v, err);
 	/* Bytes are spoiled after they came: nobody must see them before. */
 	if (v.action == ACT_CORRUPT || v.action == ACT_SHORT || v.action == ACT_HALT)
 		quiet.progress = NULL;
@@ -595,18 +667,6 @@ static errint_t fault_get(struct store *s, const struct store_call *c, struct st
 		return err_set(err, -ECONNRESET, ERR_RETRY, "fault: connection cut after %zu bytes",
 			*ret_len);
 	return 0;
-}
-
-/* A copy of the caller's bytes with one bit wrong; NULL without memory. */
-static void *spoiled(const void *p, size_t len)
-{
-	uint8_t *q = malloc(len + 1);
-
-	if (q && len) {
-		memcpy(q, p, len);
-		q[len / 2] ^= 1;
-	}
-	return q;
 }
 
 static errint_t fault_put(struct store *s, const struct store_call *c, struct store_obj o,

@@ -261,9 +261,22 @@ static void limit_destroy(struct store *s)
 	free(t);
 }
 
+#define SINK_REQUESTS_MIN 8
+
+/* The bandwidth of a call is taken before it: of one that may take minutes that is no limit. And
+ * one that waits for its reader is one of the few. */
+static void limit_caps(struct store *s, struct store_caps *ret)
+{
+	const struct limit *t = (const struct limit *)s;
+
+	store_pass_caps(s, ret);
+	if (t->conf.bandwidth || (t->conf.max_requests && t->conf.max_requests < SINK_REQUESTS_MIN))
+		ret->sinks = false;
+}
+
 static const struct store_ops limit_ops = {
 	.name = "limit",
-	.caps = store_pass_caps,
+	.caps = limit_caps,
 	.describe = store_pass_describe,
 #define X(opn, key, want, done, cond, params, args) .opn = limit_##opn,
 	STORE_OPS(X)

@@ -258,6 +258,7 @@ static void mem_caps(struct store *s, struct store_caps *ret)
 	struct mem *m = (struct mem *)s;
 
 	*ret = (struct store_caps){
+		.sinks = true,
 		.key_max = STORE_KEY_MAX,
 		.meta_max = DRIVER_META_BYTES_MAX,
 		.conditional_put = true,
@@ -291,6 +292,25 @@ static errint_t mem_head(struct store *s, const struct store_call *c, struct sto
 	return r ? r : mem_stat_out(m, obj, ret, err);
 }
 
+#define GIVE (64u << 10) /* to a sink at once */
+
+/* As it would come from a network. */
+static errint_t give(const struct store_call *c, const uint8_t *p, size_t *ret_len, struct err *err)
+{
+	size_t len = *ret_len, n;
+
+	for (*ret_len = 0; *ret_len < len; *ret_len += n) {
+		errint_t r = call_check(c, err);
+
+		if (r)
+			return r;
+		n = MIN_OF(len - *ret_len, (size_t)GIVE);
+		if (!store_sink_take(c->sink, p + *ret_len, n))
+			return err_set(err, -ECANCELED, ERR_CANCELLED, "no more is wanted");
+	}
+	return 0;
+}
+
 static errint_t mem_get(struct store *s, const struct store_call *c, struct store_obj o,
 	const char *if_match, uint64_t off, void *p, size_t len, size_t *ret_len, struct err *err)
 {
@@ -300,10 +320,12 @@ static errint_t mem_get(struct store *s, const struct store_call *c, struct stor
 	if (r)
 		return r;
 	*ret_len = off >= blob->len ? 0 : MIN_OF(len, blob->len - off);
-	if (*ret_len)
+	if (c->sink)
+		r = give(c, blob->data + off, ret_len, err);
+	else if (*ret_len)
 		memcpy(p, blob->data + off, *ret_len);
 	mem_blob_done(blob);
-	return 0;
+	return r;
 }
 
 /* Conditions, quota, and the switch to obj (consumed). */

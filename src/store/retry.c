@@ -229,6 +229,29 @@ STORE_OPS(X)
 #undef retry_get
 #undef X
 
+/* What was taken is not asked for again, and the rest must be of the same version. */
+static errint_t retry_get_sink(struct store *s, const struct store_call *c, struct store_obj o,
+	const char *if_match, uint64_t off, size_t len, size_t *ret_len, struct err *err)
+{
+	struct retry *t = (struct retry *)s;
+	struct store_call call = *c;
+	struct attempt a = {0};
+	size_t taken;
+	errint_t r;
+
+	do {
+		taken = (size_t)c->sink->taken;
+		r = breaker_enter(t, &a, err);
+		if (r)
+			break;
+		r = store_pass_get(s, c, o, if_match, off + taken, NULL, len - taken, ret_len, err);
+		taken = (size_t)c->sink->taken;
+		call.once |= taken == len || (taken && !if_match);
+	} while (again(t, &call, OP_get, false, &a, &r, err));
+	*ret_len = (size_t)c->sink->taken;
+	return r;
+}
+
 /* A reader may already use the bytes that came before the failure, so those are neither fetched
  * again nor overwritten, and the rest must be of the same version. */
 static errint_t retry_get(struct store *s, const struct store_call *c, struct store_obj o,
@@ -240,6 +263,8 @@ static errint_t retry_get(struct store *s, const struct store_call *c, struct st
 	size_t got = 0;
 	errint_t r;
 
+	if (c->sink)
+		return retry_get_sink(s, c, o, if_match, off, len, ret_len, err);
 	if (!c->progress)
 		return retry_get_plain(s, c, o, if_match, off, p, len, ret_len, err);
 	do {

@@ -125,6 +125,7 @@ struct get {
 	size_t len;
 	const uint8_t *p;
 	struct store_progress *progress; /* NULL: nothing is shown before it is verified */
+	struct store_sink *sink;	 /* NULL = to p */
 	uint64_t want;			 /* bytes that have to come */
 	bool sum32, sum64;		 /* the whole object comes, and states its checksum */
 	uint32_t want32, crc32;
@@ -209,6 +210,17 @@ static void get_filled(void *arg, size_t have)
 	store_progressed(g->progress, have);
 }
 
+static bool get_take(void *arg, const void *p, size_t n)
+{
+	struct get *g = arg;
+
+	if (g->sum32)
+		g->crc32 = crc32c(g->crc32, p, n);
+	if (g->sum64)
+		g->crc64 = crc64nvme(g->crc64, p, n);
+	return store_sink_take(g->sink, p, n);
+}
+
 /* 416: behind the end. That is no error, unless the end is elsewhere. */
 static errint_t behind_end(
 	const struct s3_req *q, const struct net_answer *a, uint64_t off, struct err *err)
@@ -234,7 +246,8 @@ static errint_t s3_get(struct store *s, const struct store_call *c, struct store
 		.off = off,
 		.len = len,
 		.p = p,
-		.progress = c->progress};
+		.progress = c->progress,
+		.sink = c->sink};
 	struct s3_req q = {.what = "get",
 		.method = "GET",
 		.bucket = o.bucket,
@@ -243,7 +256,8 @@ static errint_t s3_get(struct store *s, const struct store_call *c, struct store
 		.into = p,
 		.into_max = len,
 		.accept = get_accept,
-		.filled = get_filled,
+		.filled = c->sink ? NULL : get_filled,
+		.take = c->sink ? get_take : NULL,
 		.arg = &g};
 	struct net_answer a = {0};
 	errint_t r;
@@ -265,11 +279,14 @@ static errint_t s3_get(struct store *s, const struct store_call *c, struct store
 	r = s3_send(d, &q, &a, err);
 	if (!r && a.got != g.want)
 		r = s3_bad(&q, err, "the answer ended early");
-	if (!r && ((g.sum32 && g.crc32 != g.want32) || (g.sum64 && g.crc64 != g.want64)))
+	if (!r && ((g.sum32 && g.crc32 != g.want32) || (g.sum64 && g.crc64 != g.want64))) {
 		r = s3_bad(&q, err, "the bytes do not have the checksum that the object has");
-	if (!r)
+		if (c->sink)
+			err->kind = ERR_FINAL; /* they are taken */
+	}
+	if (!r || c->sink)
 		*ret_len = a.got;
-	else if (a.status == 416)
+	if (r && a.status == 416)
 		r = behind_end(&q, &a, off, err);
 	net_answer_done(&a);
 	s3_req_done(&q);
@@ -550,6 +567,7 @@ static void s3_caps(struct store *s, struct store_caps *ret)
 		.silent_remove = true,
 		.archive = driver_has_offline(d->conf.classes),
 		.asks = !d->conf.aws,
+		.sinks = true,
 		.checksums = d->conf.sum == S3_SUM_AUTO || d->conf.sum == S3_SUM_CRC32C,
 		.part_min = S3_PART_MIN,
 		.part_max = S3_PART_MAX,

@@ -109,10 +109,11 @@ struct s3_req {
 	bool data; /* the body is an object's: may go unsigned, with its checksum */
 	bool slow; /* may take minutes until the first byte of an answer */
 	const struct store_call *c;
-	void *into; /* these five as in struct net_req */
+	void *into; /* these six as in struct net_req */
 	size_t into_max;
 	errint_t (*accept)(void *arg, const struct net_answer *a, struct err *err);
 	void (*filled)(void *arg, size_t have);
+	bool (*take)(void *arg, const void *p, size_t n);
 	void *arg;
 	size_t body_max;
 };

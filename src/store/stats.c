@@ -90,8 +90,10 @@ void store_trouble(struct store *s, struct store_trouble *ret)
 	*ret = t->s.trouble;
 }
 
-static void note(struct stats *t, enum store_op op, errint_t r, uint64_t bytes, int64_t start)
+static void note(struct stats *t, enum store_op op, const struct store_sink *sink, errint_t r,
+	uint64_t bytes, int64_t start)
 {
+	bool ended = sink && sink->stopped; /* by who reads: no fault of the store's */
 	uint64_t us = (uint64_t)(clock_mono_ns() - start) / 1000;
 
 	atomic_fetch_add_explicit(&t->op[op].calls, 1, memory_order_relaxed);
@@ -99,12 +101,11 @@ static void note(struct stats *t, enum store_op op, errint_t r, uint64_t bytes, 
 	count_inc(store_requests);
 	if (op == OP_list)
 		count_inc(list_pages);
-	if (r) {
+	if (r && !ended) {
 		atomic_fetch_add_explicit(&t->op[op].errors, 1, memory_order_relaxed);
 		count_inc(store_errors);
-		return;
 	}
-	if (!bytes)
+	if (!bytes || (r && !sink))
 		return;
 	atomic_fetch_add_explicit(&t->op[op].bytes, bytes, memory_order_relaxed);
 	if (op == OP_get)
@@ -124,7 +125,7 @@ static void note(struct stats *t, enum store_op op, errint_t r, uint64_t bytes, 
 		err = err ? err : &own;                                                            \
 		r = store_pass_##opn(s, c, UNP args, err);                                         \
                                                                                                    \
-		note((struct stats *)s, OP_##opn, r, done, start);                                 \
+		note((struct stats *)s, OP_##opn, c ? c->sink : NULL, r, done, start);             \
 		trouble_note((struct stats *)s, OP_##opn, key, c, r, err);                         \
 		return r;                                                                          \
 	}

@@ -203,7 +203,8 @@ errint_t store_get(struct store *s, const struct store_call *c, struct store_obj
 	const char *if_match, uint64_t off, void *p, size_t len, size_t *ret_len, struct err *err)
 {
 	ENTER(CALL_DATA_NS(len));
-	assert(ret_len && (p || !len));
+	assert(ret_len && (p || !len || c->sink));
+	assert(!c->sink || (!p && !c->progress));
 	*ret_len = 0;
 	if (c->progress)
 		atomic_store_explicit(&c->progress->have, 0, memory_order_relaxed);
@@ -214,7 +215,9 @@ errint_t store_get(struct store *s, const struct store_call *c, struct store_obj
 	errint_t r = s->ops->get(s, c, o, if_match, off, p, len, ret_len, err);
 
 	assert(r || *ret_len <= len);
-	if (r)
+	if (c->sink)
+		*ret_len = (size_t)c->sink->taken;
+	else if (r)
 		*ret_len = 0;
 	else if (c->progress)
 		atomic_store_explicit(&c->progress->have, *ret_len, memory_order_release);
