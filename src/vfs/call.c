@@ -62,6 +62,8 @@ void call_done(struct vfs_call *c, errint_t r)
 	struct vfs *v = c->own.v;
 	void *mem = c->own.mem;
 	struct fetch *from = c->own.from;
+	const void *data = c->data;
+	size_t len = c->len;
 
 	assert(c->own.state == CALL_RUNNING);
 	lock_assert_none();
@@ -72,8 +74,10 @@ void call_done(struct vfs_call *c, errint_t r)
 		atomic_fetch_sub(&v->renames, 1);
 	c->done(c, r == -EDQUOT ? -ENOSPC : r); /* c may be gone */
 	free(mem);
-	if (from)
+	if (from) {
+		held_given(from, data, len);
 		fetch_put(from);
+	}
 	atomic_fetch_sub(&v->active, 1);
 }
 

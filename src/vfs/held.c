@@ -28,6 +28,7 @@ void fetch_put(struct fetch *f)
 		bufs_give(f->v->conf.bufs, f->buf);
 	if (f->halves == 4)
 		bufs_give(f->v->conf.bufs, (char *)f->buf + bufs_size(f->v->conf.bufs));
+	stream_free(f);
 	free(f);
 }
 
@@ -52,6 +53,7 @@ void held_forget(struct vfs_node *n)
 
 	for (unsigned i = 0; i < AHEADS; i++)
 		n->io.ahead[i].to = 0;
+	stream_stop_locked(n);
 	held_drop_all(n);
 }
 
@@ -169,7 +171,8 @@ static struct fetch *find_in(struct fetch_list *l, uint64_t stamp, uint64_t off)
 	struct fetch *f;
 
 	TAILQ_FOREACH (f, l, link) {
-		if (f->shows && f->stamp == stamp && off >= f->off && off - f->off < f->shown)
+		if (f->shows && f->stamp == stamp && off >= f->off + f->gone &&
+			off - f->off < f->shown)
 			return f;
 	}
 	return NULL;
@@ -231,10 +234,10 @@ static errint_t copy_locked(struct vfs_call *c, struct vfs_node *n, uint64_t sta
 		return -ENOMEM;
 	while (off < end) {
 		struct fetch *f = find_locked(n, stamp, off);
-		uint64_t part = MIN_OF(end, f->off + f->shown) - off;
+		uint64_t in = (off - f->off) % f->ring;
+		uint64_t part = MIN_OF(MIN_OF(end, f->off + f->shown) - off, f->ring - in);
 
-		memcpy((char *)c->own.mem + (off - c->own.off), (char *)f->buf + (off - f->off),
-			part);
+		memcpy((char *)c->own.mem + (off - c->own.off), (char *)f->buf + in, part);
 		off += part;
 		given_locked(n, f, part);
 	}
@@ -242,9 +245,23 @@ static errint_t copy_locked(struct vfs_call *c, struct vfs_node *n, uint64_t sta
 	return 0;
 }
 
+/* What is being given must not be written over: in the slots of a ring, so many more answers. */
+static void out_add(struct fetch *f, uint64_t in, uint64_t len, unsigned more)
+{
+	if (!f->stream || !len)
+		return;
+	for (uint64_t i = in / STREAM_SLOT; i <= (in + len - 1) / STREAM_SLOT; i++)
+		atomic_fetch_add_explicit(&f->stream->out[i], more, memory_order_acq_rel);
+}
+
+void held_given(struct fetch *f, const void *data, size_t len)
+{
+	out_add(f, (uint64_t)((const char *)data - (const char *)f->buf), len, -1u);
+}
+
 bool held_read(struct vfs_call *c, struct vfs_node *n)
 {
-	uint64_t off = c->own.off, stamp, len;
+	uint64_t off = c->own.off, stamp, len, in;
 	struct fetch *f;
 	LOCKED(&n->lock);
 
@@ -253,13 +270,15 @@ bool held_read(struct vfs_call *c, struct vfs_node *n)
 	if (!f || off >= f->size)
 		return false;
 	len = MIN_OF(c->own.size, f->size - off);
-	if (off + len > f->off + f->shown) {
+	in = (off - f->off) % f->ring;
+	if (off + len > f->off + f->shown || in + len > f->ring) {
 		if (!whole_locked(n, stamp, off, len) || copy_locked(c, n, stamp, len))
 			return false;
 	} else {
 		atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
 		c->own.from = f;
-		c->data = (char *)f->buf + (off - f->off);
+		c->data = (char *)f->buf + in;
+		out_add(f, in, len, 1);
 		given_locked(n, f, len);
 	}
 	c->len = len;

@@ -94,6 +94,12 @@ static void rate_locked(struct vfs_node *n, const struct fetch *f)
 	n->io.rate = n->io.rate ? (3 * n->io.rate + rate) / 4 : rate;
 }
 
+/* A long one that ended before its own, without a reader or without room. */
+static bool stream_gave_up(const struct fetch *f)
+{
+	return f->stream && (!f->buf || f->stream->sink.stopped);
+}
+
 static void fetch_end(struct fetch *f, errint_t r)
 {
 	struct call_list woken = TAILQ_HEAD_INITIALIZER(woken);
@@ -112,8 +118,12 @@ static void fetch_end(struct fetch *f, errint_t r)
 	rest = n->io.rest;
 	f->n = NULL;
 	held = held_keep_locked(n, f);
-	for (unsigned i = 0; r && i < AHEADS; i++)
-		n->io.ahead[i].to = 0;
+	for (unsigned i = 0; i < AHEADS; i++) {
+		struct ahead_way *w = &n->io.ahead[i];
+
+		if (r || (stream_gave_up(f) && w->at > f->off && w->at <= f->off + f->len))
+			w->to = 0;
+	}
 	ahead_go_locked(v, n);
 	lock_drop(&n->lock);
 	if (!held)
@@ -167,13 +177,15 @@ static errint_t fetch_fill(struct fetch *f, uint64_t have)
 {
 	errint_t r = f->fill;
 
-	if (!r && have > f->filled)
-		r = stage_fill(node_sf(f->n), f->etag, f->off + f->filled,
-			(char *)f->buf + f->filled, have - f->filled);
+	while (!r && have > f->filled) {
+		uint64_t in = f->filled % f->ring, len = MIN_OF(have - f->filled, f->ring - in);
+
+		r = stage_fill(
+			node_sf(f->n), f->etag, f->off + f->filled, (char *)f->buf + in, len);
+		f->filled += r ? 0 : len;
+	}
 	if (r)
 		f->fill = r;
-	else
-		f->filled = have;
 	return r;
 }
 
@@ -182,6 +194,8 @@ static void fetch_tell(struct fetch *f)
 	struct call_list woken = TAILQ_HEAD_INITIALIZER(woken);
 
 	lock_take(&f->n->lock);
+	if (f->stream)
+		f->stream->done = f->filled; /* does not come again, should it be evicted */
 	waiters_take_locked(f, true, &woken);
 	lock_drop(&f->n->lock);
 	wake_all(&woken, 0);
@@ -214,12 +228,27 @@ static void fetch_show(struct fetch *f, uint64_t have)
 	wake_all(&woken, 0);
 }
 
-/* Whole chunks, which get their checksum while they are in the processor's cache. */
-static void fetch_grown(struct store_progress *p, uint64_t have)
+/* How long the way to the first byte takes: at best, for what waits on this machine says nothing.
+ */
+static void way_note(struct fetch *f)
 {
-	struct fetch *f = container_of(p, struct fetch, progress);
+	int64_t ns = clock_mono_ns() - f->began_ns;
+	LOCKED(&f->n->lock);
+
+	f->began_ns = 0;
+	if (!f->n->io.way_ns || ns < f->n->io.way_ns)
+		f->n->io.way_ns = ns;
+	else
+		f->n->io.way_ns += (ns - f->n->io.way_ns) / 16; /* it may be another way now */
+}
+
+/* Whole chunks, which get their checksum while they are in the processor's cache. */
+void fetch_grown(struct fetch *f, uint64_t have)
+{
 	uint64_t end = (f->off + have) / STAGE_CHUNK * STAGE_CHUNK;
 
+	if (f->began_ns)
+		way_note(f);
 	if (end < f->off + (f->shows ? f->shown : f->filled) + SHOW_MIN)
 		return;
 	if (f->shows)
@@ -228,21 +257,52 @@ static void fetch_grown(struct store_progress *p, uint64_t have)
 		fetch_tell(f);
 }
 
+static void fetch_progress(struct store_progress *p, uint64_t have)
+{
+	fetch_grown(container_of(p, struct fetch, progress), have);
+}
+
+static errint_t fetch_bytes(struct fetch *f, const struct remote *remote, struct store_obj obj,
+	const char *etag, size_t *ret_got, struct err *err)
+{
+	struct vfs *v = f->v;
+	struct store_call sc = {.cancel = &v->cancel, .front = f->task.lane == LANE_FOREGROUND};
+	errint_t r;
+
+	f->began_ns = clock_mono_ns();
+	if (f->stream) { /* takes as long as its reader */
+		sc.sink = &f->stream->sink;
+		r = store_get(remote->st, &sc, obj, etag, f->off, NULL, f->get, ret_got, err);
+	} else {
+		sc.deadline_mono_ns = f->began_ns + v->conf.io_deadline_ns;
+		sc.progress = &f->progress;
+		r = store_get(remote->st, &sc, obj, etag, f->off, f->buf, f->get, ret_got, err);
+	}
+	atomic_fetch_add(&f->n->cloud_bytes, *ret_got);
+	if (!r && f->began_ns)
+		way_note(f);
+	return r;
+}
+
+/* A stream's end before its own: who reads on, or waits, asks for what is missing. */
+static bool ended_early(const struct fetch *f, errint_t r, const struct err *err)
+{
+	return f->stream &&
+	       (f->stream->sink.stopped || (r && f->stream->come && err->kind == ERR_RETRY));
+}
+
 /* Gets the bytes and gives them to staging. 0 also when the file is to be bound anew. */
 static errint_t fetch_get(struct fetch *f)
 {
 	struct vfs *v = f->v;
 	struct stage_file *sf = node_sf(f->n);
-	struct store_call sc = {.deadline_mono_ns = clock_mono_ns() + v->conf.io_deadline_ns,
-		.cancel = &v->cancel,
-		.progress = &f->progress,
-		.front = f->task.lane == LANE_FOREGROUND};
 	char names[STORE_KEY_MAX + STORE_BUCKET_MAX + 2];
 	const struct remote *remote;
 	struct store_obj obj;
 	struct meta_inode in;
 	struct err err = {0};
 	uint64_t base_size, stamp;
+	bool early;
 	size_t got = 0;
 	errint_t r = row_get(v, f->n->ino, &in);
 
@@ -262,11 +322,11 @@ static errint_t fetch_get(struct fetch *f)
 		return r;
 	if (!f->is_small && !stage_dirty(sf) && strcmp(f->etag, in.loc.etag) == 0)
 		fetch_shows(f, stamp, base_size);
-	r = store_get(remote->st, &sc, obj, in.loc.etag, f->off, f->buf, f->get, &got, &err);
-	if (r)
+	r = fetch_bytes(f, remote, obj, in.loc.etag, &got, &err);
+	early = ended_early(f, r, &err);
+	if (r && !early)
 		return fetch_error(f, &in, r, &err);
-	atomic_fetch_add(&f->n->cloud_bytes, got);
-	if (got < f->get && f->off + got < base_size) {
+	if (!early && got < f->get && f->off + got < base_size) {
 		log_error("vfs", "'%s': the store gave %zu of %llu bytes", in.name, got,
 			(unsigned long long)f->get);
 		return -EIO;
@@ -283,6 +343,12 @@ static errint_t fetch_get(struct fetch *f)
 
 static void fetch_run(struct pool_task *t);
 
+/* More than what buffers hold: it can only be a stream. */
+static bool is_long(struct vfs *v, uint64_t len)
+{
+	return len > 2 * bufs_size(v->conf.bufs);
+}
+
 static bool fetch_start_locked(
 	struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t end, enum pool_lane lane)
 {
@@ -293,8 +359,12 @@ static bool fetch_start_locked(
 	f->v = v;
 	f->n = n;
 	f->off = off;
-	f->len = f->get = end - off;
-	f->progress.grown = fetch_grown;
+	f->len = f->get = f->ring = end - off;
+	if (is_long(v, end - off) && !stream_new(f)) {
+		free(f);
+		return false;
+	}
+	f->progress.grown = fetch_progress;
 	atomic_init(&f->refs, 1);
 	pool_task_init(&f->task, lane, fetch_run);
 	node_ref(v, n);
@@ -327,6 +397,10 @@ static bool fetch_buffer(struct fetch *f)
 	struct bufs *bufs = f->v->conf.bufs;
 	unsigned halves = 2;
 
+	if (f->stream) {
+		f->buf = held_may_take(f->v, f->n, 1) ? bufs_try_take(bufs, false) : NULL;
+		return f->buf;
+	}
 	if (f->len > bufs_size(bufs) && held_may_take(f->v, f->n, 2)) {
 		f->buf = bufs_try_two(bufs);
 		halves = f->buf ? 4 : 2;
@@ -355,7 +429,7 @@ static void fetch_run(struct pool_task *t)
 	errint_t r = -EIO;
 
 	if (!atomic_load(&f->v->cancel))
-		r = fetch_buffer(f) ? fetch_get(f) : -ENOMEM;
+		r = fetch_buffer(f) ? fetch_get(f) : f->stream ? 0 : -ENOMEM;
 	fetch_end(f, r);
 }
 
@@ -373,9 +447,9 @@ static bool in_flight_locked(struct vfs *v, struct vfs_node *n, uint64_t off, ui
 	struct fetch *f;
 
 	TAILQ_FOREACH (f, &n->io.fetches, link) {
-		if (off >= f->off && off < f->off + f->len) {
+		if (off >= f->off + stream_done(f) && off < f->off + stream_extent(f)) {
 			hurry_locked(v, f);
-			*ret_end = f->off + f->len;
+			*ret_end = f->off + stream_extent(f);
 			return true;
 		}
 	}
@@ -492,6 +566,35 @@ static bool ahead_may(struct vfs *v, struct vfs_node *n, uint64_t unit)
 	       (n->io.nfetches < FETCHES_FEW || held_room(v) > count / 2);
 }
 
+/* How far one fetch goes that begins at a, of which len bytes are missing: to where a unit ends, or
+ * much further as a stream. Not from the start: a whole object is checked before it is shown. */
+static uint64_t ahead_end_locked(
+	struct vfs_node *n, const struct ahead_way *w, uint64_t a, uint64_t len)
+{
+	uint64_t most = w->most, b;
+	uint64_t size = round_to(stage_size(node_sf(n)), STAGE_GRAIN, true);
+
+	if (a && most && a < size &&
+		stage_missing(node_sf(n), a, MIN_OF(most, size - a), &b, &most) && b == a &&
+		is_long(n->v, limit_locked(n, a, a + most) - a))
+		return limit_locked(n, a, a + most);
+	return limit_locked(n, a, MIN_OF(MIN_OF(a + len, w->to), round_to(a + 1, w->unit, true)));
+}
+
+/* What is on its way from off on, for nobody in particular: a stream is to its end. */
+static bool covered_locked(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t *ret_end)
+{
+	struct fetch *f;
+
+	TAILQ_FOREACH (f, &n->io.fetches, link) {
+		if (f->stream && off >= f->off && off < f->off + f->len) {
+			*ret_end = f->off + f->len;
+			return true;
+		}
+	}
+	return held_locked(n, off, ret_end) || in_flight_locked(v, n, off, ret_end);
+}
+
 /* Goes on with what is to be read ahead of one stream, in units that begin where a multiple of them
  * does, so that a reader who goes on by a little does not begin a little one. */
 static void way_go_locked(struct vfs *v, struct vfs_node *n, struct ahead_way *w)
@@ -506,14 +609,13 @@ static void way_go_locked(struct vfs *v, struct vfs_node *n, struct ahead_way *w
 			w->at = w->to;
 			break;
 		}
-		if (held_locked(n, a, &at) || in_flight_locked(v, n, a, &at)) {
+		if (covered_locked(v, n, a, &at)) {
 			w->at = round_to(at, STAGE_GRAIN, true);
 			continue;
 		}
 		if (!ahead_may(v, n, w->unit))
 			break;
-		at = MIN_OF(MIN_OF(a + len, w->to), round_to(a + 1, w->unit, true));
-		at = limit_locked(n, a, at);
+		at = ahead_end_locked(n, w, a, len);
 		if (!fetch_start_locked(v, n, a, at, LANE_FOREGROUND))
 			break;
 		w->at = at;
@@ -556,6 +658,7 @@ static void ahead_locked(
 
 	w->at = off;
 	w->unit = unit;
+	w->most = stream_most(v, n, window);
 	w->to = off + window < size ? round_to(off + window, unit, false) : size;
 	ahead_go_locked(v, n);
 }
@@ -624,6 +727,7 @@ void fetch_wait(struct vfs_call *c, struct vfs_node *n, uint64_t off, uint64_t l
 	/* It may have come since the caller looked. */
 	missing = !(may_be_held(c) && held_whole_locked(n, off, len)) &&
 		  stage_missing(node_sf(n), off, len, &a, &b);
+	stream_read_locked(n, off, off + len);
 	if (missing)
 		want(v, n, off, len, &ok, &end);
 	if (missing && ahead)
@@ -741,7 +845,7 @@ static void range_fetch_locked(struct vfs *v, struct vfs_node *n, uint64_t off, 
 	off = round_to(off, ROUND, false);
 	end = MIN_OF(round_to(end, ROUND, true), size);
 	while (off < end && stage_missing(sf, off, end - off, &a, &len)) {
-		if (held_locked(n, a, &off) || in_flight_locked(v, n, a, &off)) {
+		if (covered_locked(v, n, a, &off)) {
 			off = round_to(off, STAGE_GRAIN, true);
 			continue;
 		}
@@ -778,8 +882,12 @@ static uint64_t read_plan(struct vfs_call *c, struct vfs_node *n, bool hit)
 	LOCKED(&n->lock);
 
 	pattern_read(&h->pattern, off, len, stage_size(node_sf(n)), &plan);
-	if (plan.begins)
+	if (plan.begins) {
 		ahead_stop_locked(h); /* at once; others' streams go on */
+		stream_rest_locked(n);
+	}
+	stream_read_locked(n, off, off + len);
+	plan.window = stream_window(c->own.v, n, plan.window);
 	if (plan.n && !hit)
 		want(c->own.v, n, off, len, &ok, &end); /* before what may follow */
 	for (unsigned i = 0; i < plan.n; i++)

@@ -70,17 +70,38 @@ struct vfs_node;
 
 /* Bytes of an object that are got into memory: read.c and, while they are given from there, held.c.
  */
+#define STREAM_SLOT  (512u << 10)
+#define STREAM_SLOTS 16 /* of a ring, at most */
+
+/* What only a long one has: stream.c. n->lock, but for what is said. */
+struct stream {
+	struct fetch *fetch;
+	struct store_sink sink; /* the worker's, as this one */
+	uint64_t come;		/* bytes that are in the ring, or were */
+	uint64_t done, reach;	/* staging has got so much; where the ring ends now */
+	uint64_t pos;		/* readers are so far, or wait for it */
+	bool rests;		/* who read it went elsewhere */
+	bool waits;		/* the worker does, on `moved` */
+	pthread_cond_t moved;
+	atomic_bool stop;
+	atomic_uint out[STREAM_SLOTS]; /* answers that are being given from there; any thread */
+};
+
 struct fetch {
 	TAILQ_ENTRY(fetch) link; /* n->io.fetches or .held: n->lock */
 	struct pool_task task;
 	struct vfs_node *n; /* referenced while it runs; NULL afterwards */
 	struct vfs *v;
 	uint64_t off, len;
-	uint64_t get;	 /* as much of it as is got now */
-	void *buf;	 /* owned */
-	bool is_small;	 /* buf is not one of the pool's */
-	unsigned halves; /* of the pool's buffers that buf is; 1, 2 or 4 */
+	uint64_t get;	       /* as much of it as is got now */
+	void *buf;	       /* owned */
+	bool is_small;	       /* buf is not one of the pool's */
+	unsigned halves;       /* of the pool's buffers that buf is; 1, 2 or 4 */
+	uint64_t ring;	       /* byte i of it is at buf + i % ring, as long as it is there */
+	uint64_t gone;	       /* bytes from its start that are not any more */
+	struct stream *stream; /* owned; NULL = all of it has room */
 	struct store_progress progress;
+	int64_t began_ns;	  /* until its first byte has come; monotonic */
 	char etag[META_ETAG_MAX]; /* of the version that is got */
 	uint64_t filled;	  /* of it staging has these, from its start */
 	errint_t fill;		  /* staging refused */
@@ -117,8 +138,10 @@ struct vfs_node {
 		struct ahead_way {
 			const void *who;       /* the stream, of some handle's pattern */
 			uint64_t at, to, unit; /* [at, to) is to be begun yet, in such units */
+			uint64_t most;	       /* or, in one stream, so much; 0: none */
 		} ahead[AHEADS];
-		unsigned turn; /* which of them is next */
+		unsigned turn;	/* which of them is next */
+		int64_t way_ns; /* until the first byte of a fetch, at best; 0: not known */
 		struct call_list waiters;
 		bool rest;     /* fetches go on until nothing is missing */
 		bool full;     /* staging kept nothing of the last one: nothing is read ahead */
@@ -491,10 +514,35 @@ bool held_locked(struct vfs_node *n, uint64_t off, uint64_t *ret_end);
 bool held_whole_locked(struct vfs_node *n, uint64_t off, uint64_t len);
 /* Answers c's read from memory: data, len and what keeps them. False: by staging. */
 bool held_read(struct vfs_call *c, struct vfs_node *n);
+/* An answer of [data, data+len) was given; f's reference stays. */
+void held_given(struct fetch *f, const void *data, size_t len);
 void held_drop_all(struct vfs_node *n); /* n->lock, or nobody has n any more */
 /* Nobody has it open: what is on its way still comes, and nothing more begins. */
 void held_forget(struct vfs_node *n);
 void held_run(struct pool_task *t);
+
+/* ---- stream.c: under n->lock ---- */
+
+/* n is so near, and read so far, that a stream of up to so many bytes pays; 0: no. */
+uint64_t stream_most(struct vfs *v, struct vfs_node *n, uint64_t window);
+/* A window as it is for n: what is near needs less on its way. */
+uint64_t stream_window(struct vfs *v, struct vfs_node *n, uint64_t window);
+/* f, which is to be longer than any buffer, is one. False: no memory. */
+bool stream_new(struct fetch *f);
+void stream_free(struct fetch *f);
+/* What of f, from its start, has come, and is where it is; is under way for whom waits for it. */
+uint64_t stream_done(const struct fetch *f);
+uint64_t stream_extent(const struct fetch *f);
+/* [off, end) was read, or is waited for. */
+void stream_read_locked(struct vfs_node *n, uint64_t off, uint64_t end);
+/* Who read goes elsewhere: they rest. */
+void stream_rest_locked(struct vfs_node *n);
+void stream_stop_locked(struct vfs_node *n);
+
+/* ---- read.c, for stream.c ---- */
+
+/* The buffer has the bytes of f up to `have`. */
+void fetch_grown(struct fetch *f, uint64_t have);
 
 /* ---- siblings.c ---- */
 

@@ -8,7 +8,8 @@
 #define MIB  (UINT64_C(1) << 20)
 #define READ (UINT64_C(1) << 17)
 #define LEN  (96 * MIB)
-#define CALM 200 /* ms without a byte: nothing is on its way */
+#define FAR  "get:delay=12" /* farther than what is read by one long request */
+#define CALM 200	    /* ms without a byte: nothing is on its way */
 
 static char *bytes;
 
@@ -118,6 +119,7 @@ static void test_window(void **state)
 	uint64_t ino, got;
 	struct vfs_handle *h = opened(f, &ino);
 
+	fault(f, 0, FAR);
 	got = fetched();
 	for (uint64_t at = 0; at < 16 * READ; at += READ)
 		is_read(f, h, at, READ);
@@ -133,6 +135,7 @@ static void test_begin(void **state)
 	struct vfs_handle *h = opened(f, &ino);
 	struct ask *a = ask_new();
 
+	fault(f, 0, FAR);
 	got = fetched();
 	is_read(f, h, 0, 4096);
 	assert_in_range(calm() - got, 4096, 32768);
@@ -303,6 +306,144 @@ static void test_many(void **state)
 	assert_int_equal(calm() - got, N * len);
 	for (unsigned i = 0; i < N; i++)
 		close_h(f, h[i]);
+}
+
+/* ---- long requests ---- */
+
+/* A store that is near is asked seldom, and for each byte once. */
+static void test_stream(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, got, asked;
+	struct vfs_handle *h = opened(f, &ino);
+
+	got = fetched();
+	asked = count_get(COUNT_store_requests);
+	for (uint64_t at = 0; at < LEN; at += READ)
+		is_read(f, h, at, READ);
+	close_h(f, h);
+	assert_int_equal(calm() - got, LEN);
+	assert_in_range(count_get(COUNT_store_requests) - asked, 4, 20);
+}
+
+/* It is no further ahead of the reader than what its buffer holds, waits for him for a while, goes
+ * on with him, and ends with him: by a close at once, else by itself. */
+static void test_stream_waits(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, got, asked;
+	struct vfs_handle *h = opened(f, &ino);
+	struct timespec then, now;
+
+	got = fetched();
+	for (uint64_t at = 0; at < 8 * MIB; at += READ)
+		is_read(f, h, at, READ);
+	usleep(500000);
+	asked = count_get(COUNT_store_requests);
+	for (uint64_t at = 8 * MIB; at < 16 * MIB; at += READ)
+		is_read(f, h, at, READ);
+	assert_in_range(count_get(COUNT_store_requests) - asked, 0, 1); /* the same one */
+	sleep(4);
+	assert_int_equal(bufs_free(f->bufs), f->buffers);
+	assert_in_range(fetched() - got, 16 * MIB, 26 * MIB);
+	for (uint64_t at = 16 * MIB; at < 40 * MIB; at += READ)
+		is_read(f, h, at, READ);
+	(void)clock_gettime(CLOCK_MONOTONIC, &then);
+	close_h(f, h);
+	while (bufs_free(f->bufs) != f->buffers)
+		usleep(1000);
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	assert_in_range(now.tv_sec - then.tv_sec, 0, 2);
+	assert_in_range(calm() - got, 40 * MIB, 51 * MIB);
+}
+
+/* Who jumps gets what he asks for at once, ahead in it as well as elsewhere, and may come back. */
+static void test_stream_jumps(void **state)
+{
+	struct fix *f = *state;
+	uint64_t ino, got;
+	struct vfs_handle *h = opened(f, &ino);
+
+	got = fetched();
+	for (uint64_t at = 0; at < 12 * MIB; at += READ)
+		is_read(f, h, at, READ);
+	is_read(f, h, 40 * MIB, 4096);
+	is_read(f, h, 90 * MIB, 4096);
+	assert_in_range(calm() - got, 0, 1 * MIB + 12 * MIB); /* the long one is under way */
+	for (uint64_t at = 12 * MIB; at < 60 * MIB; at += READ)
+		is_read(f, h, at, READ);
+	assert_int_equal(stage_make_room(f->stage, f->quota), 0); /* all is evicted */
+	is_read(f, h, 59 * MIB, 4096);
+	is_read(f, h, 20 * MIB, 4096);
+	for (uint64_t at = 0; at < 12 * MIB; at += READ)
+		is_read(f, h, at, READ);
+	close_h(f, h);
+	assert_in_range(calm() - got, 60 * MIB, 120 * MIB);
+}
+
+/* Ends before its own: who reads gets what is right, or an error where there is no other try. */
+static void test_stream_breaks(void **state)
+{
+	struct fix *f = *state;
+	char buf[READ];
+	uint64_t ino, asked;
+	struct vfs_handle *h = opened(f, &ino);
+
+	asked = count_get(COUNT_store_requests);
+	fault(f, 0, "get:every=2:cut");
+	for (uint64_t at = 0; at < LEN; at += READ) {
+		unsigned tries = 0;
+
+		while (get(f, h, at, buf, READ) != (int64_t)READ)
+			assert_in_range(++tries, 1, 8);
+		assert_memory_equal(buf, bytes + at, READ);
+	}
+	assert_in_range(count_get(COUNT_store_requests) - asked, 8, 80);
+	fault(f, 0, "");
+	close_h(f, h);
+}
+
+struct reader {
+	struct fix *f;
+	struct vfs_handle *h;
+	unsigned us;
+	uint64_t step;
+};
+
+static void *reader_run(void *arg)
+{
+	struct reader *r = arg;
+
+	for (uint64_t at = 0; at < 64 * MIB; at += r->step) {
+		is_read(r->f, r->h, at, MIN_OF(r->step, READ));
+		if (r->us && at % MIB == 0)
+			usleep(r->us);
+	}
+	return NULL;
+}
+
+/* Fast and slow readers of one file, and one who skips: what is given to one is not written over
+ * for another. */
+static void test_stream_readers(void **state)
+{
+	enum { N = 4 };
+	struct fix *f = *state;
+	struct reader r[N];
+	pthread_t t[N];
+	uint64_t ino;
+	struct vfs_handle *h = opened(f, &ino);
+
+	for (unsigned i = 0; i < N; i++) {
+		r[i] = (struct reader){
+			.f = f, .us = i * 3000, .step = i == 3 ? 3 * READ - 4096 : READ - i * 4096};
+		assert_int_equal(open_ino(f, ino, O_RDONLY, &r[i].h), 0);
+		assert_int_equal(pthread_create(&t[i], NULL, reader_run, &r[i]), 0);
+	}
+	for (unsigned i = 0; i < N; i++) {
+		assert_int_equal(pthread_join(t[i], NULL), 0);
+		close_h(f, r[i].h);
+	}
+	close_h(f, h);
 }
 
 /* What is held in memory is not given once the file is another: written, cut short, replaced. */
@@ -509,6 +650,11 @@ int main(void)
 		T(test_two_handles),
 		T(test_from_both),
 		T(test_many),
+		T(test_stream),
+		T(test_stream_waits),
+		T(test_stream_jumps),
+		T(test_stream_breaks),
+		T(test_stream_readers),
 		T(test_changed),
 		T(test_change_of_held),
 		T(test_change_while_given),
