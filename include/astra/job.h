@@ -136,6 +136,11 @@ void jobs_close(struct jobs *j); /* after jobs_stop; NULL is fine */
 /* Staged content of a file or symlink is due. Posts an upload to where its name says; does nothing
  * when one is queued and has not begun. soon = somebody waits (fsync). */
 errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon);
+/* One that is recorded now, so that a sync point can pass meanwhile, and begins at from_mono_ns;
+ * beside who works only a few at a time do. */
+errint_t job_upload_at(struct jobs *j, struct meta_txn *t, uint64_t ino, int64_t from_mono_ns);
+/* Its upload, when it has not begun, does not begin before. */
+void job_upload_rest(struct jobs *j, uint64_t ino, int64_t until_mono_ns);
 /* An upload of ino, once it has job_ahead_min() bytes, may be posted while it is still written: it
  * is a new file with a lasting name, in a remote that is not on this machine. It sends what is
  * written by then, goes on with what follows, and ends soon after the last writer has closed the

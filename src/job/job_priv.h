@@ -63,7 +63,7 @@ struct claim_key {
 
 struct job {
 	TAILQ_ENTRY(job) link;	/* graph.all, in order */
-	TAILQ_ENTRY(job) ready; /* share.ready, share.calm, g.barrier or g.asleep */
+	TAILQ_ENTRY(job) ready; /* share.ready, .calm or .few, g.barrier or g.asleep */
 	TAILQ_ENTRY(job) move;	/* graph.moves */
 	UT_hash_handle hh;	/* graph.by_id */
 	struct jobs *jobs;
@@ -90,6 +90,9 @@ struct job {
 		enum job_state state;
 		bool committed, begun, soon, on_ready, on_barrier, active, sleeping, cancel_asked;
 		bool calm;	     /* on_ready: on share.calm */
+		bool few;	     /* on_ready: on share.few */
+		bool beside;	     /* an upload that goes up beside who works: see few */
+		bool counted;	     /* active: in share.nfew */
 		bool wanted;	     /* during one walk of job_hurry */
 		bool outside;	     /* waits for something that nobody here does */
 		bool comes;	     /* of outside: that is under way, and ends by itself */
@@ -205,12 +208,13 @@ struct share {
 	TAILQ_ENTRY(share) link;
 	TAILQ_HEAD(job_list, job) ready;
 	struct job_list calm;	    /* ready, and stands back: foreground.c */
+	struct job_list few;	    /* ready, and few at a time go on while the others stand back */
 	pthread_cond_t buffer_back; /* with g.lock: nbuffers fell */
 	struct pool_share *pool;    /* NULL: the common one */
 	enum share_kind kind;
 	uint32_t a, b;	      /* remotes; a = 0: b alone */
 	unsigned slots, most; /* active ones, and of these those that are not small: sched.c */
-	unsigned nactive, nsmall, nbuffers;
+	unsigned nactive, nsmall, nbuffers, nfew;
 	unsigned nwaiting; /* transfers that wait for buffer_back */
 };
 

@@ -234,7 +234,9 @@ static bool retarget(struct jobs *j, struct meta_txn *t, uint64_t ino, uint32_t 
 	return true;
 }
 
-errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
+/* from_mono_ns: 0 = now. */
+static errint_t post_upload(
+	struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon, int64_t from_mono_ns)
 {
 	struct meta_inode in;
 	uint32_t remote = 0, at = 0;
@@ -251,6 +253,10 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
 		struct job *last = graph_last_of(j, ino);
 
 		if (last != NULL && last->kind == JOB_UPLOAD && !last->g.begun) {
+			if (soon && (last->g.sleeping || (last->g.on_ready && last->g.few))) {
+				sched_hurry_locked(j, last);
+				meta_txn_hook(t, hurried, j);
+			}
 			last->g.soon |= soon;
 			return 0;
 		}
@@ -278,7 +284,30 @@ errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
 	if (job_expected(j, &in, &at, place, &pending) && job_set_src(job, at, place) < 0)
 		return no_memory(t, job);
 	job->g.soon = soon;
+	job->g.beside = from_mono_ns != 0;
+	job->own.wake_mono_ns = from_mono_ns;
 	return job_post(j, t, job, NULL);
+}
+
+errint_t job_upload(struct jobs *j, struct meta_txn *t, uint64_t ino, bool soon)
+{
+	return post_upload(j, t, ino, soon, 0);
+}
+
+errint_t job_upload_at(struct jobs *j, struct meta_txn *t, uint64_t ino, int64_t from_mono_ns)
+{
+	return post_upload(j, t, ino, false, from_mono_ns);
+}
+
+void job_upload_rest(struct jobs *j, uint64_t ino, int64_t until_mono_ns)
+{
+	LOCKED(&j->g.lock);
+	struct job *last = graph_last_of(j, ino);
+
+	/* The timer finds it too early once, and looks again. */
+	if (last != NULL && last->kind == JOB_UPLOAD && last->g.sleeping && !last->g.begun &&
+		!last->g.soon)
+		last->own.wake_mono_ns = MAX_OF(last->own.wake_mono_ns, until_mono_ns);
 }
 
 void job_expected_dir(struct jobs *j, const struct meta_inode *in, uint32_t *remote,

@@ -23,6 +23,7 @@
 #define SMALL_WIDER    2 /* times as many jobs that are small, of a cloud that is far away */
 #define TRIM_JOBS      1000
 #define FOLLOW_NS      (600 * NS_PER_S)
+#define FEW_MAX	       48	       /* of active_max */
 #define FILLED_NS      (10 * NS_PER_S) /* of a directory that is not empty, or in the way */
 
 static enum step (*const step_fns[JOB_KIND_N])(struct job *job) = {
@@ -269,6 +270,7 @@ struct share *share_get_locked(struct jobs *j, enum share_kind kind, uint32_t a,
 	s->b = b;
 	TAILQ_INIT(&s->ready);
 	TAILQ_INIT(&s->calm);
+	TAILQ_INIT(&s->few);
 	cond_init(&s->buffer_back);
 	TAILQ_INSERT_TAIL(&j->g.shares, s, link);
 	return s;
@@ -288,7 +290,16 @@ static void share_leave_locked(struct jobs *j, struct job *job)
 	job->g.active = false;
 	job->g.share->nactive--;
 	job->g.share->nsmall -= is_small(job);
+	job->g.share->nfew -= job->g.counted;
+	job->g.counted = false;
 	j->g.nactive--;
+}
+
+static struct job_list *ready_list(const struct job *job)
+{
+	struct share *s = job->g.share;
+
+	return job->g.calm ? &s->calm : job->g.few ? &s->few : &s->ready;
 }
 
 /* Takes a job off whatever list it is on. */
@@ -296,7 +307,7 @@ void sched_unlist_locked(struct jobs *j, struct job *job)
 {
 	lock_assert_held(&j->g.lock);
 	if (job->g.on_ready)
-		TAILQ_REMOVE(job->g.calm ? &job->g.share->calm : &job->g.share->ready, job, ready);
+		TAILQ_REMOVE(ready_list(job), job, ready);
 	else if (job->g.on_barrier)
 		TAILQ_REMOVE(&j->g.barrier, job, ready);
 	else if (job->g.sleeping)
@@ -317,12 +328,12 @@ void sched_make_ready_locked(struct jobs *j, struct job *job)
 	job->g.share = share_get_locked(j, SHARE_JOBS, job->src_remote, job->dst_remote);
 	/* It stands back; uploads are posted late instead. */
 	job->g.calm = !job->g.soon && !job->g.begun && is_small(job);
+	job->g.few = !job->g.soon && job->g.beside && job->own.phase == 0;
 	job->g.ready_ns = clock_mono_ns();
 	if (job->g.soon)
 		TAILQ_INSERT_HEAD(&job->g.share->ready, job, ready);
 	else
-		TAILQ_INSERT_TAIL(
-			job->g.calm ? &job->g.share->calm : &job->g.share->ready, job, ready);
+		TAILQ_INSERT_TAIL(ready_list(job), job, ready);
 }
 
 void sched_hurry_locked(struct jobs *j, struct job *job)
@@ -376,7 +387,11 @@ static void timer_task(struct pool_task *t)
 static struct job *next_locked(struct jobs *j, struct share *s)
 {
 	struct job *job = TAILQ_FIRST(&s->ready), *calm = TAILQ_FIRST(&s->calm);
+	struct job *few = TAILQ_FIRST(&s->few);
 
+	if (few != NULL && (job == NULL || (!job->g.soon && few->g.ready_ns < job->g.ready_ns)) &&
+		(s->nfew < FEW_MAX || !foreground_holds_locked(j, few)))
+		return few;
 	if (calm == NULL || (job != NULL && (job->g.soon || job->g.ready_ns < calm->g.ready_ns)))
 		return job;
 	return foreground_holds_locked(j, calm) ? job : calm;
@@ -394,6 +409,8 @@ static void pump_locked(struct jobs *j, struct share *s)
 		job->g.active = job->g.begun = true;
 		s->nactive++;
 		s->nsmall += is_small(job);
+		job->g.counted = job->g.few;
+		s->nfew += job->g.counted;
 		j->g.nactive++;
 		job->task.lane = job->g.soon ? LANE_SYNC : LANE_BACKGROUND;
 		pool_task_share(&job->task, s->pool);
@@ -570,6 +587,7 @@ void sched_init(struct jobs *j)
 	TAILQ_INIT(&j->g.shares);
 	TAILQ_INIT(&j->g.common.ready);
 	TAILQ_INIT(&j->g.common.calm);
+	TAILQ_INIT(&j->g.common.few);
 	cond_init(&j->g.common.buffer_back);
 	j->g.common.slots = j->g.common.most = j->conf.active_max;
 	TAILQ_INSERT_TAIL(&j->g.shares, &j->g.common, link);

@@ -62,6 +62,14 @@ static int64_t rest_ns(const struct vfs *v, const struct dirty *d)
 	return d->brief ? v->conf.upload_delay_ns / BRIEF_PART : v->conf.upload_delay_ns;
 }
 
+/* When its upload is to be posted. */
+static int64_t look_ns(const struct dirty *d)
+{
+	int64_t tick = MIN_OF(d->due_ns, d->flush_ns + DIRTY_TICK_NS); /* not each alone */
+
+	return d->brief && d->closed ? MAX_OF(d->due_ns - DIRTY_EARLY_NS, tick) : d->due_ns;
+}
+
 static void spoil_locked(struct vfs *v, struct dirty *d)
 {
 	int maker = d->maker;
@@ -125,7 +133,7 @@ void dirty_event(struct vfs *v, uint64_t ino, enum dirty_event ev)
 						      : now + v->conf.upload_delay_ns;
 		break;
 	}
-	timer_locked(v, d->due_ns);
+	timer_locked(v, look_ns(d));
 }
 
 void dirty_defer(struct vfs *v, uint64_t ino, int64_t delay_ns, bool held)
@@ -188,7 +196,7 @@ void dirty_brief_locked(struct vfs *v, uint64_t ino, int maker)
 	if (!d->closed)
 		return;
 	d->due_ns = MIN_OF(d->due_ns, d->flush_ns + rest_ns(v, d));
-	timer_locked(v, d->due_ns);
+	timer_locked(v, look_ns(d));
 }
 
 void dirty_rest_locked(struct vfs *v, int maker)
@@ -236,25 +244,31 @@ void dirty_hurry(struct vfs *v)
 
 /* ---- posting ---- */
 
-static errint_t post_one(struct vfs *v, struct meta_txn *t, uint64_t ino, bool soon)
+struct due {
+	uint64_t ino;
+	int64_t from_ns; /* its upload does not begin before; 0 = now */
+};
+
+static errint_t post_one(struct vfs *v, struct meta_txn *t, const struct due *d, bool soon)
 {
 	struct meta_inode in;
-	errint_t r = meta_inode_get(t, ino, &in);
+	errint_t r = meta_inode_get(t, d->ino, &in);
 
 	if (r)
 		return r == -ENOENT ? 0 : r;
 	if (!(in.flags & META_F_DIRTY) || (in.flags & META_F_ORPHAN))
 		return 0;
-	return job_upload(v->jobs, t, ino, soon);
+	return d->from_ns ? job_upload_at(v->jobs, t, d->ino, d->from_ns)
+			  : job_upload(v->jobs, t, d->ino, soon);
 }
 
-static errint_t post_txn(struct vfs *v, const uint64_t *inos, size_t n, bool soon)
+static errint_t post_txn(struct vfs *v, const struct due *due, size_t n, bool soon)
 {
 	struct meta_txn *t = meta_begin(v->conf.meta);
 	errint_t r = 0;
 
 	for (size_t i = 0; i < n && !r; i++)
-		r = post_one(v, t, inos[i], soon);
+		r = post_one(v, t, &due[i], soon);
 	if (r) {
 		meta_abort(t);
 		return r;
@@ -263,51 +277,45 @@ static errint_t post_txn(struct vfs *v, const uint64_t *inos, size_t n, bool soo
 }
 
 /* What cannot be posted now stays on the list. */
-static errint_t post_batch(struct vfs *v, const uint64_t *inos, size_t n, bool soon)
+static errint_t post_batch(struct vfs *v, const struct due *due, size_t n, bool soon)
 {
-	errint_t r = post_txn(v, inos, n, soon), first = 0;
+	errint_t r = post_txn(v, due, n, soon), first = 0;
 
 	for (size_t i = 0; r && i < n; i++) {
-		errint_t one = n == 1 ? r : post_txn(v, &inos[i], 1, soon);
+		errint_t one = n == 1 ? r : post_txn(v, &due[i], 1, soon);
 
 		if (!one)
 			continue;
 		log_warn("vfs", "inode %llu cannot be posted for upload: %s; tried again",
-			(unsigned long long)inos[i], strerrordesc_np(-one));
-		dirty_event(v, inos[i], DIRTY_AGAIN);
+			(unsigned long long)due[i].ino, strerrordesc_np(-one));
+		dirty_event(v, due[i].ino, DIRTY_AGAIN);
 		if (!first)
 			first = one;
 	}
 	return first;
 }
 
-static bool is_due(const struct dirty *d, int64_t now, int64_t back, size_t nbeside)
-{
-	return d->due_ns + back <= now || (d->brief && d->due_ns <= now && nbeside < DIRTY_BESIDE);
-}
-
-/* Takes what is due from the list; *ret_next = when to look again, 0 = none is left. While others
- * stand back, what rests briefly goes on a few at a time: it mostly waits for a network, and who
- * makes the files leaves a processor idle. */
-static size_t take_due(struct vfs *v, uint64_t inos[DIRTY_BATCH], int64_t now, int64_t *ret_next)
+/* Takes what is due from the list; *ret_next = when to look again, 0 = none is left. What rests
+ * briefly is posted before, and rests on as a job, so that the sync point that its upload waits for
+ * passes meanwhile; it does not stand back then (job_upload_at). */
+static size_t take_due(struct vfs *v, struct due due[DIRTY_BATCH], int64_t now, int64_t *ret_next)
 {
 	int64_t back = job_stand_back(v->jobs);
 	struct dirty *d, *more;
-	size_t n = 0, nbeside = 0;
+	size_t n = 0;
 	int64_t brief = INT64_MAX, other = INT64_MAX;
 	LOCKED(&v->lock);
 
 	HASH_ITER (hh, v->s.dirty, d, more) {
-		if (n < DIRTY_BATCH && is_due(d, now, back, nbeside)) {
-			inos[n++] = d->ino;
-			nbeside += d->brief;
+		if (n < DIRTY_BATCH && look_ns(d) + (d->brief ? 0 : back) <= now) {
+			due[n++] = (struct due){d->ino, d->brief && d->due_ns > 1 ? d->due_ns : 0};
 			if (d->brief)
 				maker_gone_locked(v, d->ino, d->maker);
 			hold_locked(v, d, false);
 			HASH_DEL(v->s.dirty, d);
 			free(d);
 		} else if (d->brief) {
-			brief = MIN_OF(brief, d->due_ns);
+			brief = MIN_OF(brief, look_ns(d));
 		} else {
 			other = MIN_OF(other, d->due_ns);
 		}
@@ -322,7 +330,7 @@ static size_t take_due(struct vfs *v, uint64_t inos[DIRTY_BATCH], int64_t now, i
 void dirty_run(struct pool_task *t)
 {
 	struct vfs *v = container_of(t, struct vfs, dirty_task);
-	uint64_t inos[DIRTY_BATCH];
+	struct due due[DIRTY_BATCH];
 	int64_t now = clock_mono_ns(), next;
 	size_t n = 0;
 
@@ -337,9 +345,11 @@ void dirty_run(struct pool_task *t)
 	if (job_full(v->jobs)) {
 		next = now + NS_PER_S / 2;
 	} else {
-		n = take_due(v, inos, now, &next);
+		n = take_due(v, due, now, &next);
 		if (n)
-			(void)post_batch(v, inos, n, false);
+			(void)post_batch(v, due, n, false);
+		if (n)
+			meta_sync_wanted(v->conf.meta);
 	}
 	lock_take(&v->lock);
 	v->s.posting -= n;
@@ -383,7 +393,7 @@ static errint_t post_wanted(struct vfs *v, const struct inos *a, size_t from,
 	bool (*want)(struct vfs *v, struct meta_txn *t, const struct meta_inode *in, uint64_t arg),
 	uint64_t arg, bool soon)
 {
-	uint64_t inos[DIRTY_BATCH];
+	struct due due[DIRTY_BATCH];
 	struct meta_txn *t = meta_begin_read(v->conf.meta);
 	struct meta_inode in;
 	size_t n = 0;
@@ -391,20 +401,20 @@ static errint_t post_wanted(struct vfs *v, const struct inos *a, size_t from,
 
 	for (size_t i = from; i < a->n && i < from + DIRTY_BATCH; i++) {
 		if (!meta_inode_get(t, a->p[i], &in) && (!want || want(v, t, &in, arg)))
-			inos[n++] = a->p[i];
+			due[n++] = (struct due){.ino = a->p[i]};
 	}
 	meta_abort(t);
 	posting_add(v, (int)n);
 	for (size_t i = 0; i < n; i++) {
-		struct vfs_node *node = node_get(v, inos[i]);
+		struct vfs_node *node = node_get(v, due[i].ino);
 
 		if (!node)
 			continue;
 		(void)node_flush(v, node); /* the upload tells the row, too */
 		node_put(v, node);
-		dirty_forget(v, inos[i]);
+		dirty_forget(v, due[i].ino);
 	}
-	r = n ? post_batch(v, inos, n, soon) : 0;
+	r = n ? post_batch(v, due, n, soon) : 0;
 	posting_add(v, -(int)n);
 	return r;
 }

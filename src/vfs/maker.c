@@ -3,7 +3,8 @@
  * Programs that make many files: cp -r, tar x, git checkout. What upload_delay is for does not
  * happen to these: they are written once, keep the name that they were made with, and stay. So once
  * a thread has made MAKER_RUN of them in a row, each rests a fifth of upload_delay only (dirty.c):
- * the ones before, too, since it has gone on to others. By thread, so that compilers and scripts,
+ * the ones before, too, since it has gone on to others. Most of that they rest as jobs, so that the
+ * sync point that an upload waits for passes meanwhile. By thread, so that compilers and scripts,
  * which make a few files each that soon go again, are none of these.
  *
  * A file of theirs that is changed again, gets another name or goes while it would rest, or would
@@ -142,7 +143,9 @@ void maker_again_locked(struct vfs *v, uint64_t ino)
 	for (unsigned i = 0; i < n; i++) {
 		struct brief *b = &v->s.briefs[i];
 
-		if (b->ino == ino && now - b->at_ns < v->conf.upload_delay_ns)
-			maker_spoilt_locked(v, b->tid);
+		if (b->ino != ino || now - b->at_ns >= v->conf.upload_delay_ns)
+			continue;
+		job_upload_rest(v->jobs, ino, now + v->conf.upload_delay_ns);
+		maker_spoilt_locked(v, b->tid);
 	}
 }

@@ -56,7 +56,7 @@
 #define DIRTY_TICK_NS	(20 * NS_PER_MS)
 #define DIRTY_LOOK_NS	(50 * NS_PER_MS)
 #define DIRTY_BATCH	128
-#define DIRTY_BESIDE	12 /* a tick, beside who works: maker.c */
+#define DIRTY_EARLY_NS	(180 * NS_PER_MS) /* so long before what rests briefly is recorded */
 #define STALE_TRIES	4
 #define STALE_PAUSE_NS	(20 * NS_PER_MS)
 #define STALE_WAITS	250
