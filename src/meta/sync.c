@@ -55,7 +55,8 @@
 #define SLOT_SIZE      (SLOT_HEAD + 2 * SLOT_PAGE)
 #define CHUNK	       (1u << 20)
 #define WANTED_REST_NS (50 * NS_PER_MS)
-#define WANTED_SHARE   4 /* times as long as the last point took */
+#define WANTED_SHARE   4 /* times as long as the last point took, up to this or that time */
+#define WANTED_LONG_NS (150 * NS_PER_MS)
 #define UNSYNCED_SOON  1024
 #define UNSYNCED_MAX   4096
 #define THROTTLE_TXNS  8
@@ -374,9 +375,11 @@ static bool sync_behind(struct meta *m)
 static int64_t sync_due_locked(struct meta *m)
 {
 	int64_t due = m->sy.begun_ns + m->sy.interval_ns;
-	int64_t rest = MAX_OF(WANTED_REST_NS, WANTED_SHARE * m->sy.took_ns);
+	int64_t rest = MIN_OF(WANTED_SHARE * m->sy.took_ns, MAX_OF(WANTED_LONG_NS, m->sy.took_ns));
 
-	return m->sync.wanted ? MIN_OF(due, m->sy.begun_ns + m->sy.took_ns + rest) : due;
+	return m->sync.wanted
+		       ? MIN_OF(due, m->sy.begun_ns + m->sy.took_ns + MAX_OF(WANTED_REST_NS, rest))
+		       : due;
 }
 
 /* Sleeps until there is something to do; true at the end. */
