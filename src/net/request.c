@@ -32,6 +32,7 @@
 #define EXPECT_MS	 1000L
 #define CURL_BUFFER	 (128L << 10)
 #define CURL_BUFFER_LONG (256L << 10)
+#define LOW_NS		 (NS_PER_S / 2)
 #define LOW_BYTES	 (256 << 10) /* that have to be there before we are woken, of a long body */
 
 struct transfer {
@@ -125,23 +126,26 @@ static size_t on_head(char *p, size_t size, size_t n, void *arg)
 	return t->failed ? 0 : len;
 }
 
+static void low_set(struct transfer *t, bool low)
+{
+	int bytes = low ? LOW_BYTES : 1;
+	curl_socket_t fd = CURL_SOCKET_BAD;
+
+	if (low == t->low || curl_easy_getinfo(t->easy, CURLINFO_ACTIVESOCKET, &fd) ||
+		fd == CURL_SOCKET_BAD)
+		return;
+	t->low = low;
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes));
+}
+
 /* Of a long body that is taken as it comes we are woken for much at a time, which spares most of
  * the wakeups; never for more than is still to come. */
 static void wake_for_much(struct transfer *t, size_t len)
 {
 	curl_off_t all = -1; /* it did not say */
-	curl_socket_t fd = CURL_SOCKET_BAD;
-	int bytes = 1;
-	bool low;
 
 	(void)curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &all);
-	low = all - (curl_off_t)(t->a->got + len) >= 2 * LOW_BYTES;
-	if (low == t->low || curl_easy_getinfo(t->easy, CURLINFO_ACTIVESOCKET, &fd) ||
-		fd == CURL_SOCKET_BAD)
-		return;
-	t->low = low;
-	bytes = low ? LOW_BYTES : 1;
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes));
+	low_set(t, all - (curl_off_t)(t->a->got + len) >= 2 * LOW_BYTES);
 }
 
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
@@ -439,6 +443,8 @@ static CURLcode run(struct lane *l, struct transfer *t)
 		}
 		if (m || t->failed || ended(t, now, moved_at))
 			break;
+		if (now - moved_at > LOW_NS)
+			low_set(t, false); /* it trickles: that is no stall */
 		m = curl_multi_poll(l->multi, NULL, 0, wait_ms(t, now, moved_at), NULL);
 	}
 	(void)curl_multi_remove_handle(l->multi, l->easy);

@@ -78,6 +78,19 @@ static errint_t breaker_enter(struct retry *t, struct attempt *a, struct err *er
 	return -EIO;
 }
 
+/* What may take minutes is no probe: others would wait for its end. */
+static errint_t breaker_leave(struct retry *t, struct attempt *a, struct err *err)
+{
+	LOCKED(&t->lock);
+	t->breaker = BREAKER_OPEN;
+	t->open_until = clock_mono_ns();
+	a->probe = false;
+	err_set(err, -EIO, ERR_RETRY, "the remote has to answer a smaller request first");
+	if (err)
+		(void)snprintf(err->code, sizeof(err->code), "%s", STORE_CODE_BREAKER);
+	return -EIO;
+}
+
 /* Whether the other side said anything. */
 static bool answered(errint_t r, const struct err *err)
 {
@@ -242,6 +255,8 @@ static errint_t retry_get_sink(struct store *s, const struct store_call *c, stru
 	do {
 		taken = (size_t)c->sink->taken;
 		r = breaker_enter(t, &a, err);
+		if (!r && a.probe)
+			r = breaker_leave(t, &a, err);
 		if (r)
 			break;
 		r = store_pass_get(s, c, o, if_match, off + taken, NULL, len - taken, ret_len, err);

@@ -234,12 +234,14 @@ static errint_t copy_locked(struct vfs_call *c, struct vfs_node *n, uint64_t sta
 		return -ENOMEM;
 	while (off < end) {
 		struct fetch *f = find_locked(n, stamp, off);
-		uint64_t in = (off - f->off) % f->ring;
-		uint64_t part = MIN_OF(MIN_OF(end, f->off + f->shown) - off, f->ring - in);
+		uint64_t here = MIN_OF(end, f->off + f->shown) - off;
+		uint64_t in = (off - f->off) % f->ring, part = MIN_OF(here, f->ring - in);
+		char *to = (char *)c->own.mem + (off - c->own.off);
 
-		memcpy((char *)c->own.mem + (off - c->own.off), (char *)f->buf + in, part);
-		off += part;
-		given_locked(n, f, part);
+		memcpy(to, (char *)f->buf + in, part);
+		memcpy(to + part, f->buf, here - part); /* round the ring */
+		off += here;
+		given_locked(n, f, here); /* f may be gone */
 	}
 	c->data = c->own.mem;
 	return 0;

@@ -94,10 +94,10 @@ static void rate_locked(struct vfs_node *n, const struct fetch *f)
 	n->io.rate = n->io.rate ? (3 * n->io.rate + rate) / 4 : rate;
 }
 
-/* A long one that ended before its own, without a reader or without room. */
+/* A long one that ended before its end: without a reader, room, or by a fault. */
 static bool stream_gave_up(const struct fetch *f)
 {
-	return f->stream && (!f->buf || f->stream->sink.stopped);
+	return f->stream && (!f->buf || f->stream->come < MIN_OF(f->len, f->size - f->off));
 }
 
 static void fetch_end(struct fetch *f, errint_t r)
@@ -284,13 +284,6 @@ static errint_t fetch_bytes(struct fetch *f, const struct remote *remote, struct
 	return r;
 }
 
-/* A stream's end before its own: who reads on, or waits, asks for what is missing. */
-static bool ended_early(const struct fetch *f, errint_t r, const struct err *err)
-{
-	return f->stream &&
-	       (f->stream->sink.stopped || (r && f->stream->come && err->kind == ERR_RETRY));
-}
-
 /* Gets the bytes and gives them to staging. 0 also when the file is to be bound anew. */
 static errint_t fetch_get(struct fetch *f)
 {
@@ -323,7 +316,7 @@ static errint_t fetch_get(struct fetch *f)
 	if (!f->is_small && !stage_dirty(sf) && strcmp(f->etag, in.loc.etag) == 0)
 		fetch_shows(f, stamp, base_size);
 	r = fetch_bytes(f, remote, obj, in.loc.etag, &got, &err);
-	early = ended_early(f, r, &err);
+	early = f->stream && r;
 	if (r && !early)
 		return fetch_error(f, &in, r, &err);
 	if (!early && got < f->get && f->off + got < base_size) {
@@ -429,7 +422,9 @@ static void fetch_run(struct pool_task *t)
 	errint_t r = -EIO;
 
 	if (!atomic_load(&f->v->cancel))
-		r = fetch_buffer(f) ? fetch_get(f) : f->stream ? 0 : -ENOMEM;
+		r = fetch_buffer(f) ? fetch_get(f) : -ENOMEM;
+	if (f->stream && r != -ENOSPC && r != -EDQUOT)
+		r = 0; /* who waits may have another one; else he asks for himself */
 	fetch_end(f, r);
 }
 
@@ -581,13 +576,13 @@ static uint64_t ahead_end_locked(
 	return limit_locked(n, a, MIN_OF(MIN_OF(a + len, w->to), round_to(a + 1, w->unit, true)));
 }
 
-/* What is on its way from off on, for nobody in particular: a stream is to its end. */
+/* What is on its way from off on, for nobody in particular: a stream that is read is to its end. */
 static bool covered_locked(struct vfs *v, struct vfs_node *n, uint64_t off, uint64_t *ret_end)
 {
 	struct fetch *f;
 
 	TAILQ_FOREACH (f, &n->io.fetches, link) {
-		if (f->stream && off >= f->off && off < f->off + f->len) {
+		if (f->stream && !f->stream->rests && off >= f->off && off < f->off + f->len) {
 			*ret_end = f->off + f->len;
 			return true;
 		}

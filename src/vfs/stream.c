@@ -23,7 +23,7 @@
 #define WINDOW_SEEN (UINT64_C(4) << 20) /* so much evidence that it goes on */
 #define MOST	    (UINT64_C(64) << 20)
 #define BEHIND	    (UINT64_C(1) << 20) /* the kernel reads ahead out of order by so much */
-#define REST_NS	    (3 * NS_PER_S)	/* a server bears that */
+#define REST_NS	    (3 * NS_PER_S)	/* in all: a buffer, a request and a worker wait with it */
 #define POLL_NS	    (50 * NS_PER_MS)
 #define OUT_POLL_NS (100 * 1000)
 
@@ -109,21 +109,19 @@ void stream_stop_locked(struct vfs_node *n)
 static bool reader_wait_locked(struct fetch *f, uint64_t at)
 {
 	struct stream *s = f->stream;
-	int64_t until = clock_mono_ns() + REST_NS;
-	uint64_t pos = s->pos;
+	int64_t now = clock_mono_ns();
 
-	while (s->rests || at > s->pos + ring_ahead(f)) {
-		int64_t now = clock_mono_ns();
+	/* Who waits for bytes of it is not elsewhere, whatever somebody else reads. */
+	while ((s->rests && at >= s->pos) || at > s->pos + ring_ahead(f)) {
+		int64_t since = now;
 
-		if (s->pos > pos) { /* slow, but he comes */
-			pos = s->pos;
-			until = now + REST_NS;
-		}
-		if (atomic_load(&s->stop) || atomic_load(&f->v->cancel) || now >= until)
+		if (atomic_load(&s->stop) || atomic_load(&f->v->cancel) || s->waited_ns >= REST_NS)
 			return false;
 		s->waits = true;
-		(void)cond_wait_until(&s->moved, &f->n->lock, MIN_OF(until, now + POLL_NS));
+		(void)cond_wait_until(&s->moved, &f->n->lock, now + POLL_NS);
 		s->waits = false;
+		now = clock_mono_ns();
+		s->waited_ns += now - since;
 	}
 	return true;
 }

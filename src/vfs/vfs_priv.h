@@ -81,6 +81,7 @@ struct stream {
 	uint64_t done, reach;	/* staging has got so much; where the ring ends now */
 	uint64_t pos;		/* readers are so far, or wait for it */
 	bool rests;		/* who read it went elsewhere */
+	int64_t waited_ns;	/* for readers, in all */
 	bool waits;		/* the worker does, on `moved` */
 	pthread_cond_t moved;
 	atomic_bool stop;

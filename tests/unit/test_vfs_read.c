@@ -403,6 +403,48 @@ static void test_stream_breaks(void **state)
 	close_h(f, h);
 }
 
+struct jumper {
+	struct fix *f;
+	struct vfs_handle *h;
+	atomic_bool stop;
+};
+
+static void *jumper_run(void *arg)
+{
+	struct jumper *k = arg;
+
+	for (uint64_t i = 0; !atomic_load(&k->stop); i++)
+		is_read(k->f, k->h, 90 * MIB + i * 7919 % 16 * 65536, 4096);
+	return NULL;
+}
+
+/* Who waits for a long request is not held up by who reads elsewhere, nor is that request ended. */
+static void test_stream_beside_jumps(void **state)
+{
+	struct fix *f = *state;
+	struct jumper k = {.f = f};
+	struct ask *a = ask_new();
+	uint64_t ino, asked;
+	pthread_t t;
+	struct vfs_handle *h = opened(f, &ino);
+
+	assert_int_equal(open_ino(f, ino, O_RDONLY, &k.h), 0);
+	for (uint64_t i = 0; i < 16; i++)
+		is_read(f, k.h, 90 * MIB + i * 65536, 4096);
+	asked = count_get(COUNT_store_requests);
+	assert_int_equal(pthread_create(&t, NULL, jumper_run, &k), 0);
+	for (uint64_t at = 0; at < 80 * MIB; at += MIB) {
+		assert_int_equal(CALL(a, vfs_read, h, at, MIB), 0);
+		assert_int_equal(a->len, MIB);
+	}
+	atomic_store(&k.stop, true);
+	assert_int_equal(pthread_join(t, NULL), 0);
+	assert_in_range(count_get(COUNT_store_requests) - asked, 4, 24);
+	ask_free(a);
+	close_h(f, k.h);
+	close_h(f, h);
+}
+
 struct reader {
 	struct fix *f;
 	struct vfs_handle *h;
@@ -654,6 +696,7 @@ int main(void)
 		T(test_stream_waits),
 		T(test_stream_jumps),
 		T(test_stream_breaks),
+		T(test_stream_beside_jumps),
 		T(test_stream_readers),
 		T(test_changed),
 		T(test_change_of_held),
