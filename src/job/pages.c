@@ -28,19 +28,20 @@
 #include "guess.h"
 #include "merge.h"
 
-#define WHOLE_PAGES 3 /* of what has no more, nothing is cut */
-#define LANES	    4 /* ranges that are asked for at a time; where a page takes FAR_NS: */
-#define LANES_FAR   8
-#define FAR_NS	    (40 * NS_PER_MS)
-#define FIRST_PAGES 4u	/* in one of the first ranges, as guessed */
-#define RANGE_PAGES 8u	/* in a range */
-#define HELD	    64	/* pages before their turn, of one listing ... */
-#define HELD_ALL    128 /* ... and of all */
-#define HELD_RANGE  12
-#define DOUBTS	    2 /* ranges that do not follow: then nothing is cut any more */
-#define SEAM_MAX    ((size_t)2 * STORE_PAGE_MAX * (STORE_KEY_MAX + 1))
-#define KNOWN_LEAST 4	/* pages of names in the index that say where others are */
-#define KNOWN_MAX   256 /* places that are kept of them */
+#define WHOLE_PAGES  3 /* of what has no more, nothing is cut */
+#define LANES	     4 /* ranges that are asked for at a time; where a page takes FAR_NS: */
+#define LANES_FAR    8
+#define FAR_NS	     (40 * NS_PER_MS)
+#define FIRST_PAGES  4u	 /* in one of the first ranges, as guessed */
+#define RANGE_PAGES  8u	 /* in a range */
+#define HELD	     64	 /* pages before their turn, of one listing ... */
+#define HELD_ALL     128 /* ... and of all */
+#define HELD_RANGE   12
+#define STOP_LOOK_NS (50 * NS_PER_MS)
+#define DOUBTS	     2 /* ranges that do not follow: then nothing is cut any more */
+#define SEAM_MAX     ((size_t)2 * STORE_PAGE_MAX * (STORE_KEY_MAX + 1))
+#define KNOWN_LEAST  4	 /* pages of names in the index that say where others are */
+#define KNOWN_MAX    256 /* places that are kept of them */
 
 struct held {
 	STAILQ_ENTRY(held) link;
@@ -54,6 +55,7 @@ struct range {
 	char after[STORE_KEY_MAX + 1]; /* constant; "" = from the start */
 	double want;		       /* names that it shall have; of the listing's task */
 	char token[STORE_TOKEN_MAX];   /* of who asks */
+	atomic_bool stop;	       /* its task's request is not needed any more */
 	struct {
 		bool asked; /* the task is posted, or the listing's task is at it */
 		bool come;  /* its first page, or failure */
@@ -95,11 +97,11 @@ struct pages {
 
 /* ---- asking ---- */
 
-static errint_t ask(struct range *r, struct store_page *ret, struct err *err)
+static errint_t ask(
+	struct range *r, const atomic_bool *cancel, struct store_page *ret, struct err *err)
 {
 	struct pages *g = r->g;
-	struct jobs *j = g->m->j;
-	struct store_call call = {.cancel = &j->stopping, .front = g->m->but == NULL};
+	struct store_call call = {.cancel = cancel, .front = g->m->but == NULL};
 
 	if (r->after[0] != '\0' && r->token[0] == '\0')
 		return store_list_after(g->o->st, &call, g->o->o.bucket, g->o->o.key, '/', r->after,
@@ -136,12 +138,12 @@ static void learn_locked(struct range *r, const struct store_page *p)
 }
 
 /* Asks for one page of a range, without the lock, and puts it there. */
-static void ask_one(struct range *r)
+static void ask_one(struct range *r, const atomic_bool *cancel)
 {
 	struct pages *g = r->g;
 	struct err err = {0};
 	struct held *h = calloc(1, sizeof(*h));
-	errint_t e = h != NULL ? ask(r, &h->page, &err)
+	errint_t e = h != NULL ? ask(r, cancel, &h->page, &err)
 			       : err_set(&err, -ENOMEM, ERR_RETRY, "out of memory");
 	LOCKED(&g->lock);
 
@@ -179,7 +181,7 @@ static void range_task(struct pool_task *t)
 	struct range *r = container_of(t, struct range, task);
 	struct pages *g = r->g;
 
-	ask_one(r);
+	ask_one(r, &r->stop);
 	LOCKED(&g->lock);
 	if (is_wanted_locked(r)) { /* behind the other tasks of the share */
 		(void)pool_post(g->m->j->conf.pool, &r->task);
@@ -203,6 +205,18 @@ static void ask_ahead(struct pages *g)
 	}
 }
 
+/* Until something has come; the end of the daemon is not waited for either. */
+static void came_wait_locked(struct pages *g)
+{
+	struct range *r = NULL;
+
+	(void)cond_wait_until(&g->came, &g->lock, clock_mono_ns() + STOP_LOOK_NS);
+	if (!atomic_load(&g->m->j->stopping))
+		return;
+	TAILQ_FOREACH (r, &g->ranges, link)
+		atomic_store(&r->stop, true);
+}
+
 /* Waits until the range has a page, or can have none. */
 static void page_wait(struct range *r)
 {
@@ -211,12 +225,12 @@ static void page_wait(struct range *r)
 	lock_take(&g->lock);
 	while (r->at.n == 0 && !r->at.over) {
 		if (r->at.asked && !pool_cancel(g->m->j->conf.pool, &r->task)) {
-			cond_wait(&g->came, &g->lock);
+			came_wait_locked(g);
 			continue;
 		}
 		r->at.asked = true;
 		lock_drop(&g->lock);
-		ask_one(r);
+		ask_one(r, &g->m->j->stopping);
 		lock_take(&g->lock);
 		r->at.asked = false;
 	}
@@ -261,7 +275,7 @@ static bool page_take_locked(struct range *r, struct store_page *ret)
 	return true;
 }
 
-/* Waits for what is under way. */
+/* What is under way is called off: who lists must not wait for pages that nobody needs. */
 static void range_drop(struct range *r)
 {
 	struct pages *g = r->g;
@@ -269,8 +283,9 @@ static void range_drop(struct range *r)
 
 	lock_take(&g->lock);
 	r->at.over = true;
+	atomic_store(&r->stop, true);
 	while (r->at.asked && !pool_cancel(g->m->j->conf.pool, &r->task))
-		cond_wait(&g->came, &g->lock);
+		came_wait_locked(g);
 	TAILQ_REMOVE(&g->ranges, r, link);
 	while (page_take_locked(r, &p))
 		store_page_done(&p);
@@ -597,6 +612,8 @@ void pages_free(struct pages *g)
 
 	if (g == NULL)
 		return;
+	TAILQ_FOREACH (r, &g->ranges, link)
+		atomic_store(&r->stop, true);
 	while ((r = TAILQ_FIRST(&g->ranges)) != NULL)
 		range_drop(r);
 	for (size_t i = 0; i < g->nknown; i++)
