@@ -75,7 +75,8 @@ bool foreground_holds_locked(struct jobs *j, const struct job *job)
 }
 
 /* After failures a job rests for minutes: longer than somebody waits for room. A few of them tell
- * whether their cloud is back; those that it is not wait behind the others. */
+ * whether their cloud is back; those that it is not wait behind the others. And what only rests
+ * because its file may change again is what fills the cache. */
 static void try_resting(struct jobs *j)
 {
 	struct job *job = NULL, *next = NULL;
@@ -84,7 +85,7 @@ static void try_resting(struct jobs *j)
 
 	for (job = TAILQ_FIRST(&j->g.asleep); job != NULL && left != 0; job = next) {
 		next = TAILQ_NEXT(job, ready);
-		if (job->own.tries == 0 || job->kind != JOB_UPLOAD)
+		if ((job->own.tries == 0 && !job->g.beside) || job->kind != JOB_UPLOAD)
 			continue;
 		sched_unlist_locked(j, job);
 		sched_make_ready_locked(j, job);

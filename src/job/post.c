@@ -563,7 +563,8 @@ errint_t job_removed(struct jobs *j, struct meta_txn *t, struct meta_inode *in)
 		((in->flags & META_F_OBJECT) != 0 &&
 			job_set_dst(job, in->loc.remote, in->loc.path) < 0))
 		return no_memory(t, job);
-	job->held = guard_holds(j);
+	/* What no cloud has, since its upload rests, is not counted. */
+	job->held = (in->flags & META_F_OBJECT) != 0 && guard_holds(j);
 	return job_post(j, t, job, NULL);
 }
 
