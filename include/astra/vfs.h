@@ -41,6 +41,7 @@ struct vfs_conf {
 	enum vfs_recall recall;
 	int64_t recall_block_ns;
 	int64_t migrate_wait_ns, upload_delay_ns, metadata_ttl_ns;
+	int64_t near_ns;	/* to the first byte of what is read by long requests; 0: 8 ms */
 	int64_t io_deadline_ns; /* an uncached read or lookup gives up (EIO) after this; 30 s */
 	uint32_t uid, gid, umask;
 	unsigned rows_first; /* names of a directory that anybody gets with attributes; 0 =

@@ -32,7 +32,9 @@ static bool may(struct vfs *v, struct vfs_node *n)
 {
 	const struct remote *remote = remote_by_id(v, node_dep_remote(v, n));
 
-	return n->io.way_ns && n->io.way_ns <= NEAR_NS && remote && remote->caps.sinks &&
+	int64_t near_ns = v->conf.near_ns ? v->conf.near_ns : NEAR_NS;
+
+	return n->io.way_ns && n->io.way_ns <= near_ns && remote && remote->caps.sinks &&
 	       bufs_size(v->conf.bufs) >= 2 * (BEHIND + STREAM_SLOT) &&
 	       !store_is_slowed(remote->st);
 }

