@@ -270,7 +270,7 @@ static errint_t fetch_bytes(struct fetch *f, const struct remote *remote, struct
 	errint_t r;
 
 	f->began_ns = clock_mono_ns();
-	if (f->stream) { /* takes as long as its reader */
+	if (f->stream) { /* waits for its reader, for seconds in all: stream.c */
 		sc.sink = &f->stream->sink;
 		r = store_get(remote->st, &sc, obj, etag, f->off, NULL, f->get, ret_got, err);
 	} else {
